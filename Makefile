@@ -1,0 +1,51 @@
+# Checks of CR-Diff. `make test` from a fresh clone makes everything it needs in private environments.
+PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3),python3)
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTEST_ARGS ?=
+
+# A folder of a host to hold tests/host against; empty: the stand-in host of demo/webui.
+WEBUI_ROOT ?=
+
+export PYTHONDONTWRITEBYTECODE := 1
+export GRADIO_ANALYTICS_ENABLED := False
+export HF_HUB_OFFLINE := 1
+export CRDIFF_REQUIRE_BROWSER := 1
+
+.PHONY: help setup browser demo test test-host test-browser lint format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
+
+$(VENV)/.ready: requirements/install.py requirements/gradio3.txt requirements/gradio4.txt requirements/nodeps.txt requirements/torch.txt
+	$(PYTHON) requirements/install.py
+	@touch $@
+
+setup: $(VENV)/.ready ## make the two environments (gradio 4 and gradio 3)
+
+browser: setup ## find or fetch a Chromium for tests/browser
+	@$(PY) tests/browser/chromium.py
+
+demo: setup ## a small WebUI with this extension and random checkpoints on 127.0.0.1:7860; ARGS="--port 7999" for another port
+	$(PY) -W ignore demo/webui/launch.py --ui --extension . --models .cache/demo/models --data .cache/demo/data $(ARGS)
+
+test: setup browser ## run all tests
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+test-host: setup ## run tests/host, against WEBUI_ROOT if given
+	WEBUI_ROOT="$(WEBUI_ROOT)" $(PY) -m pytest tests/host $(PYTEST_ARGS)
+
+test-browser: setup browser ## run tests/browser
+	$(PY) -m pytest tests/browser $(PYTEST_ARGS)
+
+lint: setup ## ruff, and mypy: strict for crdiff, plain for crdiff/webui
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+format: setup ## let ruff rewrite what it can
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean: ## remove environments, browser and caches
+	rm -rf .venv .venv-gradio3 .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

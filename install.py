@@ -1,0 +1,1 @@
+"""Nothing to install: CR-Diff needs only what every WebUI brings (torch, gradio, numpy, safetensors)."""
