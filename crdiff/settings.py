@@ -1,0 +1,201 @@
+"""The settings of CR-Diff: one schema behind the UI, the API, the XYZ axes and the infotext."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from crdiff.errors import SettingsError
+from crdiff.pruning.ratios import GROUPS, Ratios, check_ratio
+from crdiff.sampling.window import StepWindow
+
+AUTO = "auto"
+CUSTOM = "custom"
+DEFAULT_K = 1.5
+MAX_RATIO = 0.99
+
+
+@dataclass(frozen=True)
+class Spec:
+    """How one setting is shown and what it may be.
+
+    Attributes:
+        label: its name in the UI; stable, because hosts key saved defaults by it.
+        help: what it does and what it costs, in one or two sentences.
+        low: least number.
+        high: largest number.
+        step: step of a slider.
+        choices: the possible values, for a choice.
+    """
+
+    label: str
+    help: str
+    low: float = 0.0
+    high: float = 1.0
+    step: float = 0.001
+    choices: tuple[str, ...] = ()
+
+
+_RATIO_HELP = (
+    "Share of the smallest self-attention and feed-forward weights left out in the {} of the UNet, in [0, 1). "
+    "0 prunes nothing here. Moving it switches to Custom. The value costs no time."
+)
+
+SPECS: Mapping[str, Spec] = {
+    "enabled": Spec("Enable CR-Diff", "Draw with the dual pass. Off, the picture and its time are the host's own."),
+    "preset": Spec(
+        "Preset",
+        "Auto looks the ratios up for the checkpoint and the size of each pass; Custom takes the sliders; the others "
+        "are tables from the paper and your own. Sizes are height x width.",
+    ),
+    "down": Spec("Down ratio", _RATIO_HELP.format("down blocks"), high=MAX_RATIO),
+    "mid": Spec("Mid ratio", _RATIO_HELP.format("mid block"), high=MAX_RATIO),
+    "up": Spec("Up ratio", _RATIO_HELP.format("up blocks"), high=MAX_RATIO),
+    "k": Spec(
+        "Amplification k",
+        "z = k * pruned + (1 - k) * dense. Above 1 it steers past the pruned model, away from the dense one; below 0 "
+        "it steers away from the pruned model (the direction of AutoGuidance). Each step costs two UNet passes; at 0 "
+        "(dense only) and 1 (pruned only) one is enough.",
+        low=-2.0,
+        high=3.0,
+        step=0.05,
+    ),
+    "start": Spec("Start", "Fraction of the steps from which CR-Diff acts. A step before it costs 1.0x.", step=0.01),
+    "end": Spec("End", "Fraction of the steps up to which CR-Diff acts. A step after it costs 1.0x.", step=0.01),
+    "hires": Spec(
+        "Passes of Hires. fix",
+        "The passes CR-Diff acts in when Hires. fix is on. Auto looks each pass up by its own size.",
+        choices=("both", "first", "second"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user can set, validated.
+
+    Attributes:
+        enabled: whether CR-Diff acts at all.
+        preset: ``auto`` looks the ratios up by model and size, ``custom`` takes down, mid and up, anything else is
+            the name of a preset.
+        down: ratio of the down blocks in [0, 1), for ``custom``.
+        mid: ratio of the mid block.
+        up: ratio of the up blocks.
+        k: amplification in [-2, 3] (paper eq. 2); None means the preset's own, else 1.5.
+        start: fraction of the schedule from which CR-Diff acts, in [0, 1].
+        end: fraction up to which it acts, in [0, 1].
+        hires: the passes of a hires-fix run it acts in: ``both``, ``first`` or ``second``.
+
+    Raises:
+        SettingsError: naming the field that cannot be used.
+    """
+
+    enabled: bool = False
+    preset: str = AUTO
+    down: float = 0.3
+    mid: float = 0.3
+    up: float = 0.3
+    k: float | None = None
+    start: float = 0.0
+    end: float = 1.0
+    hires: str = "both"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.enabled, bool):
+            raise SettingsError(f"CR-Diff: enabled must be true or false, not {self.enabled!r}.")
+        if not isinstance(self.preset, str) or not self.preset.strip():
+            raise SettingsError(f"CR-Diff: preset must be the name of a preset, auto or custom, not {self.preset!r}.")
+        if self.preset.lower() in (AUTO, CUSTOM):
+            object.__setattr__(self, "preset", self.preset.lower())
+        for group in GROUPS:
+            object.__setattr__(self, group, check_ratio(f"CR-Diff: {group}", getattr(self, group)))
+        if self.k is not None:
+            object.__setattr__(self, "k", _number("k", self.k))
+        for name in ("start", "end"):
+            object.__setattr__(self, name, _number(name, getattr(self, name)))
+        if self.start > self.end:
+            raise SettingsError(f"CR-Diff: start ({self.start:g}) must not lie after end ({self.end:g}).")
+        choices = SPECS["hires"].choices
+        if self.hires not in choices:
+            raise SettingsError(f"CR-Diff: hires must be one of {', '.join(choices)}, not {self.hires!r}.")
+
+    @property
+    def ratios(self) -> Ratios:
+        """The ratios set by hand."""
+        return Ratios(self.down, self.mid, self.up)
+
+    @property
+    def window(self) -> StepWindow:
+        """The part of the schedule to act in."""
+        return StepWindow(self.start, self.end)
+
+    def acts_in(self, *, hires_pass: bool) -> bool:
+        """Whether the settings are on for a pass; a run without hires fix is a first pass."""
+        return self.enabled and self.hires != ("first" if hires_pass else "second")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Settings:
+        """Settings from the API's object; an absent key takes its default.
+
+        Ratios without a preset mean ``custom``, so that they are not silently overruled by the default ``auto``.
+        """
+        for key in values:
+            if key not in SPECS:
+                raise SettingsError(f"CR-Diff: unknown key {key!r}; known are {', '.join(SPECS)}.")
+        values = dict(values)
+        if "preset" not in values and any(group in values for group in GROUPS):
+            values["preset"] = CUSTOM
+        return cls(**values)
+
+    @classmethod
+    def from_args(cls, args: Sequence[Any]) -> Settings:
+        """Settings from a script's arguments: the API's object, or values in the order of the fields (UI)."""
+        if len(args) > 0 and isinstance(args[0], Mapping):
+            # Hosts fill the list up with the UI's defaults; the object replaces them all.
+            return cls.from_dict(args[0])
+        names = [field.name for field in fields(cls)]
+        if len(args) > len(names):
+            raise SettingsError(f"CR-Diff: takes at most {len(names)} arguments ({', '.join(names)}), not {len(args)}.")
+        return cls(**dict(zip(names, args)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as the API's object."""
+        return asdict(self)
+
+
+def json_schema() -> dict[str, Any]:
+    """The API's object as a JSON Schema."""
+    defaults = Settings().to_dict()
+    properties: dict[str, dict[str, Any]] = {}
+    for name, spec in SPECS.items():
+        entry: dict[str, Any] = {"title": spec.label, "description": spec.help, "default": defaults[name]}
+        if name in GROUPS:
+            entry |= {"type": "number", "minimum": 0.0, "exclusiveMaximum": 1.0}
+        elif name == "k":
+            entry |= {"type": ["number", "null"], "minimum": spec.low, "maximum": spec.high}
+        elif spec.choices:
+            entry |= {"type": "string", "enum": list(spec.choices)}
+        elif isinstance(defaults[name], bool):
+            entry |= {"type": "boolean"}
+        elif isinstance(defaults[name], str):
+            entry |= {"type": "string", "minLength": 1}
+        else:
+            entry |= {"type": "number", "minimum": spec.low, "maximum": spec.high}
+        properties[name] = entry
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "CR-Diff",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+def _number(name: str, value: object) -> float:
+    low, high = SPECS[name].low, SPECS[name].high
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise SettingsError(f"CR-Diff: {name} must be a number in [{low:g}, {high:g}], not {value!r}.")
+    if not low <= value <= high:  # False for NaN too
+        raise SettingsError(f"CR-Diff: {name} must lie in [{low:g}, {high:g}], not {value!r}.")
+    return float(value)
