@@ -1,0 +1,48 @@
+"""The pruning kernel: zero every weight whose magnitude does not exceed a threshold."""
+
+from __future__ import annotations
+
+import math
+from functools import cache, lru_cache
+
+import torch
+from torch.nn import functional
+
+
+@cache
+def _has_hardshrink(device_type: str, dtype: torch.dtype) -> bool:
+    """Whether this backend has the one-kernel form for this dtype."""
+    try:
+        functional.hardshrink(torch.zeros(1, device=device_type, dtype=dtype), 0.5)
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True
+
+
+@lru_cache(maxsize=64)
+def _rounded_down(threshold: float, dtype: torch.dtype) -> float:
+    """The largest value of ``dtype`` that does not exceed ``threshold``, at which the comparison comes out the same."""
+    rounded = torch.tensor(threshold, dtype=torch.float64, device="cpu").to(dtype)
+    if rounded.item() > threshold:
+        # The bit pattern before a positive float's is that of the next smaller one.
+        rounded = (rounded.view(torch.int16) - 1).view(dtype)
+    return float(rounded)
+
+
+def zero_up_to(weight: torch.Tensor, threshold: float) -> torch.Tensor:
+    """A copy of ``weight`` with every |w| <= threshold set to zero; NaN weights stay NaN.
+
+    Args:
+        weight: any shape; fp8 comes back as fp16, which holds every fp8 value and can be computed with.
+        threshold: a magnitude, exact in float32. NaN, which sorts above everything, prunes all.
+    """
+    if weight.element_size() == 1:
+        weight = weight.to(torch.float16)
+    if math.isnan(threshold):
+        return weight.masked_fill(~weight.isnan(), 0.0)
+    # Layers of a group can have several dtypes, and the threshold need not be a value of this one.
+    threshold = _rounded_down(threshold, weight.dtype)
+    if _has_hardshrink(weight.device.type, weight.dtype):
+        # hardshrink keeps x < -t and x > t: exactly the strict comparison of the method, in one kernel.
+        return functional.hardshrink(weight, threshold)
+    return weight.masked_fill(weight.abs() <= threshold, 0.0)
