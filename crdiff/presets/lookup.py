@@ -1,0 +1,178 @@
+"""Choice of the pruning ratios for a checkpoint and a picture size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from crdiff.model.family import Family
+from crdiff.presets.size import Size
+from crdiff.presets.table import Preset
+from crdiff.pruning.ratios import GROUPS, Ratios
+
+_NEAREST = 3
+_DIGITS = 3
+_NEAR_TIE = 1.25
+_NAMED_IN_PHRASE = 3
+_NEGLIGIBLE_WEIGHT = 0.01
+
+
+class How(str, Enum):
+    """The way a look-up came to its ratios, best first."""
+
+    EXACT_CHECKPOINT = "exact checkpoint"
+    FAMILY = "family"
+    TRANSPOSED = "transposed"
+    INTERPOLATED = "interpolated"
+
+
+@dataclass(frozen=True)
+class Match:
+    """Ratios for a size, and where they come from.
+
+    Attributes:
+        size: the size that was asked for.
+        ratios: the ratios to prune with.
+        k: pruned output amplification that belongs to them; None leaves it to the user.
+        how: the way they were found.
+        used: the presets they come from, each with its weight; the weights are positive, sum to 1 and fall.
+        estimated: True if no preset was found at this size, turned or not.
+        fine_tune: True if the checkpoint is known not to be one the preset was found on.
+    """
+
+    size: Size
+    ratios: Ratios
+    k: float | None
+    how: How
+    used: tuple[tuple[Preset, float], ...]
+    estimated: bool
+    fine_tune: bool = False
+
+    def describe(self) -> str:
+        """A short phrase for the user, such as "preset 512x512 (exact checkpoint)"."""
+        if self.how is How.INTERPOLATED:
+            return f"no preset of this size, {self._interpolation_phrase()}"
+        preset = self.used[0][0]
+        phrase = f"preset {preset.size}" if preset.built_in else f"own preset '{preset.name}' {preset.size}"
+        if self.how is How.EXACT_CHECKPOINT:
+            return f"{phrase} (exact checkpoint)"
+        if self.how is How.TRANSPOSED:
+            return f"{phrase} turned"
+        return f"{phrase} of the family (fine-tune)" if self.fine_tune else f"{phrase} of the family"
+
+    def _interpolation_phrase(self) -> str:
+        named = [
+            str(preset.size) if preset.built_in else f"own preset '{preset.name}' {preset.size}"
+            for preset, weight in self.used
+            if weight >= _NEGLIGIBLE_WEIGHT
+        ]
+        if len(named) == 1:
+            return f"taken from the nearest, {named[0]}"
+        if len(named) > _NAMED_IN_PHRASE:
+            named = [*named[:_NAMED_IN_PHRASE], f"{len(named) - _NAMED_IN_PHRASE} more"]
+        return f"interpolated from {', '.join(named[:-1])} and {named[-1]}"
+
+
+def look_up(presets: Sequence[Preset], family: Family, checkpoint_sha256: str | None, size: Size) -> Match | None:
+    """The ratios for a checkpoint and a picture size; None if ``presets`` has none for the family.
+
+    A preset for the checkpoint at the size comes first, then one for the family at the size, then either for the
+    turned size, then an interpolation flagged as estimated. Among presets for the same key the user's own come
+    before the built-in ones, and later ones in ``presets`` before earlier ones.
+
+    Args:
+        presets: built-in and own presets, in any order.
+        family: the checkpoint's family; OTHER has no presets.
+        checkpoint_sha256: SHA-256 of the checkpoint file in hexadecimal; None if not known.
+        size: picture size in pixels.
+    """
+    sha256 = checkpoint_sha256.strip().lower() if checkpoint_sha256 else None
+    best = _best_by_size(presets, family, sha256)
+    if not best:
+        return None
+    for wanted in (size, size.transposed):
+        preset = best.get(wanted)
+        if preset is None:
+            continue
+        exact = sha256 in preset.checkpoints
+        how = How.TRANSPOSED if wanted != size else How.EXACT_CHECKPOINT if exact else How.FAMILY
+        fine_tune = sha256 is not None and bool(preset.checkpoints) and not exact
+        return Match(size, preset.ratios, preset.k, how, ((preset, 1.0),), estimated=False, fine_tune=fine_tune)
+    return _interpolate(tuple(best.values()), size)
+
+
+def _best_by_size(presets: Sequence[Preset], family: Family, sha256: str | None) -> dict[Size, Preset]:
+    best: dict[Size, tuple[tuple[bool, bool, int], Preset]] = {}
+    for place, preset in enumerate(presets):
+        exact = sha256 in preset.checkpoints
+        if preset.family != family or (preset.limited and not exact):
+            continue
+        rank = (exact, not preset.built_in, place)
+        if preset.size not in best or best[preset.size][0] < rank:
+            best[preset.size] = (rank, preset)
+    return {size: preset for size, (_, preset) in best.items()}
+
+
+def _point(size: Size) -> tuple[float, float]:
+    # Long over short side rather than |log(width / height)|: the same bits for a size and its transpose.
+    long, short = max(size.height, size.width), min(size.height, size.width)
+    return size.log_area, math.log(long / short)
+
+
+def _interpolate(presets: tuple[Preset, ...], size: Size) -> Match:
+    """Inverse distance weighting of the nearest presets in the plane of log area and absolute log aspect.
+
+    Euclidean distance there is, up to a factor, that of log height and log width, so that area and aspect need no
+    scale between them. The weights 1/d - 1/R (Franke and Little's form of Shepard's method) are linear
+    interpolation between two presets on a line, need no triangulation of a table that grows with the user's
+    presets, and are continuous: a preset fades out before it leaves the neighbourhood. R is the distance of the
+    fourth nearest preset, so that three count, and more only where the fourth is about as near as the first.
+    Beyond the table's smallest and largest area and its largest aspect, the size counts as the nearest one within.
+    """
+    nodes: dict[tuple[float, float], list[Preset]] = {}
+    for preset in sorted(presets, key=lambda preset: preset.size):
+        nodes.setdefault(_point(preset.size), []).append(preset)
+    area, aspect = _point(size)
+    area = min(max(area, min(point[0] for point in nodes)), max(point[0] for point in nodes))
+    aspect = min(max(aspect, min(point[1] for point in nodes)), max(point[1] for point in nodes))
+    near = sorted((math.hypot(area - point[0], aspect - point[1]), point) for point in nodes)
+    weights = _weights([distance for distance, _ in near])
+    # A size and its transpose that both have a preset are one node, and share its weight.
+    used = [
+        (preset, weight / len(nodes[point]))
+        for (_, point), weight in zip(near, weights, strict=False)
+        for preset in nodes[point]
+    ]
+    mixed = {group: _mean([(preset.ratios[group], weight) for preset, weight in used]) for group in GROUPS}
+    amplifications = [(preset.k, weight) for preset, weight in used if preset.k is not None]
+    return Match(
+        size=size,
+        ratios=Ratios(**mixed),
+        k=_mean(amplifications) if len(amplifications) == len(used) else None,
+        how=How.INTERPOLATED,
+        used=tuple(sorted(used, key=lambda share: -share[1])),
+        estimated=True,
+    )
+
+
+def _weights(distances: list[float]) -> list[float]:
+    """Weights of the nodes within reach, given all distances in rising order; they sum to 1."""
+    nearest = distances[0]
+    if nearest == 0.0:
+        return [1.0]
+    reach = math.inf
+    if len(distances) > _NEAREST:
+        reach = max(distances[_NEAREST], _NEAR_TIE * nearest)
+    raw = [1.0 / distance - 1.0 / reach for distance in distances if distance < reach]
+    total = math.fsum(raw)
+    return [weight / total for weight in raw]
+
+
+def _mean(pairs: list[tuple[float, float]]) -> float:
+    # To the digits that the paper's tables have and the UI shows, so that typing them in draws the same picture;
+    # but never out of the range of what it is a mean of.
+    values = [value for value, _ in pairs]
+    mean = round(math.fsum(value * weight for value, weight in pairs), _DIGITS)
+    return min(max(mean, min(values)), max(values))
