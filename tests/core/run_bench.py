@@ -1,0 +1,78 @@
+"""A sampling run on the small UNet with everything around it at hand."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+
+import torch
+from small_unet import SmallUNet, make_inputs, make_unet, masked_copy
+from torch import nn
+
+from crdiff.errors import UnsupportedModelError
+from crdiff.model.family import Family
+from crdiff.pruning.cache import ProfileCache
+from crdiff.pruning.override import run_with_weight
+from crdiff.pruning.ratios import Ratios
+from crdiff.sampling.access import WeightsIdentity
+from crdiff.sampling.plan import ConstantRatios, Plan
+from crdiff.sampling.run import SamplingRun
+from crdiff.sampling.window import StepWindow
+
+CPU = torch.device("cpu")
+RATIOS = (0.4, 0.5, 0.3)
+
+
+class Access:
+    """A host whose checkpoint is named by the test."""
+
+    run_layer = staticmethod(run_with_weight)
+
+    def __init__(self) -> None:
+        self.checkpoint, self.modifiers = "a", ()
+        self.refusal: str | None = None
+        self.own_generators: list[random.Random] = []
+
+    def identity(self) -> WeightsIdentity:
+        if self.refusal is not None:
+            raise UnsupportedModelError(self.refusal)
+        return WeightsIdentity(self.checkpoint, None, "float32", self.modifiers)
+
+    def stored_weight(self, module: nn.Module) -> torch.Tensor:
+        return module.weight
+
+    def generators(self) -> list[random.Random]:
+        return self.own_generators
+
+
+class Bench:
+    """A run with everything around it at hand."""
+
+    def __init__(self, k=1.5, ratios=RATIOS, window=None, cache=None, unet=None) -> None:
+        self.unet: SmallUNet = make_unet() if unet is None else unet
+        self.inputs, self.access = make_inputs(), Access()
+        self.cache = ProfileCache() if cache is None else cache
+        self.planned: list[tuple[Family, str | None]] = []
+        self.k, self.ratios = k, ratios
+        self.run = SamplingRun(self.plan, window or StepWindow(), self.access, self.cache)
+
+    def plan(self, family: Family, sha256: str | None) -> Plan:
+        self.planned.append((family, sha256))
+        return Plan(ConstantRatios(Ratios(*self.ratios)), self.k, "by hand")
+
+    def step(self, unet: SmallUNet | None = None) -> torch.Tensor:
+        unet = self.unet if unet is None else unet
+        return self.run.predict(unet, lambda: unet(*self.inputs), CPU)
+
+    def passes(self, steps: Callable[[], object]) -> int:
+        before = self.unet.passes
+        steps()
+        return self.unet.passes - before
+
+
+def mixed(unet: SmallUNet, inputs, k: float, ratios=RATIOS) -> torch.Tensor:
+    dense, pruned = copy.deepcopy(unet)(*inputs), masked_copy(unet, ratios)(*inputs)
+    if k in (0.0, 1.0):
+        return pruned if k else dense
+    return (k * pruned.float() + (1.0 - k) * dense.float()).to(dense.dtype)

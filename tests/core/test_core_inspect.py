@@ -1,0 +1,328 @@
+"""The ``inspect`` command against kthvalue over written checkpoints, and its errors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from published_unets import SD1, SSD_1B, UNETS, all_shapes, pruned_shapes
+from safetensors.torch import save_file
+
+from crdiff.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[2]
+GROUPS = ("down", "mid", "up")
+DTYPES = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "e4m3": torch.float8_e4m3fn,
+    "e5m2": torch.float8_e5m2,
+}
+PREFIX = {"ldm": "model.diffusion_model.", "diffusers": ""}
+
+
+def shrunk(name: str, shape: tuple[int, int]) -> tuple[int, int]:
+    """A 40th of the width, so that a checkpoint is small; the context width, which tells the family, stays."""
+    return (shape[0] // 40, shape[1] if ".attn2.to_" in name and shape[1] in (768, 1024, 2048) else shape[1] // 40)
+
+
+def weights_of(stacks, naming: str, context: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    prefix = PREFIX[naming]
+    return {
+        f"{prefix}{name}.weight": (torch.randn(shrunk(name, shape), generator=generator) * 0.05).to(dtype)
+        for name, shape in all_shapes(stacks, naming, context).items()
+    }
+
+
+def write(path: Path, family: str = "sd15", naming: str = "ldm", dtype: torch.dtype = torch.float16) -> Path:
+    stacks, context = UNETS[family]
+    tensors = weights_of(stacks, naming, context, dtype)
+    tensors["first_stage_model.decoder.conv_in.weight"] = torch.zeros(4, 4, 3, 3)
+    tensors["control_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"] = torch.zeros(8, 8)
+    save_file(tensors, str(path), metadata={"format": "pt"})
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    return write(tmp_path_factory.mktemp("models") / "model.safetensors")
+
+
+def expected_groups(tensors: dict[str, torch.Tensor], stacks, naming: str, ratios) -> dict[str, dict[str, object]]:
+    groups = {}
+    for (group, names), ratio in zip(pruned_shapes(stacks, naming).items(), ratios):
+        magnitudes = [tensors[f"{PREFIX[naming]}{name}.weight"].float().abs().flatten() for name in names]
+        every = torch.cat(magnitudes) if magnitudes else torch.empty(0)
+        rank = int(every.numel() * ratio)
+        threshold = every.kthvalue(rank).values.item() if rank else None
+        pruned = int((every <= threshold).sum()) if rank else 0
+        groups[group] = {
+            "layers": len(names),
+            "weights": every.numel(),
+            "threshold": threshold,
+            "pruned": pruned,
+            "sparsity": pruned / every.numel() if every.numel() else 0.0,
+        }
+    return groups
+
+
+def inspect(capsys, path: Path, *options: str) -> dict:
+    assert main(["inspect", str(path), *options, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return json.loads(captured.out)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("naming", ["ldm", "diffusers"])
+@pytest.mark.parametrize("family", UNETS)
+def test_every_family_naming_and_dtype(tmp_path, capsys, family, naming, dtype):
+    stacks, context = UNETS[family]
+    path = write(tmp_path / "model.safetensors", family, naming, DTYPES[dtype])
+    found = inspect(capsys, path, "--ratios", "0.397/0.434/0.387")
+    tensors = weights_of(stacks, naming, context, DTYPES[dtype])
+    assert found["family"] == family
+    assert found["groups"] == expected_groups(tensors, stacks, naming, (0.397, 0.434, 0.387))
+    assert found["ratios"] == {"down": 0.397, "mid": 0.434, "up": 0.387}
+    assert found["preset"] is None
+    assert list(found["groups"]) == list(GROUPS)
+
+
+def test_a_group_without_layers_and_one_without_pruning(tmp_path, capsys):
+    tensors = weights_of(SSD_1B, "diffusers", 2048, torch.float32)
+    save_file(tensors, str(tmp_path / "unet.safetensors"))
+    found = inspect(capsys, tmp_path / "unet.safetensors", "--ratios", "0/0.5/0.6")
+    assert found["family"] == "sdxl"
+    assert found["groups"] == expected_groups(tensors, SSD_1B, "diffusers", (0.0, 0.5, 0.6))
+    assert found["groups"]["mid"] == {"layers": 0, "weights": 0, "threshold": None, "pruned": 0, "sparsity": 0.0}
+    assert found["groups"]["down"]["threshold"] is None
+
+
+def test_one_fp32_layer_among_fp16_ones(tmp_path, capsys):
+    tensors = weights_of(SD1, "ldm", 768, torch.float16)
+    name = "model.diffusion_model.middle_block.1.transformer_blocks.0.ff.net.2.weight"
+    tensors[name] = torch.randn(tensors[name].shape) * 0.05
+    save_file(tensors, str(tmp_path / "model.safetensors"))
+    found = inspect(capsys, tmp_path / "model.safetensors", "--ratios", "0.1/0.5/0.9")
+    assert found["groups"] == expected_groups(tensors, SD1, "ldm", (0.1, 0.5, 0.9))
+
+
+def shipped(family: str) -> dict[str, object]:
+    return json.loads((ROOT / "presets" / f"{family}.json").read_text(encoding="utf-8"))
+
+
+def test_a_preset_of_the_family(capsys, checkpoint):
+    for preset in shipped("sd15")["presets"]:
+        found = inspect(capsys, checkpoint, "--preset", preset["size"])
+        assert found["ratios"] == preset["ratios"]
+        assert found["preset"]["size"] == preset["size"]
+        assert not found["preset"]["estimated"]
+        assert preset["size"] in found["preset"]["origin"]
+        tensors = weights_of(SD1, "ldm", 768, torch.float16)
+        assert found["groups"] == expected_groups(tensors, SD1, "ldm", preset["ratios"].values())
+
+
+def test_a_size_without_preset_is_said_to_be_estimated(capsys, checkpoint):
+    found = inspect(capsys, checkpoint, "--preset", "600x616")
+    assert found["preset"]["estimated"]
+    assert main(["inspect", str(checkpoint), "--preset", "600x616"]) == 0
+    text = capsys.readouterr().out
+    assert "estimated" in text
+    assert found["preset"]["origin"] in text
+
+
+def test_the_hash_tells_a_fine_tune(capsys, checkpoint, tmp_path, monkeypatch):
+    from crdiff.presets import table
+
+    assert "fine-tune" not in inspect(capsys, checkpoint, "--preset", "512x512")["preset"]["origin"]
+    assert "fine-tune" in inspect(capsys, checkpoint, "--preset", "512x512", "--hash")["preset"]["origin"]
+    document = shipped("sd15")
+    sha256 = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    document["checkpoints"] = [{"sha256": sha256, "name": "model", "source": "here"}]
+    (tmp_path / "sd15.json").write_text(json.dumps(document), encoding="utf-8")
+    monkeypatch.setattr("crdiff.inspection.BUILT_IN_FOLDER", tmp_path)
+    assert table.load_folder(tmp_path).problems == ()
+    origin = inspect(capsys, checkpoint, "--preset", "512x512", "--hash")["preset"]["origin"]
+    assert origin == "preset 512x512 (exact checkpoint)"
+
+
+def test_the_table(capsys, checkpoint):
+    assert main(["inspect", str(checkpoint), "--ratios", "0.397/0.434/0"]) == 0
+    text = capsys.readouterr().out
+    groups = expected_groups(weights_of(SD1, "ldm", 768, torch.float16), SD1, "ldm", (0.397, 0.434, 0.0))
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines()}
+    assert "SD1.x" in text.splitlines()[0]
+    assert "0.397/0.434/0" in text
+    for group, found in groups.items():
+        layers, weights, threshold, pruned, sparsity = rows[group]
+        assert (int(layers), int(weights.replace(",", ""))) == (found["layers"], found["weights"])
+        assert int(pruned.replace(",", "")) == found["pruned"]
+        assert sparsity == f"{found['sparsity']:.2%}"
+        if found["threshold"] is None:
+            assert threshold == "-"
+        else:
+            assert math.isclose(float(threshold), found["threshold"], rel_tol=1e-5)
+    assert int(rows["all"][0]) == 96
+
+
+class TestErrors:
+    def fails(self, capsys, path: Path, *options: str) -> str:
+        assert main(["inspect", str(path), *options]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("crdiff: ")
+        assert captured.err.endswith(".\n")
+        assert captured.err.count("\n") == 1
+        return captured.err
+
+    def test_a_missing_file(self, capsys, tmp_path):
+        assert "gone.safetensors" in self.fails(capsys, tmp_path / "gone.safetensors", "--ratios", "0.1/0.1/0.1")
+
+    def test_a_folder(self, capsys, tmp_path):
+        assert tmp_path.name in self.fails(capsys, tmp_path, "--ratios", "0.1/0.1/0.1")
+
+    def test_a_name_no_file_can_have(self, capsys, tmp_path):
+        self.fails(capsys, tmp_path / ("x" * 5000), "--ratios", "0.1/0.1/0.1")
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"x", b"PK\3\4" + b"\0" * 1000, b"\xff" * 100, b"\2\0\0\0\0\0\0\0[]"], ids=len
+    )
+    def test_a_file_of_another_kind(self, capsys, tmp_path, content):
+        path = tmp_path / "model.safetensors"
+        path.write_bytes(content)
+        assert "safetensors file" in self.fails(capsys, path, "--ratios", "0.1/0.1/0.1")
+
+    @pytest.mark.parametrize("part", [0.001, 0.1, 0.9, 0.9999])
+    def test_a_truncated_file(self, capsys, tmp_path, checkpoint, part):
+        content = checkpoint.read_bytes()
+        path = tmp_path / "model.safetensors"
+        path.write_bytes(content[: int(len(content) * part)])
+        assert "model.safetensors" in self.fails(capsys, path, "--preset", "512x512")
+
+    @pytest.mark.parametrize(
+        "names",
+        [
+            [],
+            ["text_model.encoder.layers.0.self_attn.q_proj.weight"],
+            ["control_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"],
+            ["joint_blocks.0.x_block.attn.qkv.weight"],
+            ["lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_up.weight"],
+            ["input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"],
+        ],
+    )
+    def test_no_unet(self, capsys, tmp_path, names):
+        path = tmp_path / "other.safetensors"
+        save_file({name: torch.zeros(4, 4) for name in names}, str(path))
+        assert "other.safetensors holds no UNet" in self.fails(capsys, path, "--ratios", "0.1/0.1/0.1")
+
+    @pytest.mark.parametrize("ratios", ["0.1", "0.1/0.1", "a/b/c", "1/0/0", "0/nan/0", "0/0/1.5", "0/0/0/0", ""])
+    def test_bad_ratios(self, capsys, checkpoint, ratios):
+        self.fails(capsys, checkpoint, "--ratios", ratios)
+
+    @pytest.mark.parametrize("size", ["512", "512x", "x512", "0x512", "big", "-5x5", "512x512x512", ""])
+    def test_a_bad_size(self, capsys, checkpoint, size):
+        self.fails(capsys, checkpoint, f"--preset={size}")
+
+    def test_a_family_without_presets(self, capsys, tmp_path):
+        path = tmp_path / "refiner.safetensors"
+        save_file(weights_of(SD1, "ldm", 1280, torch.float16), str(path))
+        assert "no preset" in self.fails(capsys, path, "--preset", "512x512")
+        assert inspect(capsys, path, "--ratios", "0.1/0.1/0.1")["family"] == "other"
+
+    @pytest.mark.parametrize("dtype", [torch.int8, torch.float64])
+    def test_other_storage(self, capsys, tmp_path, dtype):
+        path = tmp_path / "model.safetensors"
+        save_file(
+            {name: weight.to(dtype) for name, weight in weights_of(SD1, "ldm", 768, torch.float16).items()}, str(path)
+        )
+        assert str(dtype) in self.fails(capsys, path, "--ratios", "0.1/0.1/0.1")
+
+    def test_weights_that_are_not_finite(self, capsys, tmp_path):
+        """Their threshold could not be written as JSON."""
+        tensors = weights_of(SD1, "ldm", 768, torch.float16)
+        name = "model.diffusion_model.middle_block.1.transformer_blocks.0.ff.net.0.proj.weight"
+        tensors[name] = torch.full_like(tensors[name], math.nan)
+        path = tmp_path / "model.safetensors"
+        save_file(tensors, str(path))
+        assert "mid" in self.fails(capsys, path, "--ratios", "0.1/0.9/0.1", "--json")
+
+    @pytest.mark.parametrize("arguments", [[], ["inspect"], ["inspect", "x"], ["search"],
+                                           ["inspect", "x", "--ratios", "0/0/0", "--preset", "512x512"]])  # fmt: skip
+    def test_a_wrong_command_line(self, capsys, arguments):
+        with pytest.raises(SystemExit) as leaving:
+            main(arguments)
+        assert leaving.value.code == 2
+        assert capsys.readouterr().err.startswith("usage: python -m crdiff")
+
+    def test_an_interrupt(self, checkpoint, monkeypatch, capsys):
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("crdiff.inspection.read_layer_shapes", interrupt)
+        assert main(["inspect", str(checkpoint), "--ratios", "0/0/0"]) == 130
+        assert capsys.readouterr() == ("", "")
+
+    def test_a_python_without_torch(self, checkpoint, monkeypatch, capsys):
+        monkeypatch.setitem(sys.modules, "crdiff.inspection", None)
+        assert main(["inspect", str(checkpoint), "--ratios", "0/0/0"]) == 2
+        assert "environment" in capsys.readouterr().err
+
+
+def module(*arguments: str, memory: bool = False) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own; with ``memory`` it ends with its peak memory in KiB on stderr."""
+    code = "import resource, sys; from crdiff.__main__ import main; status = main(sys.argv[1:]); "
+    code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr); sys.exit(status)"
+    command = [sys.executable, "-c", code] if memory else [sys.executable, "-m", "crdiff"]
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*command, *arguments], cwd=ROOT, env=alone, capture_output=True, text=True, check=False)
+
+
+def test_as_a_module(checkpoint):
+    done = module("inspect", str(checkpoint), "--ratios", "0.1/0.2/0.3", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["family"] == "sd15"
+    failed = module("inspect", "nowhere.safetensors", "--ratios", "0.1/0.2/0.3")
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert failed.stderr.count("\n") == 1
+
+
+def test_help():
+    overview, command = module("--help"), module("inspect", "--help")
+    assert overview.returncode == command.returncode == 0
+    assert "inspect" in overview.stdout
+    assert all(option in command.stdout for option in ("--ratios", "--preset", "--hash", "--json"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in KiB on Linux only")
+def test_memory_does_not_grow_with_the_file(tmp_path, checkpoint):
+    """400 MB, a hole in the file, next to a checkpoint of a few hundred kilobytes."""
+    path = tmp_path / "large.safetensors"
+    width = 4096
+    header, offset = {}, 0
+    for group in ("input_blocks.1", "output_blocks.1"):
+        for depth in range(6):
+            size = 2 * width * width
+            name = f"{group}.1.transformer_blocks.{depth}.attn1.to_q.weight"
+            header[name] = {"dtype": "F16", "shape": [width, width], "data_offsets": [offset, offset + size]}
+            offset += size
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + offset)
+    assert path.stat().st_size > 400e6
+
+    def peak(file: Path) -> int:
+        done = module("inspect", str(file), "--ratios", "0.1/0.2/0.3", memory=True)
+        assert done.returncode == 0
+        return int(done.stderr) * 1024
+
+    assert peak(path) - peak(checkpoint) < 150e6

@@ -1,0 +1,435 @@
+"""Sampling runs: what a step costs, draws and returns, against a deep-copied masked UNet."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import logging
+import random
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from run_bench import CPU, RATIOS, Bench, mixed
+from small_unet import OwnLinear, SmallUNet, make_inputs, make_unet, masked_copy, prunable_modules
+from torch import nn
+
+from crdiff.errors import CRDiffError
+from crdiff.model.family import Family
+from crdiff.pruning.ratios import Ratios
+from crdiff.sampling.plan import Plan
+from crdiff.sampling.poa import amplify
+from crdiff.sampling.run import SamplingRun
+from crdiff.sampling.window import Position, StepWindow
+
+
+def touched(unet: nn.Module) -> list[nn.Module]:
+    return [module for module in unet.modules() if "forward" in module.__dict__]
+
+
+@pytest.mark.parametrize("k", [-2.0, 0.0, 0.5, 1.0, 1.5, 3.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_the_mix(k, dtype):
+    bench = Bench(k, unet=make_unet(dtype=dtype))
+    bench.inputs = make_inputs(dtype=dtype)
+    expected = mixed(bench.unet, bench.inputs, k)
+    for _ in range(3):
+        found = bench.step()
+        assert found.dtype is dtype
+        assert torch.equal(found, expected)
+    bench.run.close()
+    assert torch.equal(bench.unet(*bench.inputs), mixed(bench.unet, bench.inputs, 0.0))
+    assert not touched(bench.unet)
+
+
+@pytest.mark.parametrize(("k", "value"), [(0.0, 2.0), (0.5, 2.5), (1.0, 3.0), (1.5, 3.5), (2.0, 4.0), (-1.0, 1.0)])
+def test_amplification_is_affine(k, value):
+    """z = k zP + (1 - k) zD with zP = 3 and zD = 2, by hand."""
+    found = amplify(torch.full((2, 3), 3.0), torch.full((2, 3), 2.0), k)
+    assert torch.equal(found, torch.full((2, 3), value))
+
+
+def test_amplification_in_half_precision_is_computed_in_float32():
+    pruned, dense = torch.tensor([60000.0], dtype=torch.float16), torch.tensor([59968.0], dtype=torch.float16)
+    assert amplify(pruned, dense, 3.0).item() == 60064.0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "first"), [(torch.float32, 4), (torch.bfloat16, 3), (torch.float16, 3)], ids=["fp32", "bf16", "fp16"]
+)
+def test_passes_of_a_step(dtype, first):
+    """Two, and one more to count new weights; float32 weights take another for their last bits."""
+    bench = Bench(unet=make_unet(dtype=dtype))
+    bench.inputs = make_inputs(dtype=dtype)
+    assert [bench.passes(bench.step) for _ in range(3)] == [first, 2, 2]
+    again = Bench(unet=bench.unet, cache=bench.cache)
+    again.inputs = bench.inputs
+    assert bench.passes(again.step) == 2
+
+
+@pytest.mark.parametrize(("k", "expected"), [(0.0, [1, 1, 1]), (1.0, [3, 1, 1])])
+def test_one_pass_is_enough_for_one_of_the_two(k, expected):
+    bench = Bench(k)
+    assert [bench.passes(bench.step) for _ in range(3)] == expected
+
+
+@pytest.mark.parametrize("ratios", [(0.0, 0.0, 0.0), (1e-6, 1e-6, 1e-6)])
+def test_ratios_that_prune_nothing_cost_nothing(ratios):
+    bench = Bench(ratios=ratios)
+    expected = bench.unet(*bench.inputs)
+    assert torch.equal(bench.step(), expected)
+    assert bench.passes(bench.step) == 1
+    assert bench.run.refusals == []
+
+
+def test_ratios_of_zero_do_not_even_count_the_weights():
+    bench = Bench(ratios=(0.0, 0.0, 0.0))
+    assert [bench.passes(bench.step) for _ in range(2)] == [1, 1]
+    assert bench.run.applied == []
+
+
+def test_some_groups_only():
+    bench = Bench(ratios=(0.0, 0.6, 0.0))
+    assert torch.equal(bench.step(), mixed(bench.unet, bench.inputs, 1.5, (0.0, 0.6, 0.0)))
+    thresholds = bench.run.applied[0].thresholds
+    assert [thresholds[group].value is None for group in ("down", "mid", "up")] == [True, False, True]
+
+
+def test_steps_outside_the_window_are_dense_and_take_one_pass():
+    bench = Bench(window=StepWindow(0.25, 0.75))
+    bench.step()
+    dense, both = mixed(bench.unet, bench.inputs, 0.0), mixed(bench.unet, bench.inputs, 1.5)
+    seen = []
+    for step in range(10):
+        bench.run.position = Position(step, 8)
+        before = bench.unet.passes
+        found = bench.step()
+        inside = torch.equal(found, both)
+        assert inside or torch.equal(found, dense)
+        seen.append((inside, bench.unet.passes - before))
+    counted = seen.index((True, 4))
+    seen[counted] = (True, 2)
+    assert seen == [(False, 1)] * 2 + [(True, 2)] * 4 + [(False, 1)] * 4
+
+
+def test_a_run_of_one_step_acts():
+    bench = Bench()
+    bench.run.position = Position(0, 1)
+    assert torch.equal(bench.step(), mixed(bench.unet, bench.inputs, 1.5))
+
+
+def test_the_dense_pass_comes_last():
+    bench = Bench()
+    outputs = []
+
+    def forward():
+        outputs.append(bench.unet(*bench.inputs))
+        return outputs[-1]
+
+    dense, pruned = mixed(bench.unet, bench.inputs, 0.0), mixed(bench.unet, bench.inputs, 1.0)
+    for _ in range(2):
+        bench.run.predict(bench.unet, forward, CPU)
+        assert torch.equal(outputs[-1], dense)
+        assert torch.equal(outputs[-2], pruned)
+
+
+def random_state():
+    return torch.get_rng_state().tolist(), random.getstate(), [str(part) for part in np.random.get_state()]
+
+
+@pytest.mark.parametrize("k", [0.0, 0.5, 1.0, 1.5])
+def test_all_passes_of_a_step_draw_the_same_and_the_next_step_goes_on(k):
+    def seed():
+        torch.manual_seed(7)
+        random.seed(8)
+        np.random.seed(9)
+
+    unet = make_unet(noisy=True)
+    bench, alone = Bench(k, unet=unet), copy.deepcopy(unet)
+    seed()
+    states = []
+    for _ in range(3):
+        alone(*bench.inputs)
+        states.append(random_state())
+    seed()
+    for step in range(3):
+        unet.drawn.clear()
+        bench.step()
+        assert set(unet.drawn) == {alone.drawn[step]}
+        assert random_state() == states[step]
+    assert len(set(alone.drawn)) == 3
+
+
+def test_generators_of_the_hosts_own():
+    bench = Bench()
+    own = random.Random(5)
+    bench.access.own_generators = [own]
+    drawn = []
+
+    def forward():
+        drawn.append(own.random())
+        return bench.unet(*bench.inputs)
+
+    bench.run.predict(bench.unet, forward, CPU)
+    assert len(drawn) == 4
+    assert set(drawn) == {random.Random(5).random()}
+
+
+def test_dropout_meets_both_passes_alike():
+    bench = Bench(unet=make_unet(noisy=True))
+    torch.manual_seed(1)
+    random.seed(2)
+    np.random.seed(3)
+    found = bench.step()
+
+    def alone(unet):
+        torch.manual_seed(1)
+        random.seed(2)
+        np.random.seed(3)
+        return unet(*bench.inputs)
+
+    dense, pruned = alone(copy.deepcopy(make_unet(noisy=True))), alone(masked_copy(make_unet(noisy=True), RATIOS))
+    assert torch.equal(found, (1.5 * pruned + (1.0 - 1.5) * dense))
+
+
+def overwrite(unet: SmallUNet, seed: int) -> None:
+    """As a host loads another checkpoint into the same modules."""
+    for (_, module), (_, other) in zip(prunable_modules(unet), prunable_modules(make_unet(seed))):
+        module.weight.copy_(other.weight)
+
+
+def test_weights_overwritten_between_runs_are_counted_anew():
+    bench = Bench()
+    bench.step()
+    bench.run.close()
+    overwrite(bench.unet, seed=5)
+    after = Bench(unet=bench.unet, cache=bench.cache)
+    expected = mixed(bench.unet, bench.inputs, 1.5)
+    assert torch.equal(after.step(), expected)
+
+
+@pytest.mark.parametrize("change", [{"checkpoint": "b"}, {"modifiers": ("style:0.8",)}], ids=["checkpoint", "lora"])
+def test_weights_overwritten_in_the_middle_of_a_run(change):
+    bench = Bench()
+    bench.step()
+    overwrite(bench.unet, seed=6)
+    for name, value in change.items():
+        setattr(bench.access, name, value)
+    expected = mixed(bench.unet, bench.inputs, 1.5)
+    assert torch.equal(bench.step(), expected)
+    assert bench.passes(bench.step) == 2
+    assert len(bench.planned) == len(bench.run.applied) == 2
+    bench.run.close()
+    assert not touched(bench.unet)
+
+
+def test_the_refiner_takes_over_in_the_middle_of_a_run():
+    bench, refiner = Bench(), make_unet(seed=7)
+    bench.step()
+    bench.access.checkpoint = "refiner"
+    expected = mixed(refiner, bench.inputs, 1.5)
+    assert torch.equal(bench.step(refiner), expected)
+    assert not touched(bench.unet)
+    bench.access.checkpoint = "a"
+    assert torch.equal(bench.step(), mixed(bench.unet, bench.inputs, 1.5))
+    assert not touched(refiner)
+    assert len(bench.run.applied) == 3
+    bench.run.close()
+    assert not touched(bench.unet)
+
+
+def test_another_unet_object_under_the_same_name():
+    bench, other = Bench(), make_unet(seed=8)
+    bench.step()
+    assert torch.equal(bench.step(other), mixed(other, bench.inputs, 1.5))
+    assert not touched(bench.unet)
+
+
+def test_what_was_applied():
+    bench = Bench()
+    for _ in range(3):
+        bench.step()
+    (applied,) = bench.run.applied
+    assert bench.planned == [(Family.SD15, None)]
+    assert (applied.family, applied.ratios, applied.plan.k) == (Family.SD15, Ratios(*RATIOS), 1.5)
+    masked = dict.fromkeys(("down", "mid", "up"), 0)
+    for group, module in prunable_modules(masked_copy(bench.unet, RATIOS)):
+        masked[group] += int((module.weight == 0).sum())
+    assert {group: found.pruned for group, found in applied.thresholds.items()} == masked
+
+
+class Ramp:
+    """Other ratios at each step."""
+
+    def at(self, fraction: float) -> Ratios:
+        return Ratios(fraction * 0.8, 0.2, 0.5)
+
+
+def test_ratios_that_follow_a_schedule():
+    bench = Bench()
+    bench.run = SamplingRun(lambda *_: Plan(Ramp(), 1.5, "ramp"), StepWindow(), bench.access, bench.cache)
+    for step in [0, 1, 2, 3, 1, 0]:
+        bench.run.position = Position(step, 4)
+        expected = mixed(bench.unet, bench.inputs, 1.5, (step / 4 * 0.8, 0.2, 0.5))
+        assert torch.equal(bench.step(), expected)
+
+
+def refuse(*_: object) -> Plan:
+    raise CRDiffError("There is no preset for this model.")
+
+
+class Fused(nn.Linear):
+    def forward(self, x):
+        return torch.matmul(x, self.weight.t()) + (0 if self.bias is None else self.bias)
+
+
+class TestRefusals:
+    def check(self, bench: Bench, sentence: str, caplog) -> None:
+        """Dense pictures, one sentence however many steps, and nothing left behind."""
+        expected = copy.deepcopy(bench.unet)(*bench.inputs)
+        with caplog.at_level(logging.WARNING, logger="crdiff"):
+            results = [bench.step() for _ in range(3)]
+        assert all(torch.equal(found, expected) for found in results)
+        assert bench.passes(bench.step) == 1
+        assert len(bench.run.refusals) == len(caplog.messages) == 1
+        assert sentence in bench.run.refusals[0]
+        assert bench.run.refusals[0].endswith(".")
+        assert not touched(bench.unet)
+        assert bench.run.applied == []
+        bench.run.close()
+
+    def test_by_the_host(self, caplog):
+        bench = Bench()
+        bench.access.refusal = "CR-Diff cannot prune an exported UNet."
+        self.check(bench, "exported", caplog)
+
+    def test_by_the_planner(self, caplog):
+        bench = Bench()
+        bench.run = SamplingRun(refuse, StepWindow(), bench.access, bench.cache)
+        self.check(bench, "no preset", caplog)
+
+    def test_of_a_layer_class(self, caplog):
+        self.check(Bench(unet=make_unet(linear=Fused)), "Fused", caplog)
+
+    def test_of_a_model_without_prunable_layers(self):
+        bench, expected = Bench(), torch.zeros(1)
+        for _ in range(2):
+            assert bench.run.predict(nn.Sequential(nn.Linear(3, 3)), lambda: expected, CPU) is expected
+        assert len(bench.run.refusals) == 1
+        assert "Sequential" in bench.run.refusals[0]
+
+    def test_of_weights_in_another_form(self):
+        bench = Bench(unet=make_unet(linear=OwnLinear))
+        for _, module in prunable_modules(bench.unet):
+            module.weight = nn.Parameter((module.weight * 9).to(torch.int8), requires_grad=False)
+            module.forward = lambda x, m=module: nn.functional.linear(x.double(), m.weight.double()).to(x.dtype)
+        expected = bench.unet(*bench.inputs)
+        for _ in range(2):
+            assert torch.equal(bench.step(), expected)
+        assert len(bench.run.refusals) == 1
+        assert "float64" in bench.run.refusals[0]
+
+    def test_of_a_unet_that_is_computed_elsewhere(self):
+        """TensorRT and the like: the modules are there, and never called."""
+        bench = Bench()
+        bench.step()
+        bench.run.close()
+        result = torch.zeros(1)
+        again = Bench(unet=bench.unet, cache=bench.cache)
+        for _ in range(2):
+            assert again.run.predict(again.unet, lambda: result, CPU) is result
+        assert len(again.run.refusals) == 1
+        assert not touched(again.unet)
+
+    def test_the_random_state_is_that_of_one_dense_pass(self):
+        torch.manual_seed(3)
+        bench = Bench(unet=make_unet(linear=Fused, noisy=True))
+        torch.manual_seed(4)
+        copy.deepcopy(bench.unet)(*bench.inputs)
+        expected = torch.get_rng_state()
+        torch.manual_seed(4)
+        bench.step()
+        assert torch.equal(torch.get_rng_state(), expected)
+
+    def test_another_model_gets_its_chance(self):
+        bench = Bench(unet=make_unet(linear=Fused))
+        bench.step()
+        other = make_unet(seed=2)
+        assert torch.equal(bench.step(other), mixed(other, bench.inputs, 1.5))
+        assert len(bench.run.refusals) == 1
+
+
+class Failure(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "counted"),
+    [
+        (ValueError, True),
+        (KeyboardInterrupt, True),
+        (Failure, True),
+        (torch.cuda.OutOfMemoryError, True),
+        (KeyboardInterrupt, False),  # the two passes that look at new weights as well
+    ],
+)
+def test_a_failure_at_any_layer_of_any_pass(error, counted):
+    """It goes through; the next step is right, and closing leaves the model as it was."""
+    bench = Bench()
+    expected, dense = mixed(bench.unet, bench.inputs, 1.5), mixed(bench.unet, bench.inputs, 0.0)
+    weights = [module.weight.clone() for _, module in prunable_modules(bench.unet)]
+    if counted:
+        bench.step()
+        bench.run.close()
+    calls = 0
+    fail_at = None
+
+    def counting(module, args):
+        nonlocal calls
+        calls += 1
+        if calls - 1 == fail_at:
+            raise error("CUDA out of memory.")
+
+    for _, module in prunable_modules(bench.unet):
+        module.register_forward_pre_hook(counting)
+    for index in range(36 * (2 if counted else 4)):
+        again = Bench(unet=bench.unet, cache=bench.cache if counted else None)
+        calls, fail_at = 0, index
+        with pytest.raises(error):
+            again.step()
+        assert calls == index + 1
+        fail_at = None
+        assert torch.equal(bench.unet(*bench.inputs), dense)
+        assert torch.equal(again.step(), expected)
+        again.run.close()
+        assert not touched(bench.unet)
+    assert torch.equal(bench.unet(*bench.inputs), dense)
+    for (_, module), weight in zip(prunable_modules(bench.unet), weights):
+        assert torch.equal(module.weight, weight)
+
+
+def test_an_inner_call_of_the_hook_passes_through():
+    """Hosts call a model's forward through several hooked layers."""
+    bench = Bench()
+
+    def outer():
+        return bench.run.predict(bench.unet, lambda: bench.unet(*bench.inputs), CPU)
+
+    found = bench.run.predict(bench.unet, outer, CPU)
+    assert torch.equal(found, mixed(bench.unet, bench.inputs, 1.5))
+
+
+@pytest.mark.parametrize("refused_by", [None, "host", "layers"])
+def test_nothing_keeps_the_unet_alive(refused_by):
+    bench = Bench(unet=make_unet(linear=Fused if refused_by == "layers" else nn.Linear))
+    bench.step()
+    if refused_by == "host":
+        bench.access.refusal = "No."
+        bench.step()
+    assert len(bench.run.refusals) == (refused_by is not None)
+    bench.run.close()
+    unet = weakref.ref(bench.unet)
+    bench.unet = None
+    gc.collect()
+    assert unet() is None

@@ -1,0 +1,192 @@
+"""What settings are accepted, and that every refusal names its key."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import fields
+
+import jsonschema
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from crdiff.errors import CRDiffError, SettingsError
+from crdiff.pruning.ratios import Ratios
+from crdiff.sampling.window import Position, StepWindow
+from crdiff.settings import Settings, json_schema
+
+NOT_NUMBERS = ["0.3", "", True, False, [0.3], {}, b"1"]
+NOT_FINITE = [math.nan, math.inf, -math.inf, 10**400, -(10**400)]
+OUTSIDE = [1.2, 1.0, 1, -0.1, -1, None]
+BAD = [
+    *((key, value) for key in ("down", "mid", "up") for value in [*OUTSIDE, *NOT_NUMBERS, *NOT_FINITE]),
+    *(("k", value) for value in [-2.001, 3.001, *NOT_NUMBERS, *NOT_FINITE]),
+    *((key, value) for key in ("start", "end") for value in [-0.001, 1.001, None, *NOT_NUMBERS, *NOT_FINITE]),
+    *(("enabled", value) for value in [None, 0, 1, "true", ""]),
+    *(("preset", value) for value in ["", "  ", None, 512, ["auto"]]),
+    *(("hires", value) for value in ["", "Both", "third", None, True, 1, ["both"]]),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), BAD, ids=lambda value: repr(value)[:20])
+def test_a_bad_value_is_refused_in_a_sentence_that_names_its_key(key, value):
+    for make in (Settings.from_dict, lambda values: Settings(**values), lambda values: Settings.from_args([values])):
+        with pytest.raises(SettingsError, match=rf"^CR-Diff: {key} must .*\.$") as refusal:
+            make({"preset": "custom", key: value})
+        assert refusal.value.status_code == 422
+        assert refusal.value.detail == str(refusal.value)
+        assert isinstance(refusal.value, CRDiffError)
+        assert isinstance(refusal.value, ValueError)
+
+
+@pytest.mark.parametrize("key", ["ratio", "Down", "", "class", 3, "__init__"])
+def test_an_unknown_key_is_named(key):
+    with pytest.raises(SettingsError, match=r"^CR-Diff: unknown key .*enabled.*\.$") as refusal:
+        Settings.from_dict({"enabled": True, key: 1})
+    assert repr(key) in str(refusal.value)
+    assert refusal.value.status_code == 422
+
+
+def test_start_after_end():
+    with pytest.raises(SettingsError, match=r"^CR-Diff: start .*end.*\.$"):
+        Settings(start=0.6, end=0.5)
+    assert Settings(start=0.5, end=0.5).window == StepWindow(0.5, 0.5)
+
+
+def test_the_bounds_are_accepted():
+    found = Settings.from_dict({"down": 0, "mid": 0.9999999, "up": 0.0, "k": -2, "start": 0, "end": 1})
+    assert found.ratios == Ratios(0.0, 0.9999999, 0.0)
+    assert (found.k, found.start, found.end) == (-2.0, 0.0, 1.0)
+    assert all(isinstance(value, float) for value in (found.down, found.k, found.start, found.end))
+    assert Settings(k=3).k == 3.0
+    assert Settings(k=None).k is None
+
+
+@pytest.mark.parametrize("group", ["down", "mid", "up"])
+def test_ratios_without_a_preset_mean_custom(group):
+    found = Settings.from_dict({"enabled": True, group: 0.2})
+    assert found.preset == "custom"
+    assert found.ratios[group] == 0.2
+    assert Settings.from_dict({"preset": "auto", group: 0.2}).preset == "auto"
+
+
+def test_defaults():
+    found = Settings.from_dict({})
+    assert found == Settings() == Settings.from_args([])
+    assert not found.enabled
+    assert (found.preset, found.k, found.hires, found.window) == ("auto", None, "both", StepWindow(0.0, 1.0))
+
+
+@pytest.mark.parametrize(("name", "expected"), [("Auto", "auto"), ("CUSTOM", "custom"), ("My Preset", "My Preset")])
+def test_the_reserved_presets_are_found_whatever_their_case(name, expected):
+    assert Settings(preset=name).preset == expected
+
+
+ORDER = ["enabled", "preset", "down", "mid", "up", "k", "start", "end", "hires"]
+VALUES = [True, "custom", 0.1, 0.2, 0.3, 1.25, 0.4, 0.5, "second"]
+
+
+@pytest.mark.parametrize("length", range(len(ORDER) + 1))
+def test_a_list_of_arguments_has_the_order_of_the_ui(length):
+    expected = Settings(**dict(zip(ORDER[:length], VALUES[:length])))
+    assert Settings.from_args(VALUES[:length]) == expected
+    assert Settings.from_args(tuple(VALUES[:length])) == expected
+
+
+def test_too_many_arguments():
+    with pytest.raises(SettingsError, match=r"at most 9 arguments .*not 10\.$"):
+        Settings.from_args([*VALUES, 1])
+
+
+def test_an_object_as_first_argument_replaces_the_rest():
+    """Hosts fill the list up with what the UI shows."""
+    assert Settings.from_args([{"enabled": True, "k": 2.0}, *VALUES[1:]]) == Settings(enabled=True, k=2.0)
+
+
+@pytest.mark.parametrize(
+    ("hires", "first", "second"), [("both", True, True), ("first", True, False), ("second", False, True)]
+)
+def test_the_passes_of_hires_fix(hires, first, second):
+    found = Settings(enabled=True, hires=hires)
+    assert (found.acts_in(hires_pass=False), found.acts_in(hires_pass=True)) == (first, second)
+    off = Settings(enabled=False, hires=hires)
+    assert not off.acts_in(hires_pass=False)
+    assert not off.acts_in(hires_pass=True)
+
+
+RATIO = st.floats(0.0, 1.0, exclude_max=True)
+
+
+WINDOW = st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0)).map(sorted)
+PRESET = st.text(min_size=1).filter(str.strip)
+HIRES = st.sampled_from(["both", "first", "second"])
+
+
+@settings(deadline=None)
+@given(st.booleans(), PRESET, RATIO, RATIO, RATIO, st.none() | st.floats(-2.0, 3.0), WINDOW, HIRES)
+def test_round_trip_through_json(enabled, preset, down, mid, up, k, window, hires):
+    found = Settings(enabled, preset, down, mid, up, k, *window, hires)
+    values = json.loads(json.dumps(found.to_dict()))
+    assert Settings.from_dict(values) == found
+    assert list(values) == ORDER == [field.name for field in fields(Settings)]
+
+
+JSON_VALUE = (
+    st.none() | st.booleans() | st.integers(-3, 4) | st.floats(-3, 4) | st.sampled_from(["", "both", "0.5", "auto"])
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from([*ORDER, "other"]), JSON_VALUE, max_size=4))
+def test_the_schema_says_what_is_accepted(values):
+    # That start must not lie after end cannot be said in a schema.
+    assume(not {"start", "end"} <= values.keys())
+    try:
+        Settings.from_dict(values)
+    except SettingsError:
+        accepted = False
+    else:
+        accepted = True
+    assert jsonschema.Draft202012Validator(json_schema()).is_valid(values) == accepted
+
+
+@pytest.mark.parametrize("text", ["", "0.3", "0.3/0.3", "0.1/0.2/0.3/0.4", "a/b/c", "0,3/0,3/0,3", "//"])
+def test_ratios_in_another_form_are_refused(text):
+    with pytest.raises(SettingsError, match=r"^Ratios are written down/mid/up"):
+        Ratios.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "group"), [("1/0/0", "down"), ("0/nan/0", "mid"), ("0/0/-1e-9", "up"), ("0/0/inf", "up")]
+)
+def test_a_ratio_outside_its_range_is_named(text, group):
+    with pytest.raises(SettingsError, match=rf"^{group} must lie in \[0, 1\)"):
+        Ratios.parse(text)
+
+
+def test_ratios_in_text():
+    assert Ratios.parse("0.397/0.434/0.387") == Ratios(0.397, 0.434, 0.387)
+    assert str(Ratios(0.397, 0.434, 0)) == "0.397/0.434/0"
+    assert list(Ratios(0.1, 0.2, 0.3)) == [0.1, 0.2, 0.3]
+    with pytest.raises(KeyError):
+        Ratios()["left"]
+
+
+@pytest.mark.parametrize("total", [0, 1, 2, 20, 150])
+def test_every_step_is_in_exactly_one_of_two_adjoining_windows(total):
+    for edge in (0.0, 0.05, 0.3, 0.5, 0.999, 1.0):
+        for step in range(-1, total + 30):
+            position = Position(step, total)
+            assert 0.0 <= position.fraction < 1.0
+            assert (position in StepWindow(0.0, edge)) != (position in StepWindow(edge, 1.0)) or edge == 1.0
+            assert position in StepWindow(0.0, 1.0)
+
+
+def test_a_window_of_steps():
+    inside = [step for step in range(20) if Position(step, 20) in StepWindow(0.25, 0.75)]
+    assert inside == list(range(5, 15))
+    assert Position(0, 1) in StepWindow(0.0, 0.01)
+    assert Position(0, 1) not in StepWindow(0.01, 1.0)
+    assert Position(25, 20) in StepWindow(0.9, 1.0)
+    assert Position(25, 20) not in StepWindow(0.0, 0.9)

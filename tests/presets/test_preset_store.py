@@ -1,0 +1,384 @@
+"""The user's own presets: saving, renaming, deleting, exchange, and hostile names and files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import time
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from crdiff.errors import PresetError
+from crdiff.model.family import Family
+from crdiff.presets.lookup import How, look_up
+from crdiff.presets.size import Size
+from crdiff.presets.store import Clash, PresetStore
+from crdiff.presets.table import Preset, load_folder
+from crdiff.pruning.ratios import Ratios
+
+SHIPPED = load_folder(Path(__file__).resolve().parents[2] / "presets").presets
+BUILT_IN = [preset.name for preset in SHIPPED]
+RATIO = st.floats(0.0, 0.9999999999999999)
+NOTES = st.text(max_size=500).filter(
+    lambda text: not any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" for c in text)
+)
+PRESETS = st.builds(
+    Preset.own,
+    name=st.sampled_from(["cats", "dogs", "Straße", "\N{OK HAND SIGN}", "a\\b", "a'b/..", "日本語"]),
+    family=st.sampled_from([Family.SD15, Family.SD21, Family.SDXL]),
+    size=st.builds(Size, st.integers(64, 99999), st.integers(64, 99999)),
+    ratios=st.builds(Ratios, RATIO, RATIO, RATIO),
+    k=st.none() | st.floats(-2.0, 3.0) | st.integers(-2, 3),
+    checkpoint_sha256=st.none() | st.text("0123456789abcdef", min_size=64, max_size=64),
+    note=NOTES,
+)
+
+
+def preset(name: str = "cats", down: float = 0.1, **more: Any) -> Preset:
+    return Preset.own(name, Family.SDXL, Size(640, 896), Ratios(down, 0.2, 0.3), **more)
+
+
+def names(store: PresetStore) -> list[str]:
+    loaded = store.load()
+    assert loaded.problems == ()
+    return [own.name for own in loaded.presets]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> PresetStore:
+    return PresetStore(tmp_path / "data" / "presets.json", reserved=BUILT_IN)
+
+
+def test_a_store_without_a_file_is_empty_and_makes_none(store: PresetStore) -> None:
+    assert names(store) == []
+    assert not store.path.exists()
+
+
+@settings(deadline=None)
+@given(PRESETS)
+def test_every_preset_survives_saving_and_exchange(tmp_path_factory: Any, own: Preset) -> None:
+    folder = tmp_path_factory.mktemp("trip")
+    PresetStore(folder / "a.json").save(own)
+    first = PresetStore(folder / "a.json")
+    assert first.load().presets == (own,)
+    first.export_file(folder / "export.json")
+    second = PresetStore(folder / "b.json")
+    assert second.import_file(folder / "export.json") == (own.name,)
+    assert second.load().presets == (own,)
+
+
+def test_saving_a_taken_name_needs_the_overwrite_flag(store: PresetStore) -> None:
+    store.save(preset("cats", 0.1))
+    store.save(preset("dogs"))
+    with pytest.raises(PresetError, match=r"^There is a preset named 'cats' already\.$"):
+        store.save(preset("cats", 0.5))
+    assert store.load().presets[0].ratios.down == 0.1
+    store.save(preset("cats", 0.5), overwrite=True)
+    assert [(own.name, own.ratios.down) for own in store.load().presets] == [("dogs", 0.1), ("cats", 0.5)]
+
+
+def test_the_preset_saved_last_is_the_one_looked_up(store: PresetStore) -> None:
+    store.save(preset("cats", 0.1))
+    store.save(preset("dogs", 0.2))
+    store.save(preset("cats", 0.3), overwrite=True)
+    match = look_up((*store.load().presets, *SHIPPED), Family.SDXL, None, Size(640, 896))
+    assert match is not None
+    assert (match.how, match.ratios.down) == (How.FAMILY, 0.3)
+
+
+def test_saving_a_copy_of_a_built_in_preset_makes_it_an_own_one(store: PresetStore) -> None:
+    shipped = SHIPPED[0]
+    with pytest.raises(PresetError, match="belongs to a built-in preset"):
+        store.save(shipped)
+    store.save(Preset.own("copy", shipped.family, shipped.size, shipped.ratios))
+    (own,) = store.load().presets
+    assert (own.built_in, own.source, own.ratios) == (False, "", shipped.ratios)
+
+
+def test_rename_and_delete(store: PresetStore) -> None:
+    for name in ("cats", "dogs", "eels"):
+        store.save(preset(name))
+    store.rename("dogs", "wolves")
+    assert names(store) == ["cats", "wolves", "eels"]
+    with pytest.raises(PresetError, match="'eels' already"):
+        store.rename("cats", "eels")
+    with pytest.raises(PresetError, match="no own preset named 'dogs'"):
+        store.rename("dogs", "x")
+    with pytest.raises(PresetError, match="must not contain the character ','"):
+        store.rename("cats", "a, b")
+    store.rename("cats", "cats")
+    store.delete("wolves")
+    with pytest.raises(PresetError, match="no own preset named 'wolves'"):
+        store.delete("wolves")
+    assert names(store) == ["cats", "eels"]
+
+
+@pytest.mark.parametrize("name", ["SDXL 1024x1024", "sdxl 1024X1024"])
+def test_built_in_names_are_protected(store: PresetStore, name: str) -> None:
+    store.save(preset("cats"))
+    changes: list[Callable[[], None]] = [
+        lambda: store.save(preset(name), overwrite=True),
+        lambda: store.rename("cats", name),
+        lambda: store.rename(name, "mine"),
+        lambda: store.delete(name),
+    ]
+    for change in changes:
+        with pytest.raises(PresetError, match="belongs to a built-in preset"):
+            change()
+    exported = store.export_text().replace("cats", name)
+    with pytest.raises(PresetError, match="already"):
+        store.import_text(exported)
+    assert store.import_text(exported, Clash.NUMBER) == (f"{name} (2)",)
+
+
+def test_a_name_that_became_built_in_later_can_still_be_renamed_or_deleted(tmp_path: Path) -> None:
+    PresetStore(tmp_path / "p.json").save(preset("SDXL 512x768"))
+    later = PresetStore(tmp_path / "p.json", reserved=["SDXL 512x768"])
+    later.rename("SDXL 512x768", "mine")
+    assert names(later) == ["mine"]
+
+
+@settings(deadline=None)
+@example("cafe\u0301")
+@example("one\N{RIGHT-TO-LEFT OVERRIDE}two")
+@given(st.text(max_size=90) | st.text(alphabet='ab ,:"\n\\\r\t\x00\u202e\u00e9e\u0301', max_size=12))
+def test_hostile_names_are_kept_whole_or_refused(tmp_path_factory: Any, name: str) -> None:
+    normal = unicodedata.normalize("NFC", name)
+    good = 1 <= len(normal) <= 80 and normal.isprintable() and normal == normal.strip() and not set(normal) & set(',:"')
+    path = tmp_path_factory.mktemp("names") / "p.json"
+    store = PresetStore(path)
+    if not good:
+        with pytest.raises(PresetError) as caught:
+            store.save(preset(name))
+        assert str(caught.value).isprintable()
+        assert not path.exists()
+        return
+    store.save(preset(name))
+    assert names(store) == [normal]
+    store.rename(name, "other")
+    store.rename("other", name)
+    # The pattern AUTOMATIC1111 1.10 reads generation parameters with.
+    parameter = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+    infotext = f"Steps: 20, CR-Diff preset: {normal}, Seed: 1"
+    assert dict(parameter.findall(infotext)) == {"Steps": "20", "CR-Diff preset": normal, "Seed": "1"}
+    store.delete(name)
+    assert names(store) == []
+
+
+def test_import_is_all_or_nothing(store: PresetStore) -> None:
+    store.save(preset("cats"))
+    before = store.path.read_bytes()
+    document = json.loads(store.export_text())
+    good = dict(document["presets"][0], name="dogs")
+    bad = dict(good, name="eels", ratios={"down": 0.1, "mid": 1.2, "up": 0.1})
+    for entries, fault in (
+        ([good, bad], r"^the import: presets\[1\]\.ratios\.mid must be a number in \[0, 1\), not 1\.2\.$"),
+        ([good, good], r"presets\[1\] has the name 'dogs', which another preset has already"),
+        ([good, document["presets"][0]], "there is a preset named 'cats' already"),
+    ):
+        with pytest.raises(PresetError, match=fault):
+            store.import_text(json.dumps({**document, "presets": entries}))
+        assert store.path.read_bytes() == before
+    for change, fault in (
+        ({"version": 2}, "version must be 1, not 2"),
+        ({"version": True}, "version must be 1, not true"),
+        ({"format": "x"}, "format must be 'cr-diff presets'"),
+        ({"more": 1}, "unknown key 'more'"),
+    ):
+        with pytest.raises(PresetError, match=fault):
+            store.import_text(json.dumps({**document, **change}))
+    with pytest.raises(PresetError, match=r"^gone\.json: the file cannot be read"):
+        store.import_file(store.path.with_name("gone.json"))
+    assert names(store) == ["cats"]
+
+
+def test_taken_names_are_numbered_on_request(store: PresetStore) -> None:
+    long = "n" * 80
+    for name in ("cats", "cats (2)", long):
+        store.save(preset(name))
+    exported = store.export_text()
+    assert store.import_text(exported, Clash.NUMBER) == ("cats (3)", "cats (2) (2)", "n" * 76 + " (2)")
+    assert store.import_text(exported, Clash.NUMBER) == ("cats (4)", "cats (2) (3)", "n" * 76 + " (3)")
+    assert len(names(store)) == 9
+
+
+def test_a_number_given_on_import_does_not_take_a_name_further_down(store: PresetStore, tmp_path: Path) -> None:
+    store.save(preset("cats"))
+    other = PresetStore(tmp_path / "other.json")
+    other.save(preset("cats", 0.4))
+    other.save(preset("cats (2)", 0.5))
+    assert store.import_text(other.export_text(), Clash.NUMBER) == ("cats (3)", "cats (2)")
+    assert [own.ratios.down for own in store.load().presets] == [0.1, 0.4, 0.5]
+
+
+def test_export_of_chosen_presets(store: PresetStore) -> None:
+    for name in ("cats", "dogs", "eels"):
+        store.save(preset(name))
+    chosen = json.loads(store.export_text(["eels", "cats", "eels"]))
+    assert [entry["name"] for entry in chosen["presets"]] == ["eels", "cats"]
+    with pytest.raises(PresetError, match="no own preset named 'wolves'"):
+        store.export_text(["cats", "wolves"])
+
+
+BROKEN = [b"", b"{", b"\xff", b"[]", b'{"format": "cr-diff presets", "version": 1, "presets": [{"name": "x"}]}']
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_a_broken_file_is_reported_and_moved_aside(store: PresetStore, content: bytes) -> None:
+    store.path.parent.mkdir()
+    store.path.write_bytes(content)
+    loaded = store.load()
+    assert loaded.presets == ()
+    (problem,) = loaded.problems
+    assert problem.startswith("presets.json: ")
+    assert problem.endswith("; the file was moved aside to presets.json.bak.")
+    assert store.path.with_name("presets.json.bak").read_bytes() == content
+    assert store.load().problems == ()
+
+
+def test_saving_over_a_broken_file_keeps_it_and_reports_it(store: PresetStore) -> None:
+    store.path.parent.mkdir()
+    for content, backup in ((b"first", "presets.json.bak"), (b"second", "presets.json.2.bak")):
+        store.path.write_bytes(content)
+        store.save(preset("cats"))
+        loaded = store.load()
+        assert [own.name for own in loaded.presets] == ["cats"]
+        assert len(loaded.problems) == 1 and loaded.problems[0].endswith(f"moved aside to {backup}.")
+        assert store.path.with_name(backup).read_bytes() == content
+    assert store.path.with_name("presets.json.bak").read_bytes() == b"first"
+
+
+def test_a_broken_file_that_cannot_be_moved_is_not_overwritten(
+    store: PresetStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "in use")
+
+    store.path.parent.mkdir()
+    store.path.write_bytes(b"broken")
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with pytest.raises(PresetError, match="could not be moved aside and is left as it is"):
+        store.save(preset())
+    assert "could not be moved aside" in store.load().problems[0]
+    assert store.path.read_bytes() == b"broken"
+
+
+def test_a_file_that_cannot_be_read_is_left_alone(store: PresetStore) -> None:
+    store.path.mkdir(parents=True)
+    assert "cannot be read" in store.load().problems[0]
+    with pytest.raises(PresetError, match="cannot be read"):
+        store.save(preset())
+    assert store.path.is_dir()
+
+
+def test_threads_do_not_lose_one_another_s_presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace = os.replace
+
+    def slow(source: Path, target: Path) -> None:
+        time.sleep(0.002)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", slow)
+    failures: list[BaseException] = []
+
+    def work(thread: int) -> None:
+        try:
+            store = PresetStore(tmp_path / "presets.json")
+            for number in range(8):
+                store.save(preset(f"{thread}-{number}"))
+            store.delete(f"{thread}-0")
+            store.rename(f"{thread}-1", f"{thread}-one")
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    expected = {f"{thread}-{number}" for thread in range(4) for number in ("one", 2, 3, 4, 5, 6, 7)}
+    assert set(names(PresetStore(tmp_path / "presets.json"))) == expected
+    assert [path.name for path in tmp_path.iterdir()] == ["presets.json"]
+
+
+class StoreAgainstDictionary(RuleBasedStateMachine):
+    """Every sequence of changes leaves what the same changes leave in a plain dictionary."""
+
+    NAMES = st.sampled_from(["a", "b", "c", "a (2)", "SDXL 1024x1024"])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(self._folders.mktemp("machine"))
+        self.model: dict[str, Preset] = {}
+
+    _folders: Any
+
+    def store(self) -> PresetStore:
+        return PresetStore(self.folder / "presets.json", reserved=BUILT_IN)
+
+    @rule(own=PRESETS, name=NAMES, overwrite=st.booleans())
+    def save(self, own: Preset, name: str, overwrite: bool) -> None:
+        own = Preset.own(name, own.family, own.size, own.ratios, own.k, next(iter(own.checkpoints), None), own.note)
+        try:
+            self.store().save(own, overwrite)
+        except PresetError:
+            assert name in BUILT_IN or (name in self.model and not overwrite)
+        else:
+            assert name not in BUILT_IN and (name not in self.model or overwrite)
+            self.model.pop(name, None)
+            self.model[name] = own
+
+    @rule(name=NAMES)
+    def delete(self, name: str) -> None:
+        try:
+            self.store().delete(name)
+        except PresetError:
+            assert name not in self.model
+        else:
+            del self.model[name]
+
+    @rule(name=NAMES, new_name=NAMES)
+    def rename(self, name: str, new_name: str) -> None:
+        try:
+            self.store().rename(name, new_name)
+        except PresetError:
+            assert name not in self.model or new_name in BUILT_IN or (new_name in self.model and new_name != name)
+        else:
+            self.model = {
+                new_name if key == name else key: self._renamed(own, new_name) if key == name else own
+                for key, own in self.model.items()
+            }
+
+    @rule()
+    def import_own_export(self) -> None:
+        store = self.store()
+        added = store.import_text(store.export_text(), Clash.NUMBER)
+        assert len(set(added)) == len(self.model) and not set(added) & set(self.model)
+        for name, own in zip(added, list(self.model.values()), strict=True):
+            self.model[name] = self._renamed(own, name)
+
+    @invariant()
+    def same_as_model(self) -> None:
+        assert self.store().load().presets == tuple(self.model.values())
+
+    @staticmethod
+    def _renamed(own: Preset, name: str) -> Preset:
+        return Preset.own(name, own.family, own.size, own.ratios, own.k, next(iter(own.checkpoints), None), own.note)
+
+
+def test_store_behaves_like_a_dictionary(tmp_path_factory: Any) -> None:
+    class Machine(StoreAgainstDictionary):
+        _folders = tmp_path_factory
+
+    run_state_machine_as_test(Machine, settings=settings(max_examples=25, stateful_step_count=12, deadline=None))
