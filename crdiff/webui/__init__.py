@@ -1,0 +1,1 @@
+"""The WebUI side: the only package that knows gradio and the hosts' ``modules``."""

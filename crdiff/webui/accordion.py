@@ -1,0 +1,187 @@
+"""The accordion: CR-Diff's controls in one tab."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from crdiff import __version__
+from crdiff.errors import CRDiffError
+from crdiff.presets.size import Size
+from crdiff.pruning.ratios import GROUPS
+from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, SPECS, Settings
+from crdiff.webui.infotext import preset_label
+from crdiff.webui.own_presets import OwnPresets
+from crdiff.webui.status import Status, describe
+from crdiff.webui.unet_picture import draw_unet
+from modules.ui_components import InputAccordion, ToolButton
+
+if TYPE_CHECKING:
+    from crdiff.webui.extension import Extension
+
+_QUIET = {"show_progress": False, "queue": False}
+_TO_CUSTOM = f"() => {json.dumps(preset_label(CUSTOM))}"
+_RELOAD = "\U0001f504"
+
+
+class Accordion:
+    """Builds the controls; hosts build them again for the API, so nothing here may depend on being built once."""
+
+    def __init__(self, extension: Extension) -> None:
+        self._extension = extension
+        self._size: dict[str, Any] = {}
+
+    def keep_size_component(self, side: str) -> Callable[[Any], None]:
+        """A callback for the host to hand over the tab's ``width`` or ``height``, which it makes before the scripts."""
+
+        def keep(created: Any) -> None:
+            self._size[side] = created.component
+
+        return keep
+
+    def knows_preset(self, name: str) -> bool:
+        """Whether the preset control can be set to ``name``."""
+        return name in self._preset_choices()
+
+    def _preset_choices(self) -> list[str]:
+        return [preset_label(AUTO), preset_label(CUSTOM), *self._extension.library.names()]
+
+    def build(self, tab: str) -> dict[str, Any]:
+        """The controls by the name of their setting, in the order of the settings."""
+        defaults = Settings()
+
+        def number(name: str, value: float) -> Any:
+            spec = SPECS[name]
+            return gr.Slider(
+                spec.low, spec.high, value, step=spec.step, label=spec.label, elem_id=f"{tab}_crdiff_{name}"
+            )
+
+        controls: dict[str, Any] = {}
+        # The version stands beside the label, not in it: hosts key the user's own defaults by the label.
+        with InputAccordion(defaults.enabled, label="CR-Diff", elem_id=f"{tab}_crdiff") as controls["enabled"]:
+            with controls["enabled"].extra():
+                gr.HTML(f'<span class="crdiff-version">{__version__}</span>')
+            status = gr.HTML(_status_html(None), elem_id=f"{tab}_crdiff_status")
+            gr.HTML(_help_html(tab), visible=True, elem_id=f"{tab}_crdiff_help")
+            with gr.Row():
+                controls["preset"] = gr.Dropdown(
+                    self._preset_choices(),
+                    value=preset_label(defaults.preset),
+                    label=SPECS["preset"].label,
+                    elem_id=f"{tab}_crdiff_preset",
+                    allow_custom_value=True,
+                )
+                reload = ToolButton(_RELOAD, elem_id=f"{tab}_crdiff_reload", tooltip="Read the list of presets again")
+                refresh = gr.Button("Refresh", elem_id=f"{tab}_crdiff_refresh")
+            with gr.Row():
+                with gr.Column(scale=3):
+                    for group in GROUPS:
+                        controls[group] = number(group, getattr(defaults, group))
+                with gr.Column(scale=1, min_width=170):
+                    picture = gr.HTML(draw_unet(None), elem_id=f"{tab}_crdiff_picture")
+            controls["k"] = number("k", DEFAULT_K)
+            with gr.Row():
+                controls["start"] = number("start", defaults.start)
+                controls["end"] = number("end", defaults.end)
+            controls["hires"] = gr.Radio(
+                list(SPECS["hires"].choices),
+                value=defaults.hires,
+                label=SPECS["hires"].label,
+                elem_id=f"{tab}_crdiff_hires",
+            )
+            own = OwnPresets(self._extension, tab)
+            own.build()
+        ordered = {name: controls[name] for name in SPECS}
+        self._connect(ordered, status, picture, refresh, reload, own)
+        return ordered
+
+    def _connect(
+        self, controls: dict[str, Any], status: Any, picture: Any, refresh: Any, reload: Any, own: OwnPresets
+    ) -> None:
+        size = [self._size[side] for side in ("width", "height") if side in self._size]
+        # The API builds the controls in a page of its own, in which the tab's components do not exist.
+        self._size = {}
+        inputs = [*controls.values(), *size]
+        shown = [status, picture]
+        looked_up = [controls[name] for name in (*GROUPS, "k")]
+
+        def show(*values: Any) -> list[Any]:
+            return _shown(self._status(values))
+
+        def look_up(*values: Any) -> list[Any]:
+            found = self._status(values)
+            ratios = [gr.update()] * len(GROUPS)
+            if found.ratios is not None and str(values[1]).lower() != CUSTOM:
+                ratios = [gr.update(value=ratio) for ratio in found.ratios]
+            return [*ratios, self._preset_k(values), *_shown(found)]
+
+        def look_up_again(*values: Any) -> list[Any]:
+            # Nobody asked for it just now, so where nothing has changed it must not undo what the user is moving.
+            found = self._status(values)
+            if found.ratios is not None and list(found.ratios) == list(values[2:5]):
+                return [*[gr.update()] * len(looked_up), *_shown(found)]
+            return look_up(*values)
+
+        for group in GROUPS:
+            # In the page, at once: an answer still under way to Auto must not move the slider back.
+            controls[group].input(None, [], [controls["preset"]], _js=_TO_CUSTOM, **_QUIET)
+        for name in ("enabled", *GROUPS, "k", "start", "end", "hires"):
+            controls[name].change(show, inputs, shown, **_QUIET)
+        for trigger in (controls["preset"], *size):
+            trigger.change(look_up, inputs, [*looked_up, *shown], **_QUIET)
+        refresh.click(look_up_again, inputs, [*looked_up, *shown], **_QUIET)
+        reload.click(lambda: gr.update(choices=self._preset_choices()), [], [controls["preset"]], **_QUIET)
+        own.connect(controls, size, self._preset_choices)
+
+    def _preset_k(self, values: tuple[Any, ...]) -> Any:
+        """A preset that was found with a k of its own brings it along."""
+        try:
+            wanted = Settings.from_args([*values[:5], None, *values[6:9]])
+        except CRDiffError:
+            return gr.update()
+        if wanted.preset == CUSTOM:
+            return gr.update()
+        found = self._describe(wanted, values[9:])
+        return gr.update() if found.k in (None, DEFAULT_K) else gr.update(value=found.k)
+
+    def _status(self, values: tuple[Any, ...]) -> Status:
+        try:
+            settings = Settings.from_args(values[: len(SPECS)])
+        except CRDiffError as problem:
+            return Status(str(problem), None, None, "problem")
+        return self._describe(settings, values[len(SPECS) :])
+
+    def _describe(self, settings: Settings, size: tuple[Any, ...]) -> Status:
+        return describe(settings, self._extension.library, self._extension.checkpoints.selected(), read_size(size))
+
+
+def read_size(values: tuple[Any, ...]) -> Size | None:
+    """The picture size of the tab's (width, height), as the host will round it; None if it is not known."""
+    if len(values) != 2:
+        return None
+    try:
+        width, height = (int(float(value)) // 8 * 8 for value in values)
+    except (TypeError, ValueError):
+        return None
+    return Size(height, width) if width > 0 and height > 0 else None
+
+
+def _shown(status: Status) -> list[Any]:
+    return [_status_html(status), draw_unet(status.ratios)]
+
+
+def _status_html(status: Status | None) -> str:
+    if status is None:
+        return '<p class="crdiff-status">&nbsp;</p>'
+    return f'<p class="crdiff-status crdiff-{status.level}">{html.escape(status.text)}</p>'
+
+
+def _help_html(tab: str) -> str:
+    """What the tooltips say, by element id, for the page's script."""
+    texts = {f"{tab}_crdiff_{name}": spec.help for name, spec in SPECS.items() if name != "enabled"}
+    texts[f"{tab}_crdiff"] = SPECS["enabled"].help
+    return f'<div hidden data-crdiff-help="{html.escape(json.dumps(texts))}"></div>'

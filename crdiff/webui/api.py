@@ -1,0 +1,41 @@
+"""CR-Diff's own routes in the host's API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from crdiff import __version__
+from crdiff.presets.table import Preset
+from crdiff.settings import json_schema
+from crdiff.webui.library import PresetLibrary
+
+
+def add_routes(app: Any, library: PresetLibrary) -> None:
+    """Register ``/crdiff/v1/*`` with the host's FastAPI app."""
+
+    def version() -> dict[str, str]:
+        return {"version": __version__}
+
+    def presets() -> dict[str, Any]:
+        return {"presets": [_entry(preset) for preset in library.presets()], "problems": list(library.problems())}
+
+    app.add_api_route("/crdiff/v1/version", version, methods=["GET"])
+    app.add_api_route("/crdiff/v1/schema", json_schema, methods=["GET"])
+    app.add_api_route("/crdiff/v1/presets", presets, methods=["GET"])
+
+
+def _entry(preset: Preset) -> dict[str, Any]:
+    return {
+        "name": preset.name,
+        "family": preset.family.value,
+        "size": str(preset.size),
+        "down": preset.ratios.down,
+        "mid": preset.ratios.mid,
+        "up": preset.ratios.up,
+        "k": preset.k,
+        "checkpoints": sorted(preset.checkpoints),
+        "native": preset.native,
+        "built_in": preset.built_in,
+        "source": preset.source,
+        "note": preset.note,
+    }

@@ -1,0 +1,88 @@
+"""The checkpoint the user has selected, which hosts may load only when a picture is drawn."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crdiff.errors import CRDiffError
+from crdiff.model.checkpoint_file import read_family
+from crdiff.model.family import Family
+from crdiff.model.layers import find_layers
+
+
+@dataclass(frozen=True)
+class SelectedCheckpoint:
+    """What is known of the selected checkpoint.
+
+    Attributes:
+        name: as the host shows it.
+        family: None if it cannot be told before the model is loaded.
+        sha256: None if the host has not computed it yet.
+        problem: one sentence if CR-Diff cannot handle it.
+    """
+
+    name: str
+    family: Family | None
+    sha256: str | None
+    problem: str | None = None
+
+
+class CheckpointReader:
+    """Tells a checkpoint's family from its file's header, each file once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, int], Family | str] = {}
+
+    def selected(self) -> SelectedCheckpoint | None:
+        """The host's selected checkpoint; None if there is none."""
+        from modules import sd_models, shared
+
+        wanted = getattr(shared.opts, "sd_model_checkpoint", None)
+        info = sd_models.get_closet_checkpoint_match(wanted) if wanted else None
+        if info is None:
+            info = getattr(shared.sd_model, "sd_checkpoint_info", None)
+        return None if info is None else self._describe(info)
+
+    def _describe(self, info: Any) -> SelectedCheckpoint:
+        path = Path(str(info.filename))
+        name = str(getattr(info, "name_for_extra", path.stem))
+        sha256 = getattr(info, "sha256", None) or None
+        known = self._family(path)
+        if isinstance(known, Family):
+            return SelectedCheckpoint(name, known, sha256)
+        return SelectedCheckpoint(name, None, sha256, known)
+
+    def _family(self, path: Path) -> Family | str | None:
+        if path.suffix.lower() != ".safetensors":
+            return _loaded_family(path)
+        try:
+            key = (str(path), path.stat().st_mtime_ns)
+        except OSError:
+            return None
+        with self._lock:
+            if key not in self._known:
+                try:
+                    self._known[key] = read_family(path)
+                except CRDiffError as problem:
+                    self._known[key] = str(problem)
+            return self._known[key]
+
+
+def _loaded_family(path: Path) -> Family | str | None:
+    """The family of a file without a readable header, if it is the one that is loaded."""
+    from modules import shared
+
+    model = shared.sd_model
+    info = getattr(model, "sd_checkpoint_info", None)
+    if info is None or Path(str(info.filename)) != path:
+        return None
+    objects = getattr(model, "forge_objects", None)
+    holder = model.model if objects is None else objects.unet.model
+    try:
+        return find_layers(holder.diffusion_model).family
+    except CRDiffError as problem:
+        return str(problem)

@@ -1,0 +1,159 @@
+"""AUTOMATIC1111 1.10: the hook is the class of the wrapper that every sampler calls the UNet through.
+
+The class, not the instance, because the refiner and hires fix switch models in the middle of a run, and not the UNet
+itself, because ControlNet and others replace its forward; the wrapper sees exactly what the UNet gets.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+from crdiff.errors import UnsupportedModelError
+from crdiff.model.layers import PrunedLayer
+from crdiff.pruning.criterion import WeightUse
+from crdiff.pruning.override import Forward, LayerRun, run_with_weight
+from crdiff.sampling.access import WeightsIdentity
+from crdiff.sampling.run import SamplingRun
+from crdiff.webui.hosts.checkpoint import checkpoint_identity
+from crdiff.webui.hosts.replacement import Original, Replacement
+
+_WRAPPERS = (
+    ("ldm.models.diffusion.ddpm", "DiffusionWrapper"),
+    ("modules.models.diffusion.ddpm_edit", "DiffusionWrapper"),
+    ("sgm.modules.diffusionmodules.wrappers", "OpenAIWrapper"),
+)
+
+
+def _networks() -> Any | None:
+    """The built-in Lora extension's module; None if the user has disabled it."""
+    return sys.modules.get("networks")
+
+
+def _functional(networks: Any) -> bool:
+    """Whether LoRAs are added beside each layer instead of being merged into its weight."""
+    from modules import shared
+
+    return bool(getattr(shared.opts, "lora_functional", False)) and bool(networks.loaded_networks)
+
+
+class A1111Access:
+    """The live model of AUTOMATIC1111."""
+
+    @property
+    def run_layer(self) -> LayerRun:
+        return _run_layer
+
+    def identity(self) -> WeightsIdentity:
+        from modules import devices, sd_unet, shared
+
+        if getattr(sd_unet, "current_unet", None) is not None:
+            raise UnsupportedModelError(
+                "CR-Diff cannot prune an exported UNet (TensorRT and the like); choose SD Unet: None in the settings."
+            )
+        checkpoint, sha256 = checkpoint_identity(getattr(shared.sd_model, "sd_checkpoint_info", None))
+        networks = _networks()
+        loaded = () if networks is None else networks.loaded_networks
+        modifiers = [f"{net.name}:{net.te_multiplier}:{net.unet_multiplier}:{net.dyn_dim}" for net in loaded]
+        if modifiers and _functional(networks):
+            modifiers.append("functional")
+        precision = f"{devices.dtype_unet}/{getattr(devices, 'fp8', False)}"
+        return WeightsIdentity(checkpoint, sha256, precision, tuple(modifiers))
+
+    def stored_weight(self, module: torch.nn.Module) -> torch.Tensor:
+        """The weight without LoRA: the Lora extension merges lazily, so ``weight`` may still hold the last prompt's."""
+        backup = getattr(module, "network_weights_backup", None)
+        merged = getattr(module, "network_current_names", ()) != ()
+        weight: torch.Tensor = backup if merged and isinstance(backup, torch.Tensor) else module.weight  # type: ignore[assignment]
+        return weight
+
+    def generators(self) -> Iterable[random.Random]:
+        hypertile = sys.modules.get("hypertile")
+        generator = getattr(hypertile, "RNG_INSTANCE", None)
+        return (generator,) if isinstance(generator, random.Random) else ()
+
+
+def _run_layer(
+    layer: PrunedLayer, forward: Forward, use: WeightUse, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> torch.Tensor:
+    networks = _networks()
+    if networks is not None and _functional(networks):
+        name = getattr(layer.module, "network_layer_name", None)
+        added = [net.modules[name] for net in networks.loaded_networks if name in net.modules]
+        if added:
+            return _run_merged(networks, layer, added, use, args, kwargs)
+    return run_with_weight(layer, forward, use, args, kwargs)
+
+
+def _run_merged(
+    networks: Any, layer: PrunedLayer, added: list[Any], use: WeightUse, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> torch.Tensor:
+    """A functional LoRA's layer as if merged, so that the LoRA-changed weight is what gets pruned."""
+    module = layer.module
+    networks.network_restore_weights_from_backup(module)
+    networks.network_reset_cached_weight(module)
+    biases = []
+
+    def merged(layer: PrunedLayer, weight: torch.Tensor) -> torch.Tensor:
+        changed = weight
+        for network in added:
+            updown, bias = network.calc_updown(changed)
+            changed = (changed.to(updown.dtype) + updown).to(weight.dtype)
+            biases.extend([] if bias is None else [bias])
+        return use(layer, changed)
+
+    def plain(*args: Any, **kwargs: Any) -> torch.Tensor:
+        result: torch.Tensor = networks.originals.Linear_forward(module, *args, **kwargs)
+        return result
+
+    result = run_with_weight(layer, plain, merged, args, kwargs)
+    for bias in biases:
+        result = result + bias.to(result.dtype)
+    return result
+
+
+class A1111Hook:
+    """Nothing to do at a denoiser call: the class hook follows every model switch by itself."""
+
+    def on_denoiser(self, denoiser: Any) -> None:
+        """See DenoiserHook."""
+
+
+class A1111:
+    """AUTOMATIC1111 1.10 and its close forks."""
+
+    name = "AUTOMATIC1111"
+
+    def access(self) -> A1111Access:
+        return A1111Access()
+
+    @contextmanager
+    def hooked(self, run: SamplingRun) -> Iterator[A1111Hook]:
+        """See Host. Two passes at the wrapper, whatever the sampler, ControlNet or tiling above it does."""
+        with ExitStack() as hooks:
+            for module_name, class_name in _WRAPPERS:
+                wrapper = getattr(sys.modules.get(module_name), class_name, None)
+                if wrapper is not None:
+                    hooks.enter_context(_hooked_class(wrapper, run))
+            yield A1111Hook()
+
+
+@contextmanager
+def _hooked_class(wrapper: Any, run: SamplingRun) -> Iterator[None]:
+    def forward(original: Original, self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        x = args[0] if args else kwargs.get("x")
+        if not isinstance(x, torch.Tensor):
+            # ControlNet calls without arguments, to have the model moved to the GPU.
+            return original(self, *args, **kwargs)
+        return run.predict(self.diffusion_model, lambda: original(self, *args, **kwargs), x.device)
+
+    replacement = Replacement(wrapper, "forward", forward)
+    try:
+        yield
+    finally:
+        replacement.retire()

@@ -1,0 +1,64 @@
+"""Forge and Forge Neo: their own ``backend`` package, LoRAs merged when the model is loaded or on each use."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from crdiff.pruning.override import LayerRun, run_with_weight
+from crdiff.sampling.access import WeightsIdentity
+from crdiff.sampling.run import SamplingRun
+from crdiff.webui.hosts.checkpoint import checkpoint_identity
+from crdiff.webui.hosts.engine import EngineHook, hooked_engine, live_model
+
+
+class ForgeAccess:
+    """The live model of a host with ``forge_objects``."""
+
+    @property
+    def run_layer(self) -> LayerRun:
+        return run_with_weight
+
+    def identity(self) -> WeightsIdentity:
+        from modules import shared
+
+        engine = shared.sd_model
+        model = live_model(engine)
+        checkpoint, sha256 = checkpoint_identity(getattr(engine, "sd_checkpoint_info", None))
+        return WeightsIdentity(checkpoint, sha256, self._precision(model), self._loras(engine, model))
+
+    def _precision(self, model: Any) -> str:
+        return f"{model.storage_dtype}/{model.computation_dtype}"
+
+    def _loras(self, engine: Any, model: Any) -> tuple[str, ...]:
+        """What the loader has merged into the live weights by now, or merges on each use."""
+        loader = getattr(model, "lora_loader", None)
+        return named_loras(getattr(loader, "loaded_hash", None))
+
+    def stored_weight(self, module: torch.nn.Module) -> torch.Tensor:
+        weight: torch.Tensor = module.weight  # type: ignore[assignment]
+        return weight
+
+    def generators(self) -> Iterable[random.Random]:
+        return ()
+
+
+def named_loras(loras: str | None) -> tuple[str, ...]:
+    """The host's description of its LoRA set; an empty list in text form means none."""
+    return () if loras is None or loras == str([]) else (loras,)
+
+
+class Forge:
+    """Forge and Forge Neo."""
+
+    name = "Forge"
+
+    def access(self) -> ForgeAccess:
+        return ForgeAccess()
+
+    def hooked(self, run: SamplingRun) -> AbstractContextManager[EngineHook]:
+        return hooked_engine(run)

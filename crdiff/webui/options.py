@@ -1,0 +1,65 @@
+"""CR-Diff's page in the host's settings."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+_SECTION = ("crdiff", "CR-Diff")
+_LOG_LEVELS = ["ERROR", "WARNING", "INFO", "DEBUG"]
+_DEFAULT_LOG_LEVEL = "WARNING"
+
+ADETAILER = "crdiff_in_adetailer"
+DISK_CACHE = "crdiff_disk_cache"
+LOG_LEVEL = "crdiff_log_level"
+
+
+def add_options() -> None:
+    """Register the settings page with the host."""
+    import gradio as gr
+
+    from modules import shared
+
+    shared.opts.add_option(
+        ADETAILER,
+        shared.OptionInfo(False, "Act in ADetailer's inner runs too", gr.Checkbox, section=_SECTION).info(
+            "list cr-diff among the scripts to apply in ADetailer's own settings too; doubles the UNet time of each run"
+        ),
+    )
+    shared.opts.add_option(
+        DISK_CACHE,
+        shared.OptionInfo(True, "Keep checkpoints' magnitude profiles on disk", gr.Checkbox, section=_SECTION).info(
+            "under 1 MB for each fp16 checkpoint, in the crdiff folder of the data path; saves one UNet pass after a "
+            "restart; takes effect at the next start"
+        ),
+    )
+    shared.opts.add_option(
+        LOG_LEVEL,
+        shared.OptionInfo(
+            _DEFAULT_LOG_LEVEL,
+            "Log level",
+            gr.Radio,
+            {"choices": _LOG_LEVELS},
+            onchange=apply_log_level,
+            section=_SECTION,
+        ).info("INFO prints the sparsity reached in each group"),
+    )
+
+
+def option(name: str, default: Any) -> Any:
+    """A setting's value; its default before the page is registered."""
+    from modules import shared
+
+    return getattr(shared.opts, name, default)
+
+
+def apply_log_level() -> None:
+    """Set the extension's logger to the level chosen in the settings."""
+    level = option(LOG_LEVEL, _DEFAULT_LOG_LEVEL)
+    logger = logging.getLogger("crdiff")
+    logger.setLevel(level if level in _LOG_LEVELS else _DEFAULT_LOG_LEVEL)
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("[CR-Diff] %(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False

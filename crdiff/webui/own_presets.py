@@ -1,0 +1,145 @@
+"""The user's own presets in the accordion: save, rename, delete, export and import."""
+
+from __future__ import annotations
+
+import html
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from crdiff.errors import CRDiffError, PresetError
+from crdiff.model.family import Family
+from crdiff.presets.store import Clash
+from crdiff.presets.table import Preset
+from crdiff.settings import AUTO, SPECS, Settings
+from crdiff.webui.infotext import preset_label
+
+if TYPE_CHECKING:
+    from crdiff.webui.extension import Extension
+
+_QUIET = {"show_progress": False, "queue": False}
+_EXPORT_NAME = "cr-diff-presets.json"
+
+
+class OwnPresets:
+    """The controls below the sliders that keep what the sliders say."""
+
+    def __init__(self, extension: Extension, tab: str) -> None:
+        self._extension = extension
+        self._tab = tab
+
+    def build(self) -> None:
+        """Make the controls."""
+        tab = self._tab
+        with gr.Accordion("Own presets", open=False, elem_id=f"{tab}_crdiff_own"):
+            with gr.Row():
+                self._name = _unsaved(gr.Textbox("", label="Preset name", elem_id=f"{tab}_crdiff_own_name"))
+                self._only_this = _unsaved(
+                    gr.Checkbox(False, label="For this checkpoint only", elem_id=f"{tab}_crdiff_own_only_this")
+                )
+            with gr.Row():
+                self._save = gr.Button("Save", size="sm", elem_id=f"{tab}_crdiff_own_save")
+                self._rename = gr.Button("Rename", size="sm", elem_id=f"{tab}_crdiff_own_rename")
+                self._delete = gr.Button("Delete", size="sm", elem_id=f"{tab}_crdiff_own_delete")
+            with gr.Row():
+                self._export = gr.Button("Export", size="sm", elem_id=f"{tab}_crdiff_own_export")
+                self._file = _unsaved(
+                    gr.File(label="Exported presets", visible=False, elem_id=f"{tab}_crdiff_own_file")
+                )
+            self._import = _unsaved(
+                gr.File(label="Import", type="binary", file_types=[".json"], elem_id=f"{tab}_crdiff_own_import")
+            )
+            self._message = gr.HTML("", elem_id=f"{tab}_crdiff_own_message")
+
+    def connect(self, controls: dict[str, Any], size: list[Any], choices: Callable[[], list[str]]) -> None:
+        """Bind the buttons.
+
+        Args:
+            controls: the settings' controls by name.
+            size: the tab's width and height, empty if the host does not offer them.
+            choices: the names the preset control offers.
+        """
+        preset = controls["preset"]
+
+        def done(message: str, chosen: str | None = None) -> list[Any]:
+            update = gr.update(choices=choices()) if chosen is None else gr.update(choices=choices(), value=chosen)
+            return [update, _message_html(message)]
+
+        def guarded(action: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+            def run(*values: Any) -> list[Any]:
+                try:
+                    return action(*values)
+                except CRDiffError as problem:
+                    return [gr.update(choices=choices()), _message_html(str(problem), problem=True)]
+
+            return run
+
+        def save(name: str, only_this: bool, *values: Any) -> list[Any]:
+            saved = self._preset(name.strip(), bool(only_this), values)
+            self._extension.library.store.save(saved, overwrite=True)
+            return done(f"Saved {saved.name} for {saved.family.label}, {saved.size}.", saved.name)
+
+        def rename(name: str, chosen: str) -> list[Any]:
+            self._extension.library.store.rename(chosen, name.strip())
+            return done(f"Renamed {chosen} to {name.strip()}.", name.strip())
+
+        def delete(chosen: str) -> list[Any]:
+            self._extension.library.store.delete(chosen)
+            return done(f"Deleted {chosen}.", preset_label(AUTO))
+
+        def imported(data: Any) -> list[Any]:
+            raw = data if isinstance(data, (bytes, str)) else data[0]
+            names = self._extension.library.store.import_text(raw, Clash.NUMBER)
+            return done(f"Imported {len(names)}: {', '.join(names)}.")
+
+        outputs = [preset, self._message]
+        values = [*controls.values(), *size]
+        self._save.click(guarded(save), [self._name, self._only_this, *values], outputs, **_QUIET)
+        self._rename.click(guarded(rename), [self._name, preset], outputs, **_QUIET)
+        self._delete.click(guarded(delete), [preset], outputs, **_QUIET)
+        self._import.upload(guarded(imported), [self._import], outputs, **_QUIET)
+        self._export.click(self._exported, [], [self._file, self._message], **_QUIET)
+
+    def _preset(self, name: str, only_this: bool, values: tuple[Any, ...]) -> Preset:
+        from crdiff.webui.accordion import read_size
+
+        settings = Settings.from_args(values[: len(SPECS)])
+        size = read_size(values[len(SPECS) :])
+        checkpoint = self._extension.checkpoints.selected()
+        if size is None:
+            raise PresetError("The size of the tab is not known, so the preset cannot be saved.")
+        if checkpoint is None or checkpoint.family in (None, Family.OTHER):
+            raise PresetError("Presets can be saved for SD1.x, SD2.x and SDXL checkpoints only; select one.")
+        if only_this and checkpoint.sha256 is None:
+            raise PresetError("The host has not computed this checkpoint's hash yet; draw one picture and save again.")
+        return Preset.own(
+            name,
+            checkpoint.family,
+            size,
+            settings.ratios,
+            settings.k,
+            checkpoint.sha256,
+            limited=only_this,
+        )
+
+    def _exported(self) -> list[Any]:
+        path = Path(tempfile.mkdtemp(prefix="crdiff-")) / _EXPORT_NAME
+        try:
+            self._extension.library.store.export_file(path)
+        except (CRDiffError, OSError) as problem:
+            return [gr.update(), _message_html(str(problem), problem=True)]
+        return [gr.update(value=str(path), visible=True), _message_html("Exported.")]
+
+
+def _unsaved(component: Any) -> Any:
+    """A control whose value is no default worth keeping in the host's ui-config."""
+    component.do_not_save_to_config = True
+    return component
+
+
+def _message_html(text: str, *, problem: bool = False) -> str:
+    level = "problem" if problem else "ok"
+    return f'<p class="crdiff-status crdiff-{level}">{html.escape(text)}</p>'

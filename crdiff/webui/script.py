@@ -1,0 +1,65 @@
+"""The always-on script: the host's side of the accordion and of each job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from crdiff.errors import SettingsError
+from crdiff.webui import infotext, options, xyz
+from crdiff.webui.accordion import Accordion
+from crdiff.webui.extension import Extension
+from crdiff.webui.generation import Generation, read_settings, refuse
+from modules import scripts
+
+_JOB = "crdiff_job"
+"""Attribute of a processing object that holds its Generation."""
+
+
+def make_script(extension: Extension) -> type[scripts.Script]:
+    """The script class of this extension, one instance of which the host makes for each tab."""
+
+    class CRDiffScript(scripts.Script):
+        def __init__(self) -> None:
+            super().__init__()
+            self._accordion = Accordion(extension)
+            for tab in ("txt2img", "img2img"):
+                for side in ("width", "height"):
+                    self.on_after_component(self._accordion.keep_size_component(side), elem_id=f"{tab}_{side}")
+
+        def title(self) -> str:
+            return "CR-Diff"
+
+        def show(self, is_img2img: bool) -> Any:
+            return scripts.AlwaysVisible
+
+        def ui(self, is_img2img: bool) -> list[Any]:
+            controls = self._accordion.build("img2img" if is_img2img else "txt2img")
+            known = self._accordion.knows_preset
+            self.infotext_fields = [
+                (component, infotext.reader(name, known)) for name, component in controls.items()
+            ]
+            self.paste_field_names = [infotext.VERSION_KEY, *infotext.KEYS]
+            return list(controls.values())
+
+        def process(self, p: Any, *args: Any) -> None:
+            """Read and check the settings; the sampler's calls are wrapped later, one by one."""
+            setattr(p, _JOB, None)
+            infotext.clear(p.extra_generation_params)
+            if getattr(p, "_ad_inner", False) and not options.option(options.ADETAILER, False):
+                return
+            try:
+                settings = read_settings(args, xyz.overrides(p), extension.library)
+            except SettingsError as error:
+                refuse(p, error)
+                return
+            if settings.enabled:
+                job = Generation(settings, extension.library, extension.cache, extension.slot)
+                job.note_settings(p)
+                setattr(p, _JOB, job)
+
+        def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
+            job = getattr(p, _JOB, None)
+            if job is not None:
+                job.before_sampling(p, kwargs["x"] if kwargs.get("x") is not None else kwargs["noise"])
+
+    return CRDiffScript

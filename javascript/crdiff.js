@@ -1,0 +1,50 @@
+// Tooltips, and a fresh status line when the checkpoint changes: hosts keep the checkpoint outside the tabs, some in a
+// control that extensions cannot listen to.
+(() => {
+    const TABS = ["txt2img", "img2img"];
+    const POLL_MS = 1000;
+    // More than once: the page may still be building its controls, and a checkpoint's control changes before the host
+    // has taken the checkpoint over, which may mean loading it.
+    const REFRESH_AFTER_MS = [0, 1000, 3000, 10000];
+
+    function setTooltips() {
+        for (const holder of gradioApp().querySelectorAll("[data-crdiff-help]")) {
+            const texts = JSON.parse(holder.dataset.crdiffHelp);
+            for (const [id, text] of Object.entries(texts)) {
+                const element = gradioApp().querySelector(`#${id}`);
+                if (element) element.title = text;
+            }
+        }
+    }
+
+    function checkpointShown() {
+        const box = gradioApp().querySelector("#setting_sd_model_checkpoint, .model_selection");
+        const input = box?.querySelector("input");
+        return input ? input.value : box?.textContent;
+    }
+
+    function refresh() {
+        for (const tab of TABS) {
+            gradioApp().querySelector(`#${tab}_crdiff_refresh`)?.click();
+        }
+    }
+
+    function refreshSoon() {
+        for (const delay of REFRESH_AFTER_MS) setTimeout(refresh, delay);
+    }
+
+    let known;
+    function followCheckpoint() {
+        const shown = checkpointShown();
+        if (shown === known) return;
+        known = shown;
+        refreshSoon();
+    }
+
+    onUiLoaded(() => {
+        setTooltips();
+        refreshSoon();
+        known = checkpointShown();
+        setInterval(followCheckpoint, POLL_MS);
+    });
+})();
