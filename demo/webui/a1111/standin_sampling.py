@@ -1,0 +1,75 @@
+"""The places where this host's samplers differ from Forge's: the denoiser around the model, and the refiner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import k_diffusion.external
+import torch
+
+from modules import devices, shared
+from modules.shared import opts
+
+
+def k_denoiser() -> Any:
+    model = shared.sd_model
+    external = k_diffusion.external
+    kind = external.CompVisVDenoiser if model.parameterization == "v" else external.CompVisDenoiser
+    return kind(model, quantize=opts.enable_quantization)
+
+
+def prepare(model_wrap: Any, x: torch.Tensor) -> None:
+    return None
+
+
+def cleanup(prepared: Any) -> None:
+    pass
+
+
+def scale_noise(model_wrap: Any, x: torch.Tensor, sigma: torch.Tensor, max_denoise: bool) -> torch.Tensor:
+    return x * torch.sqrt(1.0 + sigma**2.0) if max_denoise else x * sigma
+
+
+def add_noise(model_wrap: Any, x: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    return x + noise * sigma
+
+
+def _completed_ratio(cfg_denoiser: Any, sigma: torch.Tensor | None) -> float:
+    """How far sampling has come, by steps or by the noise that is left."""
+    if opts.refiner_switch_by_sample_steps or sigma is None:
+        cfg_denoiser.p.extra_generation_params["Refiner switch by sampling steps"] = True
+        return cfg_denoiser.step / cfg_denoiser.total_steps
+    try:
+        sigmas = cfg_denoiser.inner_model.sigmas.to(sigma.device)
+        timestep = int(torch.argmin(torch.abs(sigmas - torch.max(sigma))))
+    except AttributeError:
+        # Timestep samplers have no sigmas: there, sigma is the timestep.
+        timestep = int(torch.max(sigma))
+    return (999 - timestep) / 1000
+
+
+def apply_refiner(cfg_denoiser: Any, sigma: torch.Tensor | None = None) -> bool:
+    """Loads the refiner over the running model once its time has come; True when it did."""
+    from modules import sd_models
+
+    p = cfg_denoiser.p
+    ratio = _completed_ratio(cfg_denoiser, sigma)
+    if p.refiner_switch_at is not None and ratio < p.refiner_switch_at:
+        return False
+    info = p.refiner_checkpoint_info
+    if info is None or shared.sd_model.sd_checkpoint_info == info:
+        return False
+    if getattr(p, "enable_hr", False):
+        skipped = {"first pass": p.is_hr_pass, "second pass": not p.is_hr_pass}
+        if skipped.get(opts.hires_fix_refiner_pass, False):
+            return False
+        if opts.hires_fix_refiner_pass != "second pass":
+            p.extra_generation_params["Hires refiner"] = opts.hires_fix_refiner_pass
+    p.extra_generation_params["Refiner"] = info.short_title
+    p.extra_generation_params["Refiner switch at"] = p.refiner_switch_at
+    with sd_models.SkipWritingToConfig():
+        sd_models.reload_model_weights(info=info)
+    devices.torch_gc()
+    p.setup_conds()
+    cfg_denoiser.update_inner_model()
+    return True

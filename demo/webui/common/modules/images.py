@@ -1,0 +1,113 @@
+"""Pictures: resizing, grids, and files that carry their infotext."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+from PIL import Image, PngImagePlugin
+
+from modules import script_callbacks
+from modules.shared import opts
+
+LANCZOS = Image.Resampling.LANCZOS
+NEAREST = Image.Resampling.NEAREST
+
+
+def flatten(img: Image.Image, bgcolor: str) -> Image.Image:
+    if img.mode == "RGBA":
+        background = Image.new("RGBA", img.size, bgcolor)
+        background.paste(img, mask=img)
+        img = background
+    return img.convert("RGB")
+
+
+def read(fp: Any) -> Image.Image:
+    image = Image.open(fp)
+    image.load()
+    return image
+
+
+def resize_image(resize_mode: int, im: Image.Image, width: int, height: int,
+                 upscaler_name: str | None = None) -> Image.Image:
+    """0: stretch; 1: cover and crop; 2: fit and fill the bars with the picture's edges."""
+    method = NEAREST if upscaler_name == "Nearest" else LANCZOS
+    if resize_mode == 0:
+        return im.resize((width, height), resample=method)
+    scales = (width / im.width, height / im.height)
+    scale = max(scales) if resize_mode == 1 else min(scales)
+    small = im.resize((max(1, round(im.width * scale)), max(1, round(im.height * scale))), resample=method)
+    result = Image.new(im.mode, (width, height))
+    left, top = (width - small.width) // 2, (height - small.height) // 2
+    if resize_mode != 1 and (left > 0 or top > 0):
+        result.paste(small.resize((width, height), resample=method))
+    result.paste(small, box=(left, top))
+    return result
+
+
+def image_grid(imgs: list[Image.Image], batch_size: int = 1, rows: int | None = None) -> Image.Image:
+    rows = rows or round(math.sqrt(len(imgs))) or 1
+    cols = math.ceil(len(imgs) / rows)
+    params = script_callbacks.ImageGridLoopParams(imgs, cols, rows)
+    script_callbacks.image_grid_callback(params)
+    width, height = (max(x.size[i] for x in imgs) for i in (0, 1))
+    grid = Image.new("RGB", size=(params.cols * width, params.rows * height), color="black")
+    for i, image in enumerate(params.imgs):
+        grid.paste(image, box=(i % params.cols * width, i // params.cols * height))
+    return grid
+
+
+def save_image_with_geninfo(image: Image.Image, geninfo: str | None, filename: str, extension: str | None = None,
+                            existing_pnginfo: dict | None = None, pnginfo_section_name: str = "parameters") -> None:
+    extension = (extension or os.path.splitext(filename)[1]).lower()
+    if extension == ".png":
+        info = PngImagePlugin.PngInfo()
+        for key, value in {**(existing_pnginfo or {}), pnginfo_section_name: geninfo}.items():
+            if value is not None:
+                info.add_text(key, str(value))
+        image.save(filename, format="PNG", pnginfo=info)
+    else:
+        image.convert("RGB").save(filename, quality=opts.jpeg_quality)
+
+
+def _next_number(path: str) -> int:
+    numbers = [name.split("-")[0] for name in os.listdir(path)]
+    return max((int(x) for x in numbers if x.isdigit()), default=-1) + 1
+
+
+def save_image(image: Image.Image, path: str, basename: str | None, seed: Any = None, prompt: Any = None,
+               extension: str = "png", info: str | None = None, short_filename: bool = False,
+               no_prompt: bool = False, grid: bool = False, pnginfo_section_name: str = "parameters", p: Any = None,
+               existing_info: dict | None = None, forced_filename: str | None = None, suffix: str = "",
+               save_to_dirs: bool | None = None) -> tuple[str, None]:
+    """Writes a numbered file, asking the save callbacks before and telling them after."""
+    os.makedirs(path, exist_ok=True)
+    middle = f"-{seed}" if seed is not None else ""
+    prefix = f"{basename}-" if basename else ""
+    name = forced_filename or f"{_next_number(path):05}-{prefix.rstrip('-')}{middle}{suffix}".replace("--", "-")
+    pnginfo = dict(existing_info or {})
+    pnginfo[pnginfo_section_name] = info
+    params = script_callbacks.ImageSaveParams(image, p, os.path.join(path, f"{name}.{extension}"), pnginfo)
+    script_callbacks.before_image_saved_callback(params)
+    text = params.pnginfo.get(pnginfo_section_name)
+    others = {k: v for k, v in params.pnginfo.items() if k != pnginfo_section_name}
+    save_image_with_geninfo(params.image, text, params.filename, existing_pnginfo=others)
+    image.already_saved_as = params.filename
+    script_callbacks.image_saved_callback(params)
+    return params.filename, None
+
+
+IGNORED_INFO_KEYS = {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "exif", "icc_profile", "loop"}
+
+
+def read_info_from_image(image: Image.Image) -> tuple[str | None, dict]:
+    items = {k: v for k, v in (image.info or {}).items() if k not in IGNORED_INFO_KEYS}
+    return items.pop("parameters", None), items
+
+
+def image_data(data: bytes) -> tuple[str | None, None]:
+    import io
+
+    text, _ = read_info_from_image(read(io.BytesIO(data)))
+    return text, None

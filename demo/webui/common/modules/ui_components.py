@@ -1,0 +1,3 @@
+"""The hosts' own components."""
+
+from common.ui_components import *  # noqa: F403

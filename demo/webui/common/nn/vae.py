@@ -1,0 +1,81 @@
+"""Autoencoders between pictures and latents an eighth of their size. Which one is used stands in the checkpoint.
+
+``PatchAutoencoder`` needs no training: three latent channels are the mean colour of an 8x8 patch, the fourth its
+left-right contrast. Its decoder is a sine: whatever a random UNet makes, no part of the picture saturates, so a change
+of any step shows. ``ConvAutoencoder`` is the same interface with weights to learn.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FACTOR = 8
+LATENT_CHANNELS = 4
+
+
+class PatchAutoencoder(nn.Module):
+    """Fixed weights, registered as parameters so that they are moved, cast and saved like a real autoencoder's."""
+
+    def __init__(self, scale: float = 0.1) -> None:
+        super().__init__()
+        down = torch.zeros(LATENT_CHANNELS, 3, FACTOR, FACTOR)
+        for channel in range(3):
+            down[channel, channel] = 1.0 / FACTOR**2
+        down[3, :, :, : FACTOR // 2] = 1.0 / (3 * FACTOR**2)
+        down[3, :, :, FACTOR // 2 :] = -1.0 / (3 * FACTOR**2)
+        self.scale_factor = scale
+        self.encoder = nn.Conv2d(3, LATENT_CHANNELS, FACTOR, stride=FACTOR, bias=False)
+        self.decoder = nn.Conv2d(LATENT_CHANNELS, 3, 1, bias=False)
+        self.encoder.weight = nn.Parameter(down, requires_grad=False)
+        self.decoder.weight = nn.Parameter(torch.eye(4)[:3, :, None, None].contiguous(), requires_grad=False)
+        self.decoder.weight.data[:, 3] = 0.15
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encoder(x.to(self.encoder.weight.dtype)).clamp(-1.0, 1.0).asin() * self.scale_factor
+
+    def decode(self, z: Tensor) -> Tensor:
+        small = self.decoder(z.to(self.decoder.weight.dtype) / self.scale_factor).sin()
+        return F.interpolate(small, scale_factor=FACTOR, mode="bilinear", align_corners=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+
+class ConvAutoencoder(nn.Module):
+    """Three strided convolutions down, three upsamplings back."""
+
+    def __init__(self, width: int = 16, scale: float = 1.0) -> None:
+        super().__init__()
+        self.scale_factor = scale
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1)]
+        for _ in range(3):
+            layers += [nn.SiLU(), nn.Conv2d(width, width, 3, stride=2, padding=1)]
+            layers += [nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)]
+        self.encoder = nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(width, LATENT_CHANNELS, 3, padding=1))
+        layers = [nn.Conv2d(LATENT_CHANNELS, width, 3, padding=1)]
+        for _ in range(3):
+            layers += [nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)]
+            layers += [nn.SiLU(), nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(width, width, 3, padding=1)]
+        self.decoder = nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(width, 3, 3, padding=1))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encoder(x.to(self.encoder[0].weight.dtype)) * self.scale_factor
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.decoder(z.to(self.decoder[0].weight.dtype) / self.scale_factor).tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+
+KINDS: dict[str, type[nn.Module]] = {"patch": PatchAutoencoder, "conv": ConvAutoencoder}
+
+
+def build_vae(config: dict[str, Any]) -> nn.Module:
+    """``config`` names the kind and carries its keyword arguments: ``{"kind": "conv", "width": 16}``."""
+    options = dict(config)
+    return KINDS[options.pop("kind", "patch")](**options)
