@@ -1,0 +1,275 @@
+"""CR-Diff's accordion in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+# Table 6 of the paper.
+SD15_400x560 = [0.319, 0.240, 0.192]
+SD15_512 = [0.433, 0.345, 0.300]
+SDXL_512 = [0.397, 0.434, 0.387]
+
+
+class Controls:
+    """CR-Diff's controls in the current tab."""
+
+    def __init__(self, host_page):
+        self.host_page = host_page
+        self.page = host_page.page
+        host_page.open_accordion("{tab}_crdiff")
+
+    def id(self, name):
+        return f"{self.host_page.current}_crdiff_{name}"
+
+    def status(self):
+        return self.host_page.one(self.id("status")).locator(".crdiff-status").inner_text().strip()
+
+    def wait_line(self, name, pattern):
+        self.page.wait_for_function(
+            "([id, pattern]) => new RegExp(pattern).test("
+            "document.querySelector(`#${id} .crdiff-status`)?.innerText.trim() ?? '')",
+            arg=[self.id(name), pattern],
+        )
+
+    def wait_status(self, pattern):
+        self.wait_line("status", pattern)
+        return self.status()
+
+    def ratios(self):
+        return [self.host_page.number(self.id(group)) for group in ("down", "mid", "up")]
+
+    def wait_ratios(self, expected):
+        self.page.wait_for_function(
+            "([ids, values]) => ids.every((id, i) => Number(document.querySelector(`#${id} input[type=number]`).value)"
+            " === values[i])",
+            arg=[[self.id(group) for group in ("down", "mid", "up")], expected],
+        )
+
+    def preset(self):
+        return self.host_page.chosen(self.id("preset"))
+
+    def wait_preset(self, name):
+        self.page.wait_for_function(
+            "([id, name]) => document.querySelector(`#${id} input`).value === name", arg=[self.id("preset"), name]
+        )
+
+    def wait_message(self, pattern):
+        self.wait_line("own_message", pattern)
+
+    def open_own(self):
+        self.host_page.one(self.id("own")).locator(".label-wrap").first.click()
+        self.host_page.one(self.id("own_save")).wait_for(state="visible")
+
+    def name(self, text):
+        self.host_page.one(self.id("own_name")).locator("textarea, input").first.fill(text)
+
+    def pick_import(self, file):
+        self.host_page.upload(self.id("own_import"), file)
+
+    def press(self, name):
+        self.host_page.one(self.id(name)).click()
+
+
+@pytest.fixture
+def controls(host_page, server):
+    server.post("/sdapi/v1/options", {"sd_model_checkpoint": "sd1-a"})
+    host_page.page.reload()
+    host_page.page.wait_for_selector("#txt2img_hr-visible-checkbox")
+    return Controls(host_page)
+
+
+@pytest.mark.parametrize("tab", ["txt2img", "img2img"])
+def test_status_and_ratios_follow_the_size(host_page, server, tab):
+    host_page.tab(tab)
+    controls = Controls(host_page)
+    host_page.set_number("{tab}_width", 560)
+    host_page.set_number("{tab}_height", 400)
+    status = controls.wait_status(r"400x560.*preset 400x560 of the family")
+    assert status.startswith("SD1.x")
+    assert "2.0x UNet time" in status
+    controls.wait_ratios(SD15_400x560)
+    host_page.set_number("{tab}_width", 400)
+    host_page.set_number("{tab}_height", 560)
+    controls.wait_status(r"560x400.*preset 400x560 turned")
+    host_page.set_number("{tab}_width", 640)
+    status = controls.wait_status(r"560x640.*no preset of this size, interpolated from")
+    assert all(0.1 <= ratio <= 0.5 for ratio in controls.ratios())
+
+
+def test_status_follows_the_checkpoint(controls, host_page, host_kind, server):
+    ids = {"a1111": "#setting_sd_model_checkpoint", "forge": ".model_selection"}
+    host_page.set_number("{tab}_width", 512)
+    host_page.set_number("{tab}_height", 512)
+    controls.wait_ratios(SD15_512)
+    box = host_page.page.locator(ids[host_kind.flavour]).first
+    try:
+        box.locator("input").click()
+        host_page.page.locator("ul.options li", has_text="xl-a").first.click()
+        status = controls.wait_status("^SDXL")
+        assert "preset 512x512" in status
+        controls.wait_ratios(SDXL_512)
+    finally:
+        server.post("/sdapi/v1/options", {"sd_model_checkpoint": "sd1-a"})
+
+
+def test_moving_a_ratio_means_custom_and_shades_the_picture(controls, host_page):
+    host_page.set_number(controls.id("up"), 0.75)
+    controls.wait_preset("Custom")
+    controls.wait_status("custom ratios")
+    picture = host_page.one(controls.id("picture")).locator("svg")
+    label = picture.get_attribute("aria-label")
+    assert "up 0.75" in label
+    shades = [float(rect.get_attribute("fill-opacity")) for rect in picture.locator("rect").all()]
+    assert len(shades) == 7
+    assert min(shades[-3:]) > max(shades[:4])
+
+
+def test_picture_follows_the_theme(page, server):
+    colours = []
+    for theme in ("light", "dark"):
+        page.goto(f"{server.url}/?__theme={theme}", wait_until="domcontentloaded")
+        page.wait_for_selector("#txt2img_crdiff_picture svg", state="attached")
+        page.wait_for_selector("#txt2img_hr-visible-checkbox")
+        colours.append(
+            page.evaluate("() => getComputedStyle(document.querySelector('#txt2img_crdiff_picture svg')).color")
+        )
+    light, dark = (sum(int(part) for part in re.findall(r"\d+", colour)[:3]) for colour in colours)
+    assert light < 384 < dark
+
+
+def test_status_says_what_a_setting_costs(controls, host_page):
+    host_page.set_number(controls.id("k"), 1)
+    controls.wait_status("1.0x UNet time")
+    host_page.set_number(controls.id("k"), 2)
+    controls.wait_status("2.0x UNet time")
+    host_page.set_number(controls.id("end"), 0.5)
+    controls.wait_status("1.5x UNet time")
+    host_page.set_number(controls.id("start"), 0.8)
+    controls.wait_status(r"start \(0.8\) must not lie after end \(0.5\)")
+
+
+def test_every_control_has_a_tooltip(controls, host_page):
+    for name in ("preset", "down", "mid", "up", "k", "start", "end", "hires"):
+        title = host_page.one(controls.id(name)).get_attribute("title")
+        assert title and len(title) > 40, name
+    assert "AutoGuidance" in host_page.one(controls.id("k")).get_attribute("title")
+
+
+def test_a_picture_drawn_with_auto_can_be_pasted_back(controls, host_page):
+    host_page.fill_prompt("a red cube")
+    text = host_page.generate(width=64, height=64, steps=2, seed=5)
+    ratios = [float(re.search(rf"CR-Diff {group}: ([\d.]+)", text)[1]) for group in ("down", "mid", "up")]
+    assert ratios == controls.ratios()
+    assert "CR-Diff version: " in text
+    assert "CR-Diff preset: auto" in text
+    host_page.set_number(controls.id("down"), 0.01)
+    controls.wait_preset("Custom")
+    host_page.set_number(controls.id("k"), -1)
+    host_page.paste(text)
+    controls.wait_preset("Auto")
+    controls.wait_ratios(ratios)
+    assert host_page.number(controls.id("k")) == 1.5
+    assert host_page.checked(f"{host_page.current}_crdiff")
+    host_page.paste("a cube\nSteps: 2, Sampler: Euler, CFG scale: 7, Seed: 5, Size: 64x64")
+    host_page.page.wait_for_function("() => !document.querySelector('#txt2img_crdiff-visible-checkbox').checked")
+
+
+def test_switched_off_draws_the_hosts_own_picture(controls, host_page):
+    def drawn():
+        return host_page.page.request.get(host_page.gallery_images()[-1]).body()
+
+    host_page.fill_prompt("a red cube")
+    text = host_page.generate(width=64, height=64, steps=2, seed=5)
+    assert "CR-Diff" in text
+    with_crdiff = drawn()
+    host_page.one("txt2img_crdiff-visible-checkbox").uncheck()
+    text = host_page.generate(width=64, height=64, steps=2, seed=5)
+    assert "CR-Diff" not in text
+    assert drawn() != with_crdiff
+
+
+def test_own_presets_are_saved_chosen_renamed_exported_and_deleted(controls, host_page, server, tmp_path):
+    host_page.set_number("{tab}_width", 64)
+    host_page.set_number("{tab}_height", 96)
+    controls.wait_status("96x64")
+    for group, value in (("down", 0.11), ("mid", 0.22), ("up", 0.33)):
+        host_page.set_number(controls.id(group), value)
+    controls.wait_ratios([0.11, 0.22, 0.33])
+    controls.wait_preset("Custom")
+    controls.open_own()
+    controls.name("tall cats")
+    controls.press("own_save")
+    controls.wait_message("Saved tall cats")
+    controls.wait_preset("tall cats")
+    stored = server.data / "crdiff" / "presets.json"
+    assert "tall cats" in stored.read_text(encoding="utf-8")
+    assert any(preset["name"] == "tall cats" for preset in server.get("/crdiff/v1/presets")["presets"])
+
+    host_page.choose(controls.id("preset"), "Auto")
+    controls.wait_status("own preset 'tall cats'")
+    controls.wait_ratios([0.11, 0.22, 0.33])
+    assert "CR-Diff preset: auto" in host_page.generate(steps=2, seed=1)
+
+    host_page.choose(controls.id("preset"), "tall cats")
+    controls.wait_status("preset tall cats")
+    controls.name("tall dogs")
+    controls.press("own_rename")
+    controls.wait_message("Renamed tall cats to tall dogs")
+    controls.wait_preset("tall dogs")
+
+    controls.press("own_export")
+    controls.wait_message("Exported")
+    with host_page.page.expect_download() as download:
+        host_page.one(controls.id("own_file")).locator("a").first.click()
+    exported = tmp_path / "exported.json"
+    download.value.save_as(exported)
+    assert [preset["name"] for preset in json.loads(exported.read_text(encoding="utf-8"))["presets"]] == ["tall dogs"]
+
+    controls.press("own_delete")
+    controls.wait_message("Deleted tall dogs")
+    controls.wait_preset("Auto")
+    assert "tall dogs" not in stored.read_text(encoding="utf-8")
+
+    controls.pick_import(exported)
+    controls.wait_message("Imported 1: tall dogs")
+    host_page.choose(controls.id("preset"), "tall dogs")
+    controls.wait_ratios([0.11, 0.22, 0.33])
+    controls.press("own_delete")
+    controls.wait_message("Deleted tall dogs")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [(b"{", "the import"), (b'{"format": "cr-diff presets", "version": 1, "presets": [{"name": "x"}]}', "family")],
+)
+def test_a_broken_import_is_answered_with_one_sentence(controls, host_page, tmp_path, content, sentence):
+    controls.open_own()
+    broken = tmp_path / "broken.json"
+    broken.write_bytes(content)
+    controls.pick_import(broken)
+    controls.wait_message(sentence)
+    assert "Traceback" not in host_page.one(controls.id("own_message")).inner_text()
+
+
+def test_a_built_in_preset_cannot_be_overwritten_or_deleted(controls, host_page):
+    controls.open_own()
+    host_page.choose(controls.id("preset"), "SD1.x 768x768")
+    controls.wait_ratios([0.185, 0.445, 0.1])
+    controls.press("own_delete")
+    controls.wait_message("SD1.x 768x768")
+    controls.name("SD1.x 768x768")
+    controls.press("own_save")
+    controls.wait_message("SD1.x 768x768")
+    host_page.choose(controls.id("preset"), "SD1.x 512x512")
+    host_page.choose(controls.id("preset"), "SD1.x 768x768")
+    controls.wait_ratios([0.185, 0.445, 0.1])
+
+
+def test_nothing_is_written_into_the_extensions_folder(server):
+    root = Path(__file__).resolve().parents[2]
+    assert not (root / "presets" / "presets.json").exists()
+    assert not (root / "crdiff" / "profiles").exists()

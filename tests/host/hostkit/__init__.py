@@ -1,0 +1,1 @@
+"""Driving a WebUI over HTTP for the acceptance tests."""

@@ -1,0 +1,146 @@
+"""An independent second implementation of the method for comparing pictures, used by tests only.
+
+It does everything the plain way: a deep copy of the whole UNet, kthvalue over the concatenated weights of a group,
+masks multiplied into the copy, two full passes inside the UNet's own forward. It shares no code with crdiff.
+
+API name "dual reference", args [{"down": .4, "mid": .4, "up": .4, "k": 1.5, "start": 0, "end": 1, "hires": {...}}]:
+start and end are fractions of the steps, "fresh" makes the copy anew at each UNet call, and what "hires" holds replaces
+the rest in the hires pass.
+"""
+
+import copy
+import re
+
+import torch
+
+from modules import script_callbacks, scripts, shared
+
+GROUPS = {"input_blocks": "down", "middle_block": "mid", "output_blocks": "up"}
+PRUNED = re.compile(r"transformer_blocks\.\d+\.(attn1\.(to_q|to_k|to_v|to_out\.0)|ff\.net\.(0\.proj|2))$")
+
+
+def pruned_copy(unet, ratios):
+    twin = copy.deepcopy(unet)
+    for stage, group in GROUPS.items():
+        layers = [m for n, m in twin.named_modules() if n.startswith(stage) and PRUNED.search(n)]
+        count = sum(layer.weight.numel() for layer in layers)
+        rank = int(count * ratios[group])
+        if rank == 0:
+            continue
+        # On the CPU: with --lowvram some weights are there and some are not.
+        values = [layer.weight.detach().cpu().float() for layer in layers]
+        threshold = torch.cat([value.abs().flatten() for value in values]).kthvalue(rank).values
+        for layer, value in zip(layers, values, strict=True):
+            pruned = (value * (value.abs() > threshold)).to(layer.weight.dtype).to(layer.weight.device)
+            layer.weight = torch.nn.Parameter(pruned, requires_grad=False)
+    return twin
+
+
+class Reference:
+    active = None
+
+    def __init__(self, options):
+        self.options = options
+        self.unet = None
+        self.key = None
+        self.twin = None
+        self.progress = 0.0
+
+    def acts(self):
+        # Some samplers go past the number of calls they announce; they are at the end then.
+        end = self.options.get("end", 1)
+        return self.options.get("start", 0) <= self.progress and (self.progress < end or end == 1)
+
+    def hook(self, unet, key):
+        if unet is self.unet and key == self.key:
+            return
+        self.unhook()
+        self.unet, self.key, self.twin = unet, key, None
+        original = unet.forward
+
+        def forward(*args, **kwargs):
+            fresh = dict(kwargs)
+            if isinstance(fresh.get("transformer_options"), dict):
+                fresh["transformer_options"] = dict(fresh["transformer_options"])
+            start = torch.get_rng_state()
+            dense = original(*args, **kwargs)
+            if not self.acts():
+                return dense
+            end = torch.get_rng_state()
+            if self.twin is None or self.options.get("fresh"):
+                # After a dense pass, so that a lazily merged LoRA is in the weights.
+                del unet.__dict__["forward"]
+                self.twin = pruned_copy(unet, self.options)
+                unet.forward = forward
+            k = self.options["k"]
+            # What picks at random (token merging) has to pick the same in both.
+            torch.set_rng_state(start)
+            pruned = self.twin.forward(*args, **fresh)
+            torch.set_rng_state(end)
+            return (k * pruned.float() + (1 - k) * dense.float()).to(dense.dtype)
+
+        unet.forward = forward
+
+    def unhook(self):
+        if self.unet is not None:
+            self.unet.__dict__.pop("forward", None)
+        self.unet = self.twin = None
+
+
+def live_unet():
+    model = shared.sd_model
+    objects = getattr(model, "forge_objects", None)
+    return (model.model if objects is None else objects.unet.model).diffusion_model
+
+
+def on_denoiser(params):
+    if Reference.active is not None:
+        Reference.active.progress = params.denoiser.step / params.denoiser.total_steps
+        Reference.active.hook(live_unet(), shared.sd_model.sd_checkpoint_info.filename)
+
+
+script_callbacks.on_cfg_denoiser(on_denoiser)
+
+
+class ReferenceScript(scripts.Script):
+    def title(self):
+        return "Dual reference"
+
+    def show(self, is_img2img):
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img):
+        import gradio as gr
+
+        return [gr.JSON(value=None, visible=False)]
+
+    def process_before_every_sampling(self, p, options=None, *args, **kwargs):
+        if not options:
+            return
+        sampler = p.sampler
+        current = sampler.__dict__.get("launch_sampling")
+        if current is not None and hasattr(current, "put_back"):
+            # Some hosts announce a pass twice.
+            current.put_back()
+        previous = sampler.__dict__.get("launch_sampling")
+        original = sampler.launch_sampling
+        if getattr(p, "is_hr_pass", False):
+            options = {**options, **options.get("hires", {})}
+
+        def put_back():
+            if previous is None:
+                del sampler.launch_sampling
+            else:
+                sampler.launch_sampling = previous
+
+        def launch_sampling(*args, **kwargs):
+            put_back()
+            reference = Reference.active = Reference(options)
+            try:
+                return original(*args, **kwargs)
+            finally:
+                Reference.active = None
+                reference.unhook()
+
+        launch_sampling.put_back = put_back
+        sampler.launch_sampling = launch_sampling

@@ -1,0 +1,207 @@
+"""The API as a client sees it: arguments, answers to wrong ones, the infotext, and the extension's own routes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hostkit.client import HostError
+from hostkit.infotext import group_ratios, parse
+from hostkit.studio import RATIOS, Studio
+
+GROUPS = ("down", "mid", "up")
+NUMBERS = (*GROUPS, "k", "start", "end")
+
+WRONG: list[tuple[str, dict[str, Any]]] = [
+    *((name, {name: value}) for name in NUMBERS for value in ("0.5", [0.5], True, float("nan"), float("inf"))),
+    *((group, {group: value}) for group in GROUPS for value in (1.2, 1, -0.1, None)),
+    ("k", {"k": 3.1}),
+    ("k", {"k": -2.1}),
+    ("start", {"start": -0.1}),
+    ("end", {"end": 1.1}),
+    ("start", {"start": 0.6, "end": 0.4}),
+    ("hires", {"hires": "third"}),
+    ("hires", {"hires": 1}),
+    ("preset", {"preset": "no such preset"}),
+    ("preset", {"preset": 512}),
+    ("preset", {"preset": ""}),
+    ("enabled", {"enabled": "yes"}),
+    ("enabled", {"enabled": 1}),
+    ("dwn", {"dwn": 0.3}),
+]
+
+
+@pytest.mark.parametrize(("key", "settings"), WRONG, ids=lambda value: str(value))
+def test_wrong_settings_are_refused_by_name(studio: Studio, key: str, settings: dict[str, Any]) -> None:
+    with pytest.raises(HostError) as caught:
+        studio.crdiff(settings)
+    assert caught.value.status == 422
+    assert re.search(rf"\b{key}\b", caught.value.sentence)
+    assert caught.value.sentence.startswith("CR-Diff: ")
+    assert caught.value.sentence.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "args", [[{"enabled": True, "k": "x"}], [True, "Custom", 2.0], [True, "Custom", 0.3, 0.3, 0.3, 9]]
+)
+def test_wrong_settings_in_img2img_and_in_lists(studio: Studio, args: list[Any]) -> None:
+    picture = studio.plain().encoded[0]
+    with pytest.raises(HostError) as caught:
+        studio.draw(scripts={"cr-diff": args}, init_images=[picture])
+    assert caught.value.status == 422
+
+
+def test_a_refused_request_leaves_nothing_behind(studio: Studio) -> None:
+    plain = studio.draw()
+    with pytest.raises(HostError):
+        studio.crdiff({"k": "x"})
+    studio.assert_same(studio.draw(), plain)
+
+
+FULL_LIST = [True, "Custom", *RATIOS.values(), 2.0, 0.25, 0.8, "both"]
+
+
+@pytest.mark.parametrize(
+    ("args", "settings"),
+    [
+        (FULL_LIST, {**RATIOS, "k": 2, "start": 0.25, "end": 0.8}),
+        (FULL_LIST[:6], {**RATIOS, "k": 2}),
+        (FULL_LIST[:5], {**RATIOS}),
+        (FULL_LIST[:3], {"down": RATIOS["down"]}),
+        ([False, *FULL_LIST[1:]], {"enabled": False}),
+        ([], {"enabled": False}),
+        ([{}], {"enabled": False}),
+        ([{"enabled": True, "preset": "CUSTOM", **RATIOS}], {**RATIOS}),
+    ],
+    ids=["full list", "six", "five", "three", "off", "no arguments", "empty object", "preset's case"],
+)
+def test_arguments(studio: Studio, args: list[Any], settings: dict[str, Any]) -> None:
+    studio.assert_same(studio.draw(scripts={"cr-diff": args}), studio.crdiff(settings))
+
+
+def test_defaults(studio: Studio) -> None:
+    """An object and a list with nothing but the switch mean the same, and k is 1.5."""
+    with studio.on(studio.checkpoint(family="sd15", inpainting=False)):
+        auto = studio.crdiff({})
+        studio.assert_same(auto, studio.draw(scripts={"cr-diff": [True]}))
+        studio.assert_same(auto, studio.crdiff({"preset": "auto", "k": 1.5}))
+        studio.assert_changed(auto, studio.draw())
+
+
+# The infotext
+
+
+def test_infotext_of_custom_ratios(studio: Studio) -> None:
+    found = parse(studio.crdiff({**RATIOS, "k": 2, "start": 0.1, "end": 0.9, "hires": "first"}).infotext)
+    assert found["CR-Diff version"] == studio.client.get("/crdiff/v1/version")["version"]
+    assert found["CR-Diff preset"] == "custom"
+    assert group_ratios(found) == RATIOS
+    assert (found["CR-Diff k"], found["CR-Diff start"], found["CR-Diff end"]) == ("2", "0.1", "0.9")
+    assert found["CR-Diff hires"] == "first"
+    for sparsity, ratio in zip(found["CR-Diff sparsity"].split("/"), RATIOS.values(), strict=True):
+        assert float(sparsity) == pytest.approx(ratio, abs=0.01)
+
+
+def test_infotext_leaves_defaults_out(studio: Studio) -> None:
+    found = parse(studio.crdiff(RATIOS).infotext)
+    assert not {"CR-Diff start", "CR-Diff end", "CR-Diff hires", "CR-Diff note"} & found.keys()
+    assert "CR-Diff" not in studio.crdiff({"enabled": False}).infotext
+
+
+def test_infotext_is_the_same_for_every_picture_of_a_batch(studio: Studio) -> None:
+    drawn = studio.crdiff({**RATIOS, "k": 2}, batch_size=2, n_iter=2)
+    ours = [[entry for entry in parse(text).items() if entry[0].startswith("CR-Diff")] for text in drawn.infotexts]
+    assert len(ours) == 4
+    assert ours[0]
+    assert all(entries == ours[0] for entries in ours)
+
+
+def test_infotext_draws_the_picture_again(studio: Studio) -> None:
+    plain = studio.draw()
+    try:
+        studio.assert_same(studio.draw(infotext=plain.infotext), plain)
+    except HostError as error:
+        pytest.skip(f"{studio.target.name} fails on its own infotext: {error}")
+    drawn = studio.crdiff({**RATIOS, "k": 2, "end": 0.7})
+    studio.assert_same(studio.draw(infotext=drawn.infotext), drawn)
+
+
+# Presets
+
+
+def test_exact_size_takes_the_presets_ratios(studio: Studio) -> None:
+    """A small picture of the table, for the sake of hosts without a GPU."""
+    checkpoint = studio.checkpoint(family="sd15", inpainting=False)
+    presets = [entry for entry in studio.client.get("/crdiff/v1/presets")["presets"] if entry["family"] == "sd15"]
+    smallest = min(presets, key=lambda entry: area(entry["size"]))
+    height, width = (int(side) for side in smallest["size"].split("x"))
+    with studio.on(checkpoint):
+        drawn = studio.crdiff({"preset": "auto"}, height=height, width=width, steps=1, cfg_scale=1)
+    found = parse(drawn.infotext)
+    assert group_ratios(found) == {group: smallest[group] for group in GROUPS}
+    assert smallest["size"] in found["CR-Diff source"]
+
+
+def test_other_sizes_are_interpolated_and_drawn_so(studio: Studio) -> None:
+    presets = [entry for entry in studio.client.get("/crdiff/v1/presets")["presets"] if entry["family"] == "sd15"]
+    with studio.on(studio.checkpoint(family="sd15", inpainting=False)):
+        auto = studio.crdiff({"preset": "auto"})
+        found = parse(auto.infotext)
+        ratios = group_ratios(found)
+        for group in GROUPS:
+            assert min(p[group] for p in presets) <= ratios[group] <= max(p[group] for p in presets)
+        assert found["CR-Diff source"].startswith("no preset of this size")
+        # The ratios written are those drawn with, to the last digit.
+        studio.assert_same(auto, studio.reference(ratios), studio.target.tolerance)
+
+
+def test_named_preset(studio: Studio) -> None:
+    preset = next(entry for entry in studio.client.get("/crdiff/v1/presets")["presets"] if entry["family"] == "sd15")
+    ratios = {group: preset[group] for group in GROUPS}
+    named = studio.crdiff({"preset": preset["name"].upper()})
+    studio.assert_same(named, studio.reference(ratios), studio.target.tolerance)
+    assert group_ratios(parse(named.infotext)) == ratios
+
+
+def area(size: str) -> int:
+    height, width = size.split("x")
+    return int(height) * int(width)
+
+
+# Routes
+
+
+def test_version(studio: Studio) -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", studio.client.get("/crdiff/v1/version")["version"])
+
+
+def test_schema_says_what_the_api_takes(studio: Studio) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = studio.client.get("/crdiff/v1/schema")
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    assert validator.is_valid({"enabled": True, "preset": "auto", **RATIOS, "k": None, "start": 0, "hires": "both"})
+    # What no schema can tell: the order of start and end, the names of presets, and what is not JSON.
+    beyond = [{"start": 0.6, "end": 0.4}, {"preset": "no such preset"}]
+    for _, settings in WRONG:
+        numbers = [value for value in settings.values() if isinstance(value, float)]
+        if settings not in beyond and all(abs(value) < float("inf") for value in numbers):
+            assert not validator.is_valid(settings), settings
+
+
+def test_presets_route(studio: Studio) -> None:
+    answer = studio.client.get("/crdiff/v1/presets")
+    assert answer["problems"] == []
+    assert {entry["family"] for entry in answer["presets"]} >= {"sd15", "sd21", "sdxl"}
+    for entry in answer["presets"]:
+        assert re.fullmatch(r"\d+x\d+", entry["size"])
+        assert all(0 <= entry[group] < 1 for group in GROUPS)
+
+
+def test_script_info_names_every_argument(studio: Studio) -> None:
+    infos = [entry for entry in studio.client.get("/sdapi/v1/script-info") if entry["name"] == "cr-diff"]
+    assert sorted(entry["is_img2img"] for entry in infos) == [False, True]
+    for entry in infos:
+        assert len(entry["args"]) == len(FULL_LIST)
+        assert all(argument["label"] for argument in entry["args"])

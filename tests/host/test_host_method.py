@@ -1,0 +1,79 @@
+"""The method itself, whatever is being drawn: off, the limits of k, windows, cost, every sampler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hostkit.studio import RATIOS, Studio
+
+ZERO = {"down": 0, "mid": 0, "up": 0}
+STRONG = {"down": 0.8, "mid": 0.8, "up": 0.8, "k": 3}
+"""Enough for the last steps of a schedule, or one small group, to show in the picture."""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"enabled": False, **RATIOS},
+        {**RATIOS, "k": 0},
+        {**ZERO, "k": 2.5},
+        {**RATIOS, "start": 0.5, "end": 0.5},
+        {**RATIOS, "hires": "second"},
+    ],
+    ids=["off", "k 0", "no ratios", "empty window", "hires pass only"],
+)
+def test_settings_that_do_nothing_leave_the_hosts_picture(studio: Studio, settings: dict[str, Any]) -> None:
+    studio.assert_same(studio.crdiff(settings), studio.draw())
+
+
+@pytest.mark.parametrize("k", [1.5, 1, 0.5, -1, 2.5])
+def test_amplification(studio: Studio, k: float) -> None:
+    studio.check({"k": k})
+
+
+@pytest.mark.parametrize("group", ["down", "mid", "up"])
+def test_one_group_at_a_time(studio: Studio, group: str) -> None:
+    studio.check({**ZERO, group: 0.9, "k": 3})
+
+
+@pytest.mark.parametrize(
+    ("settings", "passes"),
+    [
+        ({"enabled": False}, 4),
+        ({"k": 0}, 4),
+        ({"k": 1}, 4),
+        ({"k": 1.5}, 8),
+        ({"k": -1}, 8),
+        ({**ZERO}, 4),
+        ({"start": 0.5}, 6),
+        ({"end": 0.25}, 5),
+        ({"start": 0.25, "end": 0.5}, 5),
+    ],
+    ids=lambda value: " ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else None,
+)
+def test_unet_passes(studio: Studio, settings: dict[str, Any], passes: int) -> None:
+    studio.crdiff({**RATIOS, "k": 1.5})  # From here on the weights' magnitudes are known.
+    studio.crdiff({**RATIOS, **settings}, scripts={"unet faults": [{}]}, steps=4)
+    assert studio.unet_calls() == passes
+
+
+@pytest.mark.parametrize("window", [{"start": 0.5}, {"end": 0.5}, {"start": 0.25, "end": 0.5}, {"end": 0.25}])
+def test_window(studio: Studio, window: dict[str, float]) -> None:
+    studio.check({**STRONG, **window}, steps=4)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_short_schedules(studio: Studio, steps: int) -> None:
+    studio.check(steps=steps)
+
+
+def test_window_of_the_first_step_in_a_one_step_schedule(studio: Studio) -> None:
+    studio.check({"end": 0.01}, steps=1)
+    studio.assert_same(studio.crdiff({**RATIOS, "start": 0.01}, steps=1), studio.draw(steps=1))
+
+
+def test_every_sampler(studio: Studio, subtests: pytest.Subtests) -> None:
+    for sampler in studio.target.samplers:
+        with subtests.test(sampler=sampler):
+            studio.check(sampler_name=sampler, scheduler="Automatic")

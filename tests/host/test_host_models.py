@@ -1,0 +1,90 @@
+"""Every model a run may meet, and every way it may be switched while the run goes on."""
+
+from __future__ import annotations
+
+import pytest
+from hostkit.client import Payload
+from hostkit.studio import RATIOS, Studio
+from test_host_hires import HIRES
+from test_host_method import STRONG
+
+
+def test_sdxl(studio: Studio) -> None:
+    with studio.on(studio.checkpoint(layout="sdxl")):
+        studio.check()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [{"prompt": "a cat AND a dog", "batch_size": 2}, {"prompt": "cat, " * 90}, HIRES],
+    ids=["AND", "long prompt", "hires fix"],
+)
+def test_sdxl_requests(studio: Studio, payload: Payload) -> None:
+    with studio.on(studio.checkpoint(layout="sdxl")):
+        studio.check(**payload)
+
+
+def test_every_checkpoint_in_turn(studio: Studio, subtests: pytest.Subtests) -> None:
+    for checkpoint in studio.checkpoints(layout="sd15", inpainting=False)[1:]:
+        with subtests.test(checkpoint=checkpoint.title), studio.on(checkpoint):
+            studio.check()
+
+
+def test_checkpoint_override_of_one_request(studio: Studio) -> None:
+    other = studio.checkpoints(layout="sd15", inpainting=False)[1:]
+    studio.need(other, "second SD1.5 checkpoint")
+    payload: Payload = {"override_settings": {"sd_model_checkpoint": other[0].title}}
+    mine = studio.check(**payload)
+    studio.assert_changed(mine, studio.check())
+
+
+@pytest.mark.parametrize("switch", [0.25, 0.5, 0.75])
+def test_refiner_that_shares_the_first_models_modules(studio: Studio, switch: float) -> None:
+    """AUTOMATIC1111 copies the weights into the modules of a checkpoint of the same configuration."""
+    first, second = first_and_next(studio, same_config=True)
+    refined(studio, first, second, {"refiner_switch_at": switch, "steps": 4})
+
+
+@pytest.mark.parametrize("switch", [0.25, 0.75])
+def test_refiner_with_modules_of_its_own(studio: Studio, switch: float) -> None:
+    first, second = first_and_next(studio, same_config=False)
+    refined(studio, first, second, {"refiner_switch_at": switch, "steps": 4})
+
+
+@pytest.mark.parametrize("same_config", [True, False], ids=["same modules", "new modules"])
+@pytest.mark.parametrize("window", [{"end": 0.5}, {"start": 0.5}], ids=["first half", "second half"])
+def test_refiner_and_window(studio: Studio, same_config: bool, window: dict[str, float]) -> None:
+    first, second = first_and_next(studio, same_config=same_config)
+    with studio.on_title(first):
+        studio.check({**STRONG, **window}, refiner_checkpoint=second, refiner_switch_at=0.5, steps=4)
+
+
+def test_refiner_in_both_passes_of_hires_fix(studio: Studio) -> None:
+    first, second = first_and_next(studio, same_config=True)
+    refined(studio, first, second, {"refiner_switch_at": 0.5, **HIRES, "steps": 4, "hr_second_pass_steps": 4})
+
+
+@pytest.mark.parametrize("same_config", [True, False], ids=["same modules", "new modules"])
+def test_hires_checkpoint(studio: Studio, same_config: bool) -> None:
+    first, second = first_and_next(studio, same_config=same_config)
+    with studio.on_title(first):
+        mine = studio.check(**HIRES, hr_checkpoint_name=second)
+        studio.assert_changed(mine, studio.crdiff({**RATIOS, "k": 1.5}, **HIRES))
+
+
+def first_and_next(studio: Studio, *, same_config: bool) -> tuple[str, str]:
+    """Titles of two checkpoints to switch between."""
+    usable = studio.checkpoints(layout="sd15", inpainting=False)
+    pairs = [(a.title, b.title) for a in usable for b in usable if a != b and (a.config == b.config) == same_config]
+    if studio.target.forge and not same_config:
+        # Every switch makes new modules there.
+        pairs = [(a.title, b.title) for a in reversed(usable) for b in usable if a != b]
+    studio.need(pairs, "two SD1.5 checkpoints of " + ("one configuration" if same_config else "two configurations"))
+    return pairs[0]
+
+
+def refined(studio: Studio, first: str, second: str, payload: Payload) -> None:
+    with studio.on_title(first):
+        mine = studio.check(refiner_checkpoint=second, **payload)
+        without = {name: value for name, value in payload.items() if name != "refiner_switch_at"}
+        studio.assert_changed(mine, studio.crdiff({**RATIOS, "k": 1.5}, **without))

@@ -1,0 +1,111 @@
+"""The status line and the picture beside it."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from crdiff.model.family import Family
+from crdiff.presets.size import Size
+from crdiff.presets.table import Preset
+from crdiff.pruning.ratios import Ratios
+from crdiff.settings import Settings
+from crdiff.webui.checkpoints import SelectedCheckpoint
+from crdiff.webui.library import PresetLibrary
+from crdiff.webui.status import describe
+from crdiff.webui.unet_picture import draw_unet
+
+SDXL_BASE = "31e35c80fc4829d14f90153f4c74cd59c90b779f6afe05a74cd6120b893f7e5b"
+BASE = SelectedCheckpoint("sd_xl_base_1.0", Family.SDXL, SDXL_BASE)
+FINE_TUNE = SelectedCheckpoint("tune", Family.SDXL, "0" * 64)
+ON = Settings(enabled=True)
+
+
+@pytest.fixture
+def library(tmp_path):
+    return PresetLibrary(tmp_path)
+
+
+def test_says_where_the_ratios_come_from(library):
+    exact = describe(ON, library, BASE, Size(512, 512))
+    assert exact.text == "SDXL, 512x512 (height x width): preset 512x512 (exact checkpoint); 2.0x UNet time"
+    assert (exact.ratios, exact.k, exact.level) == (Ratios(0.397, 0.434, 0.387), 1.5, "ok")
+    assert "of the family (fine-tune)" in describe(ON, library, FINE_TUNE, Size(512, 512)).text
+    assert "preset 400x560 turned" in describe(ON, library, BASE, Size(560, 400)).text
+
+
+def test_an_interpolation_is_never_silent(library):
+    status = describe(ON, library, BASE, Size(832, 1216))
+    assert status.text.startswith("SDXL, 832x1216 (height x width): no preset of this size, interpolated from ")
+    assert status.level == "estimated"
+
+
+@pytest.mark.parametrize(
+    ("settings", "times"),
+    [
+        (ON, "2.0x"),
+        (Settings(True, k=1.0), "1.0x"),
+        (Settings(True, k=0.0), "1.0x"),
+        (Settings(True, start=0.25, end=0.75), "1.5x"),
+        (Settings(True, "custom", 0.0, 0.0, 0.0), "1.0x"),
+        (Settings(True, "custom", 0.0, 0.0, 0.1), "2.0x"),
+    ],
+)
+def test_says_what_it_costs(library, settings, times):
+    assert f"{times} UNet time" in describe(settings, library, BASE, Size(512, 512)).text
+
+
+def test_switched_off_it_says_so(library):
+    assert "off; when on, 2.0x UNet time" in describe(Settings(), library, BASE, Size(512, 512)).text
+
+
+def test_what_cannot_be_drawn_is_said(library):
+    other = SelectedCheckpoint("x", Family.OTHER, None)
+    auto = describe(ON, library, other, Size(512, 512))
+    assert auto.level == "problem"
+    assert "choose Custom" in auto.text
+    assert describe(Settings(True, "custom"), library, other, Size(512, 512)).level == "ok"
+    unsupported = SelectedCheckpoint("flux", None, None, "flux.safetensors holds no UNet transformer blocks.")
+    status = describe(ON, library, unsupported, Size(512, 512))
+    assert status.level == "problem"
+    assert status.text.startswith("flux.safetensors holds no UNet")
+    missing = describe(Settings(True, "gone"), library, BASE, Size(512, 512))
+    assert missing.level == "problem"
+    assert "'gone' does not exist" in missing.text
+
+
+def test_a_broken_file_of_own_presets_is_told_in_the_status(library, tmp_path):
+    (tmp_path / "presets.json").write_text("{broken", encoding="utf-8")
+    assert "presets.json" in describe(ON, library, BASE, Size(512, 512)).text
+    assert (tmp_path / "presets.json.bak").read_text(encoding="utf-8") == "{broken"
+
+
+def test_an_own_preset_is_what_auto_takes(library):
+    own = Preset.own("mine", Family.SDXL, Size(512, 512), Ratios(0.1, 0.2, 0.3), 1.2, SDXL_BASE, limited=False)
+    library.store.save(own)
+    for checkpoint in (BASE, FINE_TUNE):
+        status = describe(ON, library, checkpoint, Size(512, 512))
+        assert (status.ratios, status.k) == (own.ratios, 1.2)
+        assert "own preset 'mine'" in status.text
+    limited = Preset.own("only base", Family.SDXL, Size(400, 560), Ratios(0.5, 0.5, 0.5), None, SDXL_BASE)
+    library.store.save(limited)
+    assert describe(ON, library, BASE, Size(400, 560)).ratios == limited.ratios
+    assert describe(ON, library, FINE_TUNE, Size(400, 560)).ratios == Ratios(0.482, 0.396, 0.469)
+
+
+def test_a_preset_of_another_family_is_said(library):
+    status = describe(Settings(True, "SD1.x 768x768"), library, BASE, Size(512, 512))
+    assert "which was made for SD1.x" in status.text
+    assert status.ratios == Ratios(0.185, 0.445, 0.1)
+
+
+def test_picture_is_darker_where_more_is_pruned():
+    picture = ElementTree.fromstring(draw_unet(Ratios(0.0, 0.5, 0.9)))
+    shades = [float(shape.get("fill-opacity")) for shape in picture.iter() if shape.tag.endswith("rect")]
+    down, mid, up = shades[:3], shades[3:4], shades[4:]
+    assert max(down) < min(mid) < min(up)
+    text = "".join(picture.itertext())
+    assert re.search(r"down 0.*mid 0\.5.*up 0\.9", text)
+    assert "currentColor" in draw_unet(None)
