@@ -7,7 +7,7 @@ the file's metadata, under ``standin_config``.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,6 @@ class ModelConfig:
         return cls(**values)
 
 
-# The width of the cross-attention is the real one in every family: extensions tell the family by it.
-SD1_UNET = UNetConfig(context_dim=768)
-SD1_TEXT = TextConfig(context=768)
-SD2_UNET = UNetConfig(context_dim=1024, use_linear_in_transformer=True)
 # Widths that hosts and extensions tell the families by are those of the real models; everything else is narrow.
 SD2_UNET = UNetConfig(context_dim=1024, use_linear_in_transformer=True)
 SDXL_UNET = UNetConfig(

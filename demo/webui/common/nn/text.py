@@ -29,7 +29,9 @@ class TextConfig:
     heads: int = 4
     layers: int = 1
     context: int = 0
-    """Width of what the UNet gets, filled by repetition; 0 gives it ``width``."""
+    """Width of what the UNet gets, filled by repetition; 0 gives it ``out_width``."""
+    chunk: int = CHUNK
+    """Tokens in a row, beside its start and end marks."""
 
 
 def tokenize(text: str, vocabulary: int) -> list[int]:
@@ -39,10 +41,10 @@ def tokenize(text: str, vocabulary: int) -> list[int]:
     return [RESERVED + zlib.crc32(word.encode("utf8")) % (vocabulary - RESERVED) for word in words]
 
 
-def chunk_tokens(tokens: list[int]) -> list[list[int]]:
+def chunk_tokens(tokens: list[int], chunk: int = CHUNK) -> list[list[int]]:
     """Rows of 77: a start mark, 75 tokens, and end marks up to the end of the row."""
-    rows = [tokens[i : i + CHUNK] for i in range(0, len(tokens), CHUNK)] or [[]]
-    return [[START, *row, *([END] * (CHUNK + 1 - len(row)))] for row in rows]
+    rows = [tokens[i : i + chunk] for i in range(0, len(tokens), chunk)] or [[]]
+    return [[START, *row, *([END] * (chunk + 1 - len(row)))] for row in rows]
 
 
 class SelfAttention(nn.Module):
@@ -89,7 +91,7 @@ class Embeddings(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.token_embedding = nn.Embedding(config.vocabulary, config.width)
-        self.position_embedding = nn.Embedding(CHUNK + 2, config.width)
+        self.position_embedding = nn.Embedding(config.chunk + 2, config.width)
 
     def forward(self, ids: Tensor) -> Tensor:
         positions = torch.arange(ids.shape[1], device=ids.device)
@@ -140,23 +142,23 @@ class TextEncoder(nn.Module):
 
     @property
     def chunk_length(self) -> int:
-        return CHUNK
+        return self.config.chunk
 
     def tokenize(self, texts: list[str]) -> list[list[int]]:
         return [tokenize(text, self.config.vocabulary) for text in texts]
 
     def get_target_prompt_token_count(self, token_count: int) -> int:
-        return max(1, -(-token_count // CHUNK)) * CHUNK
+        return max(1, -(-token_count // self.chunk_length)) * self.chunk_length
 
     def process_texts(self, texts: list[str]) -> tuple[list[list[list[int]]], int]:
         tokens = self.tokenize(texts)
-        return [chunk_tokens(row) for row in tokens], max(len(row) for row in tokens)
+        return [chunk_tokens(row, self.chunk_length) for row in tokens], max(len(row) for row in tokens)
 
     def forward(self, texts: list[str], **_: Any) -> Tensor:
         chunks, _count = self.process_texts(list(texts))
         longest = max(len(rows) for rows in chunks)
         for rows in chunks:
-            rows.extend(chunk_tokens([]) * (longest - len(rows)))
+            rows.extend(chunk_tokens([], self.chunk_length) * (longest - len(rows)))
         parameter = self.transformer.text_model.embeddings.position_embedding.weight
         ids = torch.tensor(chunks, device=parameter.device)
         encoded = [self.transformer(ids[:, i]) for i in range(longest)]

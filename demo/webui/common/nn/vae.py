@@ -45,25 +45,38 @@ class PatchAutoencoder(nn.Module):
         return self.decode(self.encode(x))
 
 
-class ConvAutoencoder(nn.Module):
-    """Three strided convolutions down, three upsamplings back."""
+class Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
-    def __init__(self, width: int = 16, scale: float = 1.0) -> None:
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.silu(self.conv1(F.silu(x))))
+
+
+class ConvAutoencoder(nn.Module):
+    """Halved by rearranging pixels, then by two strided convolutions, and back; ``widths`` from the finest level on."""
+
+    def __init__(self, widths: tuple[int, int, int] = (32, 48, 56), scale: float = 1.0) -> None:
         super().__init__()
         self.scale_factor = scale
-        layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1)]
-        for _ in range(3):
-            layers += [nn.SiLU(), nn.Conv2d(width, width, 3, stride=2, padding=1)]
-            layers += [nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)]
-        self.encoder = nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(width, LATENT_CHANNELS, 3, padding=1))
-        layers = [nn.Conv2d(LATENT_CHANNELS, width, 3, padding=1)]
-        for _ in range(3):
-            layers += [nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)]
-            layers += [nn.SiLU(), nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(width, width, 3, padding=1)]
-        self.decoder = nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(width, 3, 3, padding=1))
+        fine, middle, coarse = widths
+        self.encoder = nn.Sequential(
+            nn.PixelUnshuffle(2), nn.Conv2d(12, fine, 3, padding=1), nn.SiLU(),
+            nn.Conv2d(fine, middle, 3, stride=2, padding=1), Residual(middle), nn.SiLU(),
+            nn.Conv2d(middle, coarse, 3, stride=2, padding=1), Residual(coarse), nn.SiLU(),
+            nn.Conv2d(coarse, LATENT_CHANNELS, 3, padding=1),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(LATENT_CHANNELS, coarse, 3, padding=1), Residual(coarse), Residual(coarse), nn.SiLU(),
+            nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(coarse, middle, 3, padding=1), Residual(middle),
+            nn.SiLU(), nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(middle, fine, 3, padding=1),
+            Residual(fine), nn.SiLU(), nn.Conv2d(fine, 12, 3, padding=1), nn.PixelShuffle(2),
+        )
 
     def encode(self, x: Tensor) -> Tensor:
-        return self.encoder(x.to(self.encoder[0].weight.dtype)) * self.scale_factor
+        return self.encoder(x.to(self.encoder[1].weight.dtype)) * self.scale_factor
 
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder(z.to(self.decoder[0].weight.dtype) / self.scale_factor).tanh()
@@ -76,6 +89,6 @@ KINDS: dict[str, type[nn.Module]] = {"patch": PatchAutoencoder, "conv": ConvAuto
 
 
 def build_vae(config: dict[str, Any]) -> nn.Module:
-    """``config`` names the kind and carries its keyword arguments: ``{"kind": "conv", "width": 16}``."""
+    """``config`` names the kind and carries its keyword arguments: ``{"kind": "conv", "scale": 0.5}``."""
     options = dict(config)
     return KINDS[options.pop("kind", "patch")](**options)

@@ -1,0 +1,1 @@
+"""The demo's world: two things side by side, at some time of the day."""

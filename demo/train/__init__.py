@@ -1,0 +1,1 @@
+"""Training of the demo's checkpoint and scorer: ``python -m demo.train``."""
