@@ -42,6 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host-flavour", choices=_config.FLAVOURS, default="a1111")
     parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument("--listen", metavar="ADDRESS", nargs="?", const="0.0.0.0", default="127.0.0.1",
+                        help="the address to serve on; without ADDRESS every one this machine has")
     parser.add_argument("--models", type=Path,
                         help="folder with Stable-diffusion/ and Lora/; small random ones are made if it has none")
     parser.add_argument("--data", type=Path, help="folder for settings and pictures (default: a temporary one)")
@@ -70,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     import standin_flavour
 
-    run_in_thread(serve, host, given.port, time.monotonic() - started)
+    run_in_thread(serve, host, given.port, time.monotonic() - started, given.listen)
     try:
         standin_flavour.serve_main_thread()
     except KeyboardInterrupt:

@@ -1,0 +1,94 @@
+"""What the demo puts into the txt2img tab, found by the hosts' element ids: what to do, examples, sizes, Compare."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from demo.scenes.scene import NATIVE, held_out
+from modules import sd_models
+
+MODEL = "crdiff-demo"
+"""Name of the demo's checkpoint, without the file's ending."""
+
+SIZES = ((96, 96), (96, 128), (128, 96), (128, 192), (192, 128), (192, 192), (256, 256))
+"""Height and width of the sizes the model was not trained at."""
+
+EXAMPLES = [scene.caption() for scene in held_out(6, seed=1)]
+
+DEFAULTS = {
+    "prompt": EXAMPLES[0], "width": NATIVE, "height": NATIVE, "steps": 20, "cfg_scale": 3.0, "sampling": "Euler",
+    "seed": 1,
+}  # fmt: skip
+"""What the tab's components start with, by the last part of their id."""
+
+_IN_PAGE = {"queue": False, "show_progress": False}
+
+
+class PageControls:
+    """Adds the demo's controls while the host builds its page.
+
+    Args:
+        script: what the host tells about its components.
+        panel_of: the comparison's panel for the host's information on a job.
+    """
+
+    def __init__(self, script: Any, panel_of: Callable[[str], str]) -> None:
+        self._panel_of = panel_of
+        self._made: dict[str, Any] = {}
+        for name in DEFAULTS:
+            script.on_after_component(self._start_with(name), elem_id=f"txt2img_{name}")
+        script.on_before_component(self._introduce, elem_id="txt2img_toprow")
+        script.on_after_component(self._examples, elem_id="txt2img_neg_prompt")
+        script.on_after_component(self._sizes, elem_id="txt2img_height")
+        script.on_after_component(self._compare, elem_id="txt2img_generate")
+        script.on_before_component(self._panel, elem_id="txt2img_gallery_container")
+        script.on_after_component(self._connect_panel, elem_id="generation_info_txt2img")
+
+    def _start_with(self, name: str) -> Callable[[Any], None]:
+        def start(created: Any) -> None:
+            self._made[name] = created.component
+            created.component.value = DEFAULTS[name]
+
+        return start
+
+    def _introduce(self, _: Any) -> None:
+        text = (
+            f"This model has only ever seen pictures of {NATIVE}x{NATIVE} pixels. Choose another size and press "
+            "<b>Compare</b>: the dense model, the pruned one and CR-Diff, drawn from the same noise."
+        )
+        if not any(info.name_for_extra == MODEL for info in sd_models.checkpoints_list.values()):
+            text += f" <b>{html.escape(MODEL)}.safetensors is missing, so the pictures come from random weights.</b>"
+        gr.HTML(f'<p class="demo-intro">{text}</p>')
+
+    def _examples(self, _: Any) -> None:
+        with gr.Row(elem_id="demo_examples", elem_classes=["demo-buttons"]):
+            for number, caption in enumerate(EXAMPLES):
+                button = gr.Button(caption, size="sm", elem_id=f"demo_example_{number}")
+                button.click(None, [], [self._made["prompt"]], _js=f"() => {json.dumps(caption)}", **_IN_PAGE)
+
+    def _sizes(self, _: Any) -> None:
+        gr.HTML('<p class="demo-label">Size, height x width</p>')
+        with gr.Row(elem_id="demo_sizes", elem_classes=["demo-buttons"]):
+            for height, width in ((NATIVE, NATIVE), *SIZES):
+                label = f"{height}x{width}"
+                native = (height, width) == (NATIVE, NATIVE)
+                button = gr.Button(f"{label} (native)" if native else label, size="sm", elem_id=f"demo_size_{label}")
+                sides = [self._made["height"], self._made["width"]]
+                button.click(None, [], sides, _js=f"() => [{height}, {width}]", **_IN_PAGE)
+
+    def _compare(self, _: Any) -> None:
+        button = gr.Button("Compare", elem_id="demo_compare")
+        button.click(None, [], [], _js="demoCompare", **_IN_PAGE)
+
+    def _panel(self, _: Any) -> None:
+        self._made["panel"] = gr.HTML(elem_id="demo_panel")
+
+    def _connect_panel(self, created: Any) -> None:
+        # Pressed by the page's script when a job is over: gradio 4 tells of changes of HTML that are none.
+        show = gr.Button("Show", elem_id="demo_show")
+        show.click(self._panel_of, [created.component], [self._made["panel"]], **_IN_PAGE)

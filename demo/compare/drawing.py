@@ -1,0 +1,100 @@
+"""Drawing a comparison: the host's own job, once for each variant, in one place of its queue."""
+
+from __future__ import annotations
+
+import time
+from copy import copy
+from typing import Any
+
+from crdiff.settings import Settings
+from crdiff.webui.infotext import NOTE_KEY, SOURCE_KEY, SPARSITY_KEY
+from demo.compare.comparison import Column, Comparison
+from demo.compare.scores import Scores
+from demo.compare.variants import Variant, variants
+from modules import infotext_utils, processing
+from modules.shared import state
+
+CRDIFF = "CR-Diff"
+SUMMARY_KEY = "Compare"
+
+
+def compare(p: Any, scores: Scores) -> tuple[Any, Comparison]:
+    """Draw ``p`` in every variant with the same seeds.
+
+    Returns:
+        The host's result with all pictures, row by row, each with its own infotext; and the comparison.
+    """
+    place = _place_of_crdiff(p.scripts)
+    wanted = variants(Settings.from_args(p.script_args[place]))
+    processing.fix_seed(p)
+    state.job_count = len(wanted) * p.n_iter
+    comparison = Comparison()
+    results = []
+    for number, variant in enumerate(wanted, 1):
+        if state.interrupted or state.stopping_generation:
+            comparison.say("Interrupted.")
+            break
+        state.job = f"{number} out of {len(wanted)}"
+        state.textinfo = f"{variant.name}, {number} of {len(wanted)}"
+        results.append(_draw(p, variant, place, comparison))
+    state.textinfo = None
+    for column in comparison.columns:
+        column.scores, sentence = scores.of(column.pictures, str(p.prompt))
+        comparison.say(sentence)
+    return _joined(p, results, comparison), comparison
+
+
+def _place_of_crdiff(runner: Any) -> slice:
+    for script in runner.alwayson_scripts:
+        if script.title() == CRDIFF:
+            return slice(script.args_from, script.args_to)
+    raise RuntimeError(f"{SUMMARY_KEY} needs the extension {CRDIFF}, which is not loaded.")
+
+
+def _draw(p: Any, variant: Variant, place: slice, comparison: Comparison) -> Any:
+    # The copy is shallow: what a job writes into must not be shared.
+    job = copy(p)
+    job.extra_generation_params = dict(p.extra_generation_params)
+    job.override_settings = dict(p.override_settings)
+    job.comments = {}
+    job.do_not_save_grid = True
+    args = list(p.script_args)
+    args[place] = [variant.settings.to_dict(), *[None] * (place.stop - place.start - 1)]
+    job.script_args = tuple(args)
+    started = time.perf_counter()
+    processed = processing.process_images(job)
+    seconds = time.perf_counter() - started
+    pictures = processed.images[processed.index_of_first_image :]
+    texts = processed.infotexts[processed.index_of_first_image :][: len(pictures)]
+    params = infotext_utils.parse_generation_parameters(processed.info)
+    column = Column(variant.name, pictures[: len(texts)], texts, seconds, origin=params.get(SOURCE_KEY, ""))
+    if column.pictures:
+        comparison.columns.append(column)
+    if variant.settings.enabled and not state.interrupted:
+        comparison.say(_why_idle(params))
+    return processed
+
+
+def _why_idle(params: dict[str, Any]) -> str:
+    if NOTE_KEY in params:
+        return f"{CRDIFF} did not act: {params[NOTE_KEY]}"
+    if SPARSITY_KEY in params:
+        return ""
+    return f"{CRDIFF} did not act: k or all ratios are 0, or no step lies between Start and End."
+
+
+def _joined(p: Any, results: list[Any], comparison: Comparison) -> Any:
+    if not comparison.columns:
+        return processing.Processed(p, [])
+    result = copy(results[0])
+    cells = list(comparison.cells())
+    result.images = [column.pictures[row] for column, row in cells]
+    result.infotexts = [column.infotexts[row] for column, row in cells]
+    result.all_seeds = [results[0].all_seeds[row] for _, row in cells]
+    result.all_subseeds = [results[0].all_subseeds[row] for _, row in cells]
+    result.all_prompts = [results[0].all_prompts[row] for _, row in cells]
+    result.all_negative_prompts = [results[0].all_negative_prompts[row] for _, row in cells]
+    result.index_of_first_image = 0
+    result.comments = "\n".join(comparison.sentences)
+    result.extra_generation_params = {**result.extra_generation_params, SUMMARY_KEY: comparison.summary()}
+    return result
