@@ -1,0 +1,253 @@
+"""Simulated annealing (paper supplement 8, Algorithm 1), as the authors run it, with their constants.
+
+A score is the negative of the paper's energy. The walk's position is a frozen value, and each step a function from one
+position to the next, so that any part of the program can replay a walk from the scores alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from crdiff.errors import SettingsError
+from crdiff.search.space import START, Point, Space
+from crdiff.search.strategy import Proposal, check_answer, check_seed, draws
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The constants of Algorithm 1 (names of the paper in brackets) and of the authors' stagnation rules.
+
+    Attributes:
+        temperature: at the start and after a restart (T_init).
+        cooling: the temperature is multiplied by it in every iteration (alpha).
+        iterations: neighbours to try (N_iter); seeds and restart points come on top.
+        restarts: at most so many (R_max).
+        step: largest change of a ratio at T_init; it shrinks with the temperature.
+        least_step: and does not fall below this.
+        patience: share of the iterations that may pass without a new best; five at least.
+        reheats: at most so many, before restarts.
+        reheating: a reheat multiplies the temperature by it.
+        reheat_above: reheats happen only once the best score has passed this.
+        leap: a restart point is a neighbour of the best with so many times ``step``.
+    """
+
+    temperature: float = 0.1
+    cooling: float = 0.95
+    iterations: int = 120
+    restarts: int = 2
+    step: float = 0.10
+    least_step: float = 0.005
+    patience: float = 0.2
+    reheats: int = 3
+    reheating: float = 1.5
+    reheat_above: float = 0.8
+    leap: float = 3.0
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            whole = entry.type == "int"
+            kind = "an integer" if whole else "a number"
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+                raise SettingsError(f"Annealing: {entry.name} must be {kind}, not {value!r}.")
+            least, most = _LIMITS.get(entry.name, (0.0, math.inf))
+            if not (least <= value <= most and math.isfinite(value)):
+                end = f" to {most:g}" if math.isfinite(most) else " on"
+                raise SettingsError(f"Annealing: {entry.name} must be {kind} from {least:g}{end}, not {value!r}.")
+
+    @property
+    def patience_iterations(self) -> int:
+        """Iterations without a new best after which the walk is reheated or restarted."""
+        return max(5, int(self.iterations * self.patience))
+
+
+_TINY = 1e-9
+_LIMITS = {
+    "temperature": (_TINY, math.inf),
+    "cooling": (_TINY, 1.0),
+    "iterations": (1, math.inf),
+    "step": (_TINY, 1.0),
+    "least_step": (0.0, 1.0),
+    "reheating": (1.0, math.inf),
+    "reheat_above": (-math.inf, math.inf),
+    "leap": (_TINY, math.inf),
+}
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Where the annealing stands.
+
+    Attributes:
+        phase: ``seeds``, ``walk``, ``restart`` (its point is to be scored next) or ``done``.
+        seeds: starting points scored.
+        iteration: neighbours scored (i).
+        temperature: T.
+        current: S_curr; None before the first seed.
+        current_score: minus E_curr.
+        best: S_best.
+        best_score: minus E_best.
+        stale: iterations since the last new best.
+        reheats: so far.
+        restarts: so far (C_restart).
+    """
+
+    temperature: float
+    phase: str = "seeds"
+    seeds: int = 0
+    iteration: int = 0
+    current: Point | None = None
+    current_score: float = -math.inf
+    best: Point | None = None
+    best_score: float = -math.inf
+    stale: int = 0
+    reheats: int = 0
+    restarts: int = 0
+
+
+def neighbour(space: Space, schedule: Schedule, point: Point, temperature: float, seed: int, number: int) -> Point:
+    """GenerateNeighbor of Algorithm 1: one axis moves by uniform(-s, s), s = max(0.005, 0.10 * T / T_init).
+
+    A starting point outside the bounds, such as the dense model, is first moved to the nearest point inside.
+    """
+    luck = draws(seed, number)
+    axis = space.axes[int(luck.random() * len(space.axes))]
+    size = max(schedule.least_step, schedule.step * temperature / schedule.temperature) * space.step(axis)
+    inside = space.clip(point)
+    low, high = space.bounds[axis]
+    moved = inside[axis] + size * (2.0 * luck.random() - 1.0)
+    return inside.moved(axis, min(high, max(low, moved)))
+
+
+def threshold(walk: Walk, seed: int, number: int) -> float:
+    """The score a neighbour must exceed to be accepted.
+
+    u < exp(gain / T) is the same as score > current + T * ln(u). Drawing u before the score is known gives the same
+    walk, and tells when an evaluation can be cut. ln(u) <= 0, so that a better score is always accepted.
+    """
+    luck = draws(seed, number)
+    luck.random(), luck.random()  # those of the neighbour
+    chance = luck.random()
+    return walk.current_score + walk.temperature * math.log(chance) if chance > 0.0 else -math.inf
+
+
+def advance(schedule: Schedule, starts: int, walk: Walk, point: Point, score: float | None, needed: float) -> Walk:
+    """The walk after ``point`` was scored; None is a score that does not exceed ``needed``."""
+    accepted = score is not None and (walk.phase == "restart" or score > needed)
+    if accepted and score is not None:
+        walk = replace(walk, current=point, current_score=score)
+    improved = walk.current_score > walk.best_score
+    if improved:
+        walk = replace(walk, best=walk.current, best_score=walk.current_score)
+    if walk.phase == "seeds":
+        seeds = walk.seeds + 1
+        return replace(walk, seeds=seeds, phase="walk" if seeds == starts else "seeds")
+    if walk.phase == "restart":
+        return replace(walk, phase="walk", temperature=schedule.temperature)
+    walk = replace(
+        walk,
+        iteration=walk.iteration + 1,
+        temperature=walk.temperature * schedule.cooling,
+        stale=0 if improved else walk.stale + 1,
+    )
+    return _after_iteration(schedule, walk)
+
+
+def _after_iteration(schedule: Schedule, walk: Walk) -> Walk:
+    if walk.iteration >= schedule.iterations:
+        return replace(walk, phase="done")
+    if walk.stale < schedule.patience_iterations:
+        return walk
+    if walk.best_score > schedule.reheat_above and walk.reheats < schedule.reheats:
+        warmer = walk.temperature * schedule.reheating
+        return replace(walk, temperature=warmer, reheats=walk.reheats + 1, stale=0)
+    if walk.restarts < schedule.restarts:
+        return replace(walk, phase="restart", restarts=walk.restarts + 1, stale=0)
+    return replace(walk, phase="done")
+
+
+class SimulatedAnnealing:
+    """Algorithm 1 as a strategy.
+
+    Args:
+        space: what may be varied.
+        starts: the candidate seeds S_seeds, such as a preset and the dense model; they may lie outside the bounds.
+        seed: of the random numbers.
+        schedule: the constants.
+    """
+
+    name = "annealing"
+
+    def __init__(
+        self, space: Space, starts: Sequence[Point] = (START,), seed: int = 0, schedule: Schedule | None = None
+    ) -> None:
+        if not starts:
+            raise SettingsError("Annealing needs at least one starting point.")
+        self.space = space
+        self.starts = tuple(starts)
+        self.seed = check_seed(seed)
+        self.schedule = schedule or Schedule()
+        self.walk = Walk(self.schedule.temperature)
+        self._number = 0
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "seed": self.seed,
+            "starts": [point.to_dict() for point in self.starts],
+            "schedule": asdict(self.schedule),
+        }
+
+    def ask(self) -> Proposal | None:
+        walk, number = self.walk, self._number
+        if walk.phase == "done":
+            return None
+        if walk.phase == "seeds":
+            needed = walk.current_score if walk.seeds else None
+            return Proposal(number, self.starts[walk.seeds], "seed", needed)
+        if walk.phase == "restart":
+            assert walk.best is not None
+            heat = self.schedule.temperature * self.schedule.leap
+            return Proposal(number, neighbour(self.space, self.schedule, walk.best, heat, self.seed, number), "restart")
+        assert walk.current is not None
+        point = neighbour(self.space, self.schedule, walk.current, walk.temperature, self.seed, number)
+        return Proposal(number, point, "neighbour", threshold(walk, self.seed, number))
+
+    def tell(self, proposal: Proposal, score: float | None) -> bool:
+        check_answer(self.ask(), proposal, score)
+        before = self.walk
+        needed = -math.inf if proposal.needed is None else proposal.needed
+        self.walk = advance(self.schedule, len(self.starts), before, proposal.point, score, needed)
+        self._number += 1
+        return score is not None and (before.phase == "restart" or score > needed)
+
+    def state(self) -> dict[str, Any]:
+        walk = asdict(self.walk)
+        for name in ("current_score", "best_score"):  # JSON has no infinity
+            walk[name] = None if walk[name] == -math.inf else walk[name]
+        return {"number": self._number, "walk": walk}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        try:
+            values = dict(state["walk"])
+            for name in ("current", "best"):
+                values[name] = None if values[name] is None else Point.from_dict(values[name])
+            for name in ("current_score", "best_score"):
+                values[name] = -math.inf if values[name] is None else float(values[name])
+            walk, number = Walk(**values), int(state["number"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise SettingsError(f"This is not the state of an annealing ({error}).") from None
+        self.walk, self._number = walk, number
+
+    def status(self) -> dict[str, float]:
+        walk = self.walk
+        return {
+            "iteration": walk.iteration,
+            "iterations": self.schedule.iterations,
+            "temperature": walk.temperature,
+            "reheats": walk.reheats,
+            "restarts": walk.restarts,
+        }

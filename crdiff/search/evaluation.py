@@ -1,0 +1,205 @@
+"""Scoring of one configuration: what is known is not drawn again, and what cannot win is cut early."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from crdiff.search.errors import AbortSearchError
+from crdiff.search.objective import Objective, is_score
+from crdiff.search.space import Point
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is known of one configuration.
+
+    Attributes:
+        scores: of each picture; None where it was not needed.
+        score: the mean over all pictures; None if some were not drawn.
+        at_most: the mean cannot be higher; equals ``score`` where that is known.
+        drawn: pictures drawn for it now.
+    """
+
+    scores: tuple[float | None, ...]
+    score: float | None
+    at_most: float | None
+    drawn: int = 0
+
+
+@dataclass
+class _Score:
+    value: float
+    error: str | None = None
+
+
+Record = Callable[[Mapping[str, Any]], None]
+
+
+class Evaluator:
+    """Scores configurations by an objective and remembers every picture's score.
+
+    Attributes:
+        drawn: pictures drawn or taken from the journal.
+        saved_by_racing: pictures that racing made unnecessary (less those drawn later after all).
+        saved_by_repeats: pictures that were known when a configuration came again.
+        seconds: spent on drawing, in all runs of this search.
+        note: a sentence for the user, on what is odd about the scores.
+    """
+
+    def __init__(self, objective: Objective, record: Record) -> None:
+        self.objective = objective
+        self.drawn = 0
+        self.saved_by_racing = 0
+        self.saved_by_repeats = 0
+        self.seconds = 0.0
+        self.note = ""
+        self._record = record
+        self._pictures = objective.pictures
+        self._bound = objective.bound
+        self._known: dict[str, dict[int, _Score]] = {}
+        self._used: dict[str, set[int]] = {}
+        self._cut: dict[str, int] = {}
+        self._sums = [(0.0, 0)] * len(self._pictures)
+        self._failures = 0
+
+    def remember(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Take the pictures' scores from the lines of a journal."""
+        scores: list[Mapping[str, Any]] = []
+        for entry in entries:
+            if entry["kind"] == "score":
+                scores.append(entry)
+                self.seconds += float(entry["seconds"])
+            elif entry["kind"] == "retry":
+                del scores[len(scores) - int(entry["failures"]) :]
+        for entry in scores:
+            point = Point.from_dict(entry["point"])
+            known = self._known.setdefault(self.objective.signature(point), {})
+            known[int(entry["picture"])] = _Score(float(entry["score"]), entry.get("error"))
+
+    def is_new(self, point: Point) -> bool:
+        """Whether the configuration was not measured before in this search."""
+        return not self._used.get(self.objective.signature(point))
+
+    def measure(
+        self, point: Point, needed: float | None, halt: Callable[[], bool] | None = None
+    ) -> Measurement | None:
+        """Score a configuration, cutting it once its mean cannot exceed ``needed``.
+
+        Returns:
+            The measurement, or None if ``halt`` became true; what was drawn until then is kept.
+
+        Raises:
+            AbortSearchError: the objective ended the search, or too many failures in a row did.
+            JournalError: a score could not be written; it is kept and written with the next one.
+        """
+        signature = self.objective.signature(point)
+        known = self._known.setdefault(signature, {})
+        used = self._used.setdefault(signature, set())
+        repeated = len(used)
+        scores: dict[int, float] = {}
+        drawn = 0
+        order = self._order()
+        while order and not self._hopeless(scores, needed):
+            # Parts of a fixed size, whatever is known: a resumed search then asks for the very same pictures.
+            part, order = order[: self.objective.batch], order[self.objective.batch :]
+            missing = [picture for picture in part if picture not in known]
+            if missing:
+                if halt is not None and halt():
+                    return None
+                self._draw(point, missing, known)
+                drawn += len(missing)
+            for picture in part:
+                scores[picture] = known[picture].value
+                self._use(picture, used, known[picture].value)
+        self.saved_by_repeats += min(repeated, len(scores))
+        cut = len(self._pictures) - len(used)
+        self.saved_by_racing += cut - self._cut.get(signature, 0)
+        self._cut[signature] = cut
+        return self._measurement(scores, drawn)
+
+    def _order(self) -> list[int]:
+        """Pictures that scored worst so far first: they show soonest that a mean cannot be reached."""
+        means = [total / count if count else 0.0 for total, count in self._sums]
+        return sorted(range(len(self._pictures)), key=lambda picture: (means[picture], picture))
+
+    def _hopeless(self, scores: Mapping[int, float], needed: float | None) -> bool:
+        if needed is None or self._bound is None:
+            return False
+        return self._highest_mean(scores, self._bound) <= needed
+
+    def _highest_mean(self, scores: Mapping[int, float], bound: float) -> float:
+        # fsum rounds once, so that this is never below the mean that the missing scores would give.
+        missing = len(self._pictures) - len(scores)
+        return math.fsum([*scores.values(), *[bound] * missing]) / len(self._pictures)
+
+    def _measurement(self, scores: Mapping[int, float], drawn: int) -> Measurement:
+        every = tuple(scores.get(picture) for picture in range(len(self._pictures)))
+        if len(scores) == len(every):
+            mean = math.fsum(scores.values()) / len(every)
+            return Measurement(every, mean, mean, drawn)
+        at_most = None if self._bound is None else self._highest_mean(scores, self._bound)
+        return Measurement(every, None, at_most, drawn)
+
+    def _use(self, picture: int, used: set[int], score: float) -> None:
+        if picture in used:
+            return
+        used.add(picture)
+        self.drawn += 1
+        total, count = self._sums[picture]
+        self._sums[picture] = (total + score, count + 1)
+        if self._bound is not None and score > self._bound:
+            self.note = (
+                f"A picture scored {score:.3g}, above the scorer's stated maximum of {self._bound:.3g}; "
+                "from there on no evaluation was cut early."
+            )
+            self._bound = None
+
+    def _draw(self, point: Point, pictures: Sequence[int], known: dict[int, _Score]) -> None:
+        started = time.monotonic()
+        found = self._scores(point, pictures)
+        if found is None:  # too large a batch, or one bad picture among them
+            for picture in pictures:
+                self._draw(point, [picture], known)
+            return
+        seconds = time.monotonic() - started
+        self.seconds += seconds
+        known.update(zip(pictures, found))  # first of all: whatever happens next, they are paid for
+        for picture, score in zip(pictures, found):
+            self._write(point, picture, score, seconds / len(pictures))
+            self._failures = self._failures + 1 if score.error else 0
+        if self._failures >= self.objective.failures:
+            # So many in a row say nothing about the configurations: they are tried again after a resume.
+            self._record({"kind": "retry", "failures": self._failures})
+            count, last = self._failures, found[-1].error
+            raise AbortSearchError(f"The search ended after {count} failed pictures in a row; the last one: {last}")
+
+    def _write(self, point: Point, picture: int, score: _Score, seconds: float) -> None:
+        entry = {"kind": "score", "point": point.to_dict(), "picture": picture, "score": score.value}
+        if score.error:
+            entry["error"] = score.error
+        self._record({**entry, "seconds": round(seconds, 3)})
+
+    def _scores(self, point: Point, pictures: Sequence[int]) -> list[_Score] | None:
+        """The scores of some pictures, a failed one with its error; None if they must be tried one by one."""
+        failed = self.objective.failed
+        try:
+            values = list(self.objective.draw(point, [self._pictures[picture] for picture in pictures]))
+        except AbortSearchError:
+            raise
+        except Exception as error:
+            return None if len(pictures) > 1 else [_Score(failed, _sentence(error))]
+        if len(values) != len(pictures):
+            raise AbortSearchError(f"The scorer gave {len(values)} scores for {len(pictures)} pictures.")
+        return [
+            _Score(float(value)) if is_score(value) else _Score(failed, f"the score {value!r} is no finite number.")
+            for value in values
+        ]
+
+
+def _sentence(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return (text or type(error).__name__)[:300]

@@ -1,0 +1,155 @@
+"""The file that keeps every score once paid for: JSON lines, on disk before the search goes on.
+
+The first line says which search the journal belongs to. A line that a crash left unfinished at the end is dropped; all
+else must be readable. Resuming runs the search again from its start and takes every score that is found here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from crdiff.search.errors import JournalError
+
+FORMAT = 1
+_MAGIC = b'{"crdiff_search":'
+_SHOWN = 60
+
+
+class MemoryJournal:
+    """A journal that ends with the program."""
+
+    def __init__(self) -> None:
+        self._entries: list[dict[str, Any]] = []
+
+    def open(self, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return list(self._entries)
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        self._entries.append(dict(entry))
+
+
+class Journal:
+    """A journal file, bound to one search.
+
+    Args:
+        path: the file; it and its folder are made with the first line.
+        identity: what the scores depend on besides the search's own settings, as plain JSON: the checkpoint, the size,
+            sampler, steps and the like.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        self.path = path
+        self.identity = _plain(identity)
+        self._size = 0
+        self._dirty_end = False
+        self._unwritten: list[bytes] = []
+
+    def open(self, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The lines of an existing journal after its first, or none for a new one.
+
+        Raises:
+            JournalError: the file cannot be read, is no journal, or belongs to another search; it is left as it is.
+        """
+        header = {"crdiff_search": FORMAT, **self.identity, **_plain(settings)}
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            data = b""
+        except OSError as error:
+            raise self._fault(f"the journal cannot be read ({error.strerror or error})") from None
+        whole = data.rfind(b"\n") + 1
+        if not data[: len(_MAGIC)] == _MAGIC[: len(data)]:
+            raise self._fault("this is not the journal of a search; give the search another file")
+        lines = [_entry(line) for line in data[:whole].splitlines()]
+        if lines and lines[-1] is None:  # its length reached the disk before its content
+            lines.pop()
+            whole = data.rfind(b"\n", 0, whole - 1) + 1
+        entries: list[dict[str, Any]] = []
+        for place, entry in enumerate(lines, start=1):
+            if entry is None:
+                raise self._fault(f"line {place} is damaged; move the file away to start anew")
+            entries.append(entry)
+        self._size, self._dirty_end = whole, whole < len(data)
+        if not entries and not (self._unwritten and self._unwritten[0].startswith(_MAGIC)):
+            self._unwritten.insert(0, _line(header))
+        entries += [json.loads(line) for line in self._unwritten]
+        self._compare(entries[0], header)
+        return entries[1:]
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Write one line and wait until it is on disk.
+
+        After a failure the next call writes what is still missing as well.
+
+        Raises:
+            JournalError: it cannot be written, or another process writes to it.
+        """
+        self._unwritten.append(_line(entry))
+        data = b"".join(self._unwritten)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "r+b" if self.path.exists() else "xb") as stream:
+                if stream.seek(0, os.SEEK_END) != self._size and not self._dirty_end:
+                    raise self._fault("another search writes to this journal; let one of them end")
+                self._dirty_end = True
+                stream.seek(self._size)
+                stream.truncate()
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise self._fault(f"the journal cannot be written ({error.strerror or error})") from None
+        self._size += len(data)
+        self._dirty_end = False
+        self._unwritten = []
+
+    def _compare(self, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        was, now = _flat(found), _flat(wanted)
+        for key in [*now, *was]:
+            if was.get(key, "nothing") != now.get(key, "nothing"):
+                raise self._fault(
+                    f"this journal was written with {key} {_shown(was, key)}, and this search has {_shown(now, key)}; "
+                    "give it a journal of its own"
+                )
+
+    def _fault(self, phrase: str) -> JournalError:
+        return JournalError(f"{self.path.name}: {phrase}.")
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as they come back from JSON."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(values), allow_nan=False))
+    return plain
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
+def _line(entry: Mapping[str, Any]) -> bytes:
+    return json.dumps(dict(entry), allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _flat(values: Mapping[str, Any], stem: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{stem}{key}.")
+        else:
+            flat[f"{stem}{key}"] = value
+    return flat
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    if key not in values:
+        return "none"
+    text = json.dumps(values[key], ensure_ascii=False)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,0 +1,303 @@
+"""The loop of a search: a strategy proposes, the objective scores, the journal keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from crdiff.errors import SettingsError
+from crdiff.search.errors import AbortSearchError, JournalError
+from crdiff.search.evaluation import Evaluator, Measurement
+from crdiff.search.journal import MemoryJournal
+from crdiff.search.objective import Objective
+from crdiff.search.space import Point, Space
+from crdiff.search.strategy import Proposal, Strategy
+
+_REPEATS_IN_A_ROW = 1000
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a search may cost, counting what its journal already holds.
+
+    Attributes:
+        evaluations: configurations measured, repeats not counted; None is no limit.
+        minutes: of drawing and scoring; None is no limit.
+    """
+
+    evaluations: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        count, minutes = self.evaluations, self.minutes
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            raise SettingsError(f"The budget of evaluations must be an integer from 1 on, not {count!r}.")
+        if minutes is not None and (
+            isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not 0.0 < minutes < float("inf")
+        ):
+            raise SettingsError(f"The budget of minutes must be a number above 0, not {minutes!r}.")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One configuration as the search saw it.
+
+    Attributes:
+        number: counts from 1.
+        point: the configuration.
+        kind: ``baseline``, or the proposal's kind.
+        score: the mean over all pictures; None if the evaluation was cut.
+        at_most: the mean cannot be higher.
+        scores: of each picture; None where it was not needed.
+        accepted: whether the strategy took it.
+        repeat: whether it was measured before, at no cost.
+    """
+
+    number: int
+    point: Point
+    kind: str
+    score: float | None
+    at_most: float | None
+    scores: tuple[float | None, ...]
+    accepted: bool
+    repeat: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The evaluation as plain JSON."""
+        return {
+            "number": self.number,
+            "point": self.point.to_dict(),
+            "type": self.kind,
+            "score": self.score,
+            "at_most": self.at_most,
+            "scores": list(self.scores),
+            "accepted": self.accepted,
+            "repeat": self.repeat,
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where a search stands, or how it ended.
+
+    Attributes:
+        state: ``running``, ``done``, ``stopped`` or ``failed``.
+        message: one sentence on why it ended.
+        evaluations: configurations measured, repeats not counted.
+        pictures: drawn, in all runs of this search.
+        pictures_of: in one configuration.
+        saved_by_racing: pictures not drawn because their configuration could not win.
+        saved_by_repeats: pictures not drawn because they were known.
+        seconds: spent on drawing and scoring.
+        seconds_left: until the budget is used up, as far as can be told.
+        baseline: the dense model's evaluation, if asked for.
+        best: the evaluation with the highest mean.
+        history: all evaluations so far.
+        status: the strategy's own figures.
+    """
+
+    state: str = "running"
+    message: str = ""
+    evaluations: int = 0
+    pictures: int = 0
+    pictures_of: int = 0
+    saved_by_racing: int = 0
+    saved_by_repeats: int = 0
+    seconds: float = 0.0
+    seconds_left: float | None = None
+    baseline: Evaluation | None = None
+    best: Evaluation | None = None
+    history: tuple[Evaluation, ...] = ()
+    status: Mapping[str, float] = field(default_factory=dict)
+
+
+class Keeper(Protocol):
+    """Where scores are kept: ``Journal`` or ``MemoryJournal``."""
+
+    def open(self, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """What was kept for a search of these settings."""
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Keep one more entry; it is safe when this returns."""
+
+
+class Search:
+    """A search over pruning ratios.
+
+    Every run starts the strategy anew and takes known scores from the journal, so that a resumed search, in this
+    process or another, goes on exactly as if it had never been interrupted.
+
+    Args:
+        space: what may be varied.
+        strategy: what to try; in its initial state.
+        objective: how configurations are judged.
+        journal: where scores are kept; None keeps them in memory.
+        baseline: a configuration to measure in full first, such as ``DENSE``; it counts as an evaluation.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        strategy: Strategy,
+        objective: Objective,
+        journal: Keeper | None = None,
+        baseline: Point | None = None,
+    ) -> None:
+        self.space = space
+        self.strategy = strategy
+        self.objective = objective
+        self.journal: Keeper = journal or MemoryJournal()
+        self.baseline = baseline
+        self._start = strategy.state()
+
+    def settings(self) -> dict[str, Any]:
+        """What the course of the search depends on; a journal is bound to it."""
+        return {
+            "space": self.space.to_dict(),
+            "strategy": self.strategy.settings(),
+            "objective": self.objective.settings(),
+            "baseline": self.baseline.to_dict() if self.baseline else None,
+        }
+
+    def run(
+        self,
+        budget: Budget | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+        on_progress: Callable[[Report], None] = lambda report: None,
+    ) -> Report:
+        """Search until the budget is used up, the strategy has come to its end, or ``should_stop`` says so.
+
+        ``should_stop`` is asked before every picture, and ``on_progress`` told after every picture and evaluation.
+        What goes wrong on the way ends the search with the best so far and one sentence.
+
+        Raises:
+            JournalError: the journal cannot be read or belongs to another search; nothing was done.
+        """
+        self.strategy.restore(self._start)
+        kept = self.journal.open(self.settings())
+        return _Run(self, kept, budget or Budget(), should_stop, on_progress).run()
+
+
+class _Run:
+    """One call of ``Search.run``."""
+
+    def __init__(
+        self,
+        search: Search,
+        kept: list[dict[str, Any]],
+        budget: Budget,
+        should_stop: Callable[[], bool],
+        on_progress: Callable[[Report], None],
+    ) -> None:
+        self.search = search
+        self.strategy = search.strategy
+        self.budget = budget
+        self.should_stop = should_stop
+        self.on_progress = on_progress
+        self.evaluator = Evaluator(search.objective, self._record)
+        try:
+            self.evaluator.remember(kept)
+            self.journaled = sum(entry["kind"] == "evaluation" for entry in kept)
+        except (KeyError, TypeError, ValueError) as error:
+            raise JournalError(f"A line of the journal cannot be used ({error}); move it away to start anew.") from None
+        self.history: list[Evaluation] = []
+        self.evaluations = 0
+        self.baseline: Evaluation | None = None
+        self.best: Evaluation | None = None
+        self.best_score = -math.inf
+        self.drawing_new = False
+        self.replaying = bool(kept)
+        self.halted: tuple[str, str] | None = None
+
+    def run(self) -> Report:
+        try:
+            state, message = self._loop()
+        except AbortSearchError as error:
+            state, message = error.state, str(error)
+        except JournalError as error:
+            state, message = "failed", str(error)
+        report = self._report(state, " ".join(filter(None, [message, self.evaluator.note])))
+        self.on_progress(report)
+        return report
+
+    def _loop(self) -> tuple[str, str]:
+        if self.search.baseline is not None:
+            self.baseline = self._measure(self.search.baseline, "baseline", None)
+            if self.baseline is None:
+                return self.halted or ("stopped", "")
+        repeats = 0
+        while repeats < _REPEATS_IN_A_ROW:
+            proposal = self.strategy.ask()
+            if proposal is None:
+                return "done", "The search has come to its end."
+            found = self._measure(proposal.point, proposal.kind, proposal)
+            if found is None:
+                return self.halted or ("stopped", "")
+            repeats = repeats + 1 if found.repeat else 0
+        return "done", "Every configuration that the search still proposes was measured before."
+
+    def _measure(self, point: Point, kind: str, proposal: Proposal | None) -> Evaluation | None:
+        self.drawing_new = self.evaluator.is_new(point)
+        found = self.evaluator.measure(point, proposal.needed if proposal else None, self._halt)
+        if found is None:
+            return None
+        accepted = self.strategy.tell(proposal, found.score) if proposal else False
+        return self._keep(point, kind, found, accepted)
+
+    def _keep(self, point: Point, kind: str, found: Measurement, accepted: bool) -> Evaluation:
+        number, repeat = len(self.history) + 1, not self.drawing_new
+        entry = Evaluation(number, point, kind, found.score, found.at_most, found.scores, accepted, repeat)
+        self.history.append(entry)
+        if self.drawing_new and not self.evaluator.is_new(point):
+            self.evaluations += 1
+        if found.score is not None and found.score > self.best_score:
+            self.best, self.best_score = entry, found.score
+        if number > self.journaled:
+            self.search.journal.append({"kind": "evaluation", **entry.to_dict()})
+            self.on_progress(self._report())
+        return entry
+
+    def _halt(self) -> bool:
+        """Asked before pictures are drawn, hence never while known scores are replayed."""
+        if self.replaying:
+            self.replaying = False
+            self.on_progress(self._report())
+        budget, spent = self.budget, self.evaluator.seconds
+        if self.should_stop():
+            self.halted = ("stopped", "The search was stopped; the best so far is kept.")
+        elif budget.evaluations is not None and self.evaluations >= budget.evaluations:
+            self.halted = ("done", f"The budget of {budget.evaluations} evaluations is used up.")
+        elif budget.minutes is not None and spent >= 60.0 * budget.minutes:
+            self.halted = ("done", f"The budget of {budget.minutes:g} minutes is used up.")
+        return self.halted is not None
+
+    def _record(self, entry: Mapping[str, Any]) -> None:
+        self.search.journal.append(entry)
+        self.on_progress(self._report())
+
+    def _report(self, state: str = "running", message: str = "") -> Report:
+        return Report(
+            state=state,
+            message=message,
+            evaluations=self.evaluations,
+            pictures=self.evaluator.drawn,
+            pictures_of=len(self.search.objective.pictures),
+            saved_by_racing=self.evaluator.saved_by_racing,
+            saved_by_repeats=self.evaluator.saved_by_repeats,
+            seconds=self.evaluator.seconds,
+            seconds_left=self._seconds_left(),
+            baseline=self.baseline,
+            best=self.best,
+            history=tuple(self.history),
+            status=self.strategy.status(),
+        )
+
+    def _seconds_left(self) -> float | None:
+        spent, left = self.evaluator.seconds, []
+        if self.budget.minutes is not None:
+            left.append(60.0 * self.budget.minutes - spent)
+        if self.budget.evaluations is not None and self.evaluations:
+            left.append(spent / self.evaluations * (self.budget.evaluations - self.evaluations))
+        return max(0.0, min(left)) if left else None

@@ -1,0 +1,175 @@
+"""The configurations a search may try: three ratios and k, each free within bounds or held fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from crdiff.errors import SettingsError
+from crdiff.pruning.ratios import GROUPS, Ratios, check_ratio
+from crdiff.settings import DEFAULT_K, SPECS
+
+AXES = (*GROUPS, "k")
+RATIO_BOUNDS = (0.1, 0.8)
+K_BOUNDS = (1.0, 2.5)
+_K_STEP = 2.0
+_CACHED_DIGITS = 4
+
+
+def _check_k(name: str, value: object) -> float:
+    low, high = SPECS["k"].low, SPECS["k"].high
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise SettingsError(f"{name} must be a number in [{low:g}, {high:g}], not {value!r}.")
+    if not low <= value <= high:  # False for NaN too
+        raise SettingsError(f"{name} must lie in [{low:g}, {high:g}], not {value!r}.")
+    return float(value)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One configuration: the pruning ratios and the amplification.
+
+    Raises:
+        SettingsError: a ratio outside [0, 1), or a k outside [-2, 3].
+    """
+
+    down: float
+    mid: float
+    up: float
+    k: float = DEFAULT_K
+
+    def __post_init__(self) -> None:
+        for group in GROUPS:
+            object.__setattr__(self, group, check_ratio(group, getattr(self, group)))
+        object.__setattr__(self, "k", _check_k("k", self.k))
+
+    def __getitem__(self, axis: str) -> float:
+        if axis not in AXES:
+            raise KeyError(axis)
+        value: float = getattr(self, axis)
+        return value
+
+    def __str__(self) -> str:
+        return f"{self.ratios}, k {self.k:.3g}"
+
+    @property
+    def ratios(self) -> Ratios:
+        return Ratios(self.down, self.mid, self.up)
+
+    def moved(self, axis: str, value: float) -> Point:
+        """This point with another value on one axis."""
+        return replace(self, **{axis: value})
+
+    def to_dict(self) -> dict[str, float]:
+        return {axis: self[axis] for axis in AXES}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Point:
+        """The point of a JSON object with the four axes as keys."""
+        if set(values) != set(AXES):
+            raise SettingsError(f"A configuration has the keys {', '.join(AXES)}, not {', '.join(map(str, values))}.")
+        return cls(**values)
+
+
+DENSE = Point(0.0, 0.0, 0.0, 0.0)
+START = Point(0.3, 0.3, 0.3)
+"""Where the authors' search starts."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """The box a search stays in.
+
+    Attributes:
+        bounds: (low, high) of each axis that is varied; by default the authors' [0.1, 0.8] for the three ratios.
+        fixed: the values of the axes that are not varied; None takes ``START`` (its k is 1.5).
+
+    Raises:
+        SettingsError: an unknown axis, no axis to vary, bounds the wrong way round or outside an axis' own range.
+    """
+
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=lambda: dict.fromkeys(GROUPS, RATIO_BOUNDS))
+    fixed: Point = START
+
+    def __post_init__(self) -> None:
+        for axis in self.bounds:
+            if axis not in AXES:
+                raise SettingsError(f"A search can vary {', '.join(AXES)}, not {axis!r}.")
+        if not self.bounds:
+            raise SettingsError(f"A search needs something to vary: {', '.join(AXES)}.")
+        checked = {axis: _check_bounds(axis, self.bounds[axis]) for axis in AXES if axis in self.bounds}
+        object.__setattr__(self, "bounds", checked)
+
+    @classmethod
+    def vary(
+        cls,
+        axes: Iterable[str] = GROUPS,
+        *,
+        fixed: Point = START,
+        ratios: tuple[float, float] = RATIO_BOUNDS,
+        k: tuple[float, float] = K_BOUNDS,
+    ) -> Space:
+        """The space in which ``axes`` are free between ``ratios`` or ``k``, and the others stay at ``fixed``."""
+        return cls({axis: k if axis == "k" else ratios for axis in axes}, fixed)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes that are varied."""
+        return tuple(self.bounds)
+
+    def step(self, axis: str) -> float:
+        """How far a neighbour's step goes on this axis, relative to a ratio's (k's range is wider)."""
+        return _K_STEP if axis == "k" else 1.0
+
+    def clip(self, point: Point) -> Point:
+        """The nearest configuration inside: free axes at their bounds at most, the others at their fixed values."""
+        values = self.fixed.to_dict()
+        for axis, (low, high) in self.bounds.items():
+            values[axis] = min(high, max(low, point[axis]))
+        return Point(**values)
+
+    def at(self, fractions: Sequence[float]) -> Point:
+        """The configuration at fractions in [0, 1] of the free axes, in the order of ``axes``."""
+        values = self.fixed.to_dict()
+        for (axis, (low, high)), fraction in zip(self.bounds.items(), fractions, strict=True):
+            values[axis] = low + (high - low) * fraction
+        return self.clip(Point(**values))
+
+    def to_dict(self) -> dict[str, Any]:
+        held = {axis: self.fixed[axis] for axis in AXES if axis not in self.bounds}
+        return {"bounds": {axis: list(pair) for axis, pair in self.bounds.items()}, "fixed": held}
+
+
+def _check_bounds(axis: str, pair: object) -> tuple[float, float]:
+    if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+        raise SettingsError(f"The bounds of {axis} must be two numbers, low and high, not {pair!r}.")
+    check = _check_k if axis == "k" else check_ratio
+    low, high = (check(f"The {end} bound of {axis}", value) for end, value in zip(("lower", "upper"), pair))
+    if not low < high:
+        raise SettingsError(f"The lower bound of {axis} ({low:g}) must be less than the upper one ({high:g}).")
+    return low, high
+
+
+Signature = Callable[[Point], str]
+"""A text that is the same for configurations that draw the same pictures."""
+
+
+def rounded(point: Point) -> str:
+    """The ratios and k to four decimals, as the authors' code tells configurations apart."""
+    return "/".join(f"{point[axis]:.{_CACHED_DIGITS}f}" for axis in AXES)
+
+
+def by_pruned_counts(weights: Mapping[str, int]) -> Signature:
+    """A signature by the number of weights pruned, int(n * ratio) of each group's n (method: paper 3.3).
+
+    Configurations that prune nothing, or have k = 0, are all the dense model.
+    """
+
+    def signature(point: Point) -> str:
+        counts = [int(weights[group] * point[group]) for group in GROUPS]
+        if point.k == 0.0 or not any(counts):
+            return "dense"
+        return "/".join([*map(str, counts), f"{point.k:.{_CACHED_DIGITS}f}"])
+
+    return signature
