@@ -26,8 +26,8 @@ setup: $(VENV)/.ready ## make the two environments (gradio 4 and gradio 3)
 browser: setup ## find or fetch a Chromium for tests/browser
 	@$(PY) tests/browser/chromium.py
 
-demo: setup ## a small WebUI with this extension and random checkpoints on 127.0.0.1:7860; ARGS="--port 7999" for another port
-	$(PY) -W ignore demo/webui/launch.py --ui --extension . --models .cache/demo/models --data .cache/demo/data $(ARGS)
+demo: setup ## a small WebUI with this extension on 127.0.0.1:7860; ARGS="--port 7999 --listen 127.0.0.1", ARGS=--selfcheck
+	$(PY) -W ignore -m demo $(ARGS)
 
 test: setup browser ## run all tests
 	$(PY) -m pytest $(PYTEST_ARGS)

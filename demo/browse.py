@@ -1,0 +1,97 @@
+"""Using the demo's page in a headless browser, for its check of itself."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FINDER = Path(__file__).resolve().parents[1] / "tests" / "browser" / "chromium.py"
+VARIANTS = 3
+
+
+class NoBrowserError(Exception):
+    """Why there is no browser, in one sentence."""
+
+
+@dataclass
+class Shown:
+    """What the page showed, and what was wrong with it."""
+
+    lines: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def compare_in_browser(url: str, height: int, width: int, limit_s: float) -> Shown:
+    """Open the page, press the button of a size and Compare, and read what is shown.
+
+    Raises:
+        NoBrowserError: there is no browser, or nothing to drive it with.
+    """
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError:
+        raise NoBrowserError("playwright is not installed, so the page was not checked.") from None
+    options = _launch_options()
+    shown = Shown()
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(**options)
+        except Error as error:
+            raise NoBrowserError(f"Chromium does not start ({str(error).splitlines()[0]}).") from None
+        try:
+            page = browser.new_page()
+            page.set_default_timeout(limit_s * 1000)
+            page.on("pageerror", lambda error: shown.faults.append(f"error in the page: {error}"))
+            page.route("**/*", _only_this_machine)
+            page.goto(url, wait_until="domcontentloaded")
+            page.wait_for_selector("#txt2img_hr-visible-checkbox")  # the host's script has run
+            page.locator(f"#demo_size_{height}x{width}").click()
+            page.wait_for_function(
+                "([height, width]) => document.querySelector('#txt2img_height input').value == height"
+                " && document.querySelector('#txt2img_width input').value == width",
+                arg=[height, width],
+            )
+            page.locator("#demo_compare").click()
+            page.wait_for_selector("#demo_panel figure, #html_log_txt2img .error")
+            _read(page, height, width, shown)
+        except Error as error:
+            shown.faults.append(str(error).splitlines()[0])
+        finally:
+            browser.close()
+    return shown
+
+
+def _launch_options() -> dict[str, Any]:
+    if not FINDER.is_file():
+        raise NoBrowserError(f"{FINDER} is missing, so no browser was looked for.")
+    spec = importlib.util.spec_from_file_location("demo_chromium", FINDER)
+    finder = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(finder)
+    try:
+        return finder.launch_options()
+    except FileNotFoundError as error:
+        raise NoBrowserError(f"{error}.") from None
+
+
+def _only_this_machine(route: Any) -> None:
+    if route.request.url.startswith(("http://127.0.0.1", "data:", "blob:")):
+        route.continue_()
+    else:  # fonts and the like, which gradio's page asks for
+        route.fulfill(status=200, body="")
+
+
+def _read(page: Any, height: int, width: int, shown: Shown) -> None:
+    shown.faults += page.locator("#html_log_txt2img .error").all_inner_texts()
+    figures = page.locator("#demo_panel figure").all()
+    if len(figures) != VARIANTS:
+        shown.faults.append(f"Compare shows {len(figures)} pictures, not {VARIANTS}")
+    for figure in figures:
+        tall, wide = figure.locator("img").evaluate("image => [image.naturalHeight, image.naturalWidth]")
+        caption = ", ".join(figure.locator("figcaption").inner_text().split("\n"))
+        shown.lines.append(f"{tall}x{wide}, {caption}")
+        if (tall, wide) != (height, width):
+            shown.faults.append(f"a picture is {tall}x{wide}, not {height}x{width}")
+    shown.lines += page.locator("#demo_panel .demo-sentences p").all_inner_texts()
+    shown.lines.append(page.locator("#html_info_txt2img").first.inner_text().strip().split("\n")[0])

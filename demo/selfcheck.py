@@ -1,0 +1,164 @@
+"""``python -m demo --selfcheck``: starts the demo on a free port and draws by the API and in a browser.
+
+The exit status is 0 if both worked; every fault is one sentence.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from demo.browse import NoBrowserError, compare_in_browser
+from demo.compare.scores import Scores
+from demo.prepare import PRESETS
+from demo.scenes.scene import held_out
+
+ROOT = Path(__file__).resolve().parents[1]
+START_S = 180
+ANSWER_S = 120
+HEIGHT, WIDTH = 96, 128
+"""The size that is drawn: not the model's own."""
+
+RATIOS = {"enabled": True, "down": 0.3, "mid": 0.3, "up": 0.3}
+"""CR-Diff's settings where the demo has no presets to look up."""
+
+
+class CheckError(Exception):
+    """What is wrong, in one sentence."""
+
+
+def selfcheck(python: Path, checkpoint: Path, arguments: list[str]) -> int:
+    """Run everything against a demo of its own, in temporary folders; the exit status.
+
+    Args:
+        python: the interpreter for the demo, which decides the version of gradio.
+        checkpoint: the model; random ones are used where it is missing.
+        arguments: for the demo.
+    """
+    if not checkpoint.is_file():
+        print(f"{checkpoint} is missing: the pictures come from random weights.", flush=True)
+    arguments = ["--checkpoint", str(checkpoint), *arguments]
+    with tempfile.TemporaryDirectory(prefix="crdiff-demo-") as folder:
+        try:
+            with running(python, Path(folder), arguments) as url:
+                faults = check(url)
+        except CheckError as error:
+            faults = [str(error)]
+    for fault in faults:
+        print(f"FAILED: {fault}", flush=True)
+    if not faults:
+        print("The demo works.", flush=True)
+    return 1 if faults else 0
+
+
+@contextmanager
+def running(python: Path, folder: Path, arguments: list[str]) -> Iterator[str]:
+    """A demo in a process of its own; its address.
+
+    Raises:
+        CheckError: it did not start.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(python), "-W", "ignore", "-m", "demo", "--port", str(port), *arguments]
+    command += ["--models", str(folder / "models"), "--data", str(folder / "data")]
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder / "gradio"), "PYTHONUNBUFFERED": "1"}
+    log = folder / "demo.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        end = time.monotonic() + START_S
+        while not _answers(url):
+            if process.poll() is not None or time.monotonic() > end:
+                lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+                raise CheckError(f"the demo did not start: {lines[-1] if lines else 'it said nothing'}")
+            time.sleep(0.2)
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def check(url: str) -> list[str]:
+    """Draw by the API and in the browser, print what came of it, and return what is wrong."""
+    faults = []
+    try:
+        check_api(url)
+    except CheckError as error:
+        faults.append(f"API: {error}")
+    try:
+        shown = compare_in_browser(url, HEIGHT, WIDTH, ANSWER_S)
+    except NoBrowserError as error:
+        return [*faults, f"browser: {error}"]
+    for line in shown.lines:
+        print(f"browser: {line}", flush=True)
+    return [*faults, *(f"browser: {fault}" for fault in shown.faults)]
+
+
+def check_api(url: str) -> None:
+    """One picture by the API, with CR-Diff.
+
+    Raises:
+        CheckError: no picture, not of the size, or drawn without CR-Diff.
+    """
+    prompt = held_out(1, seed=2)[0].caption()
+    settings = {"enabled": True} if PRESETS.is_file() else RATIOS
+    request = {
+        "prompt": prompt, "seed": 1, "steps": 20, "cfg_scale": 3, "height": HEIGHT, "width": WIDTH,
+        "sampler_name": "Euler", "alwayson_scripts": {"cr-diff": {"args": [settings]}},
+    }  # fmt: skip
+    started = time.monotonic()
+    answer = _post(f"{url}/sdapi/v1/txt2img", request)
+    seconds = time.monotonic() - started
+    try:
+        picture = Image.open(io.BytesIO(base64.b64decode(answer["images"][0])))
+        infotext = json.loads(answer["info"])["infotexts"][0]
+    except (KeyError, IndexError, OSError, ValueError) as error:
+        raise CheckError(f"the answer holds no picture with its text ({type(error).__name__}: {error})") from None
+    scores, sentence = Scores().of([picture], prompt)
+    score = sentence if scores is None else f"score {scores[0]:.2f}"
+    print(f"API: {picture.height}x{picture.width}, {seconds:.1f} s, {score}", flush=True)
+    print(f"API: {infotext.splitlines()[0]}", flush=True)
+    if picture.size != (WIDTH, HEIGHT):
+        raise CheckError(f"the picture is {picture.height}x{picture.width}, not {HEIGHT}x{WIDTH}")
+    if "CR-Diff note" in infotext or "CR-Diff sparsity" not in infotext:
+        raise CheckError(f"CR-Diff did not act: {infotext.splitlines()[-1]}")
+
+
+def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
+            return json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        raise CheckError(f"status {error.code}: {error.read(500).decode(errors='replace')}") from None
+    except (OSError, ValueError) as error:
+        raise CheckError(f"no answer ({error})") from None
