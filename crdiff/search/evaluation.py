@@ -84,9 +84,7 @@ class Evaluator:
         """Whether the configuration was not measured before in this search."""
         return not self._used.get(self.objective.signature(point))
 
-    def measure(
-        self, point: Point, needed: float | None, halt: Callable[[], bool] | None = None
-    ) -> Measurement | None:
+    def measure(self, point: Point, needed: float | None, halt: Callable[[], bool] | None = None) -> Measurement | None:
         """Score a configuration, cutting it once its mean cannot exceed ``needed``.
 
         Returns:

@@ -1,0 +1,120 @@
+"""CMA-ES through the optional package ``cmaes`` (Nomura and Shibata, arXiv 2402.01373), to compare with."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from crdiff.errors import SettingsError
+from crdiff.search.errors import MissingPackageError
+from crdiff.search.space import START, Point, Space
+from crdiff.search.strategy import Proposal, check_answer, check_seed
+
+_SIGMA = 0.2
+
+
+def missing() -> str | None:
+    """A sentence if the package is not installed."""
+    try:
+        importlib.import_module("cmaes")
+    except ImportError:
+        return "The strategy cmaes needs the Python package cmaes, which is not installed; annealing needs none."
+    return None
+
+
+class CmaEs:
+    """The starting points, then CMA-ES from the best of them.
+
+    Its state is the scores told so far: the package keeps its own in private attributes, and telling it a few hundred
+    scores again takes milliseconds.
+
+    Raises:
+        MissingPackageError: ``cmaes`` is not installed.
+        SettingsError: fewer than two axes are varied.
+    """
+
+    name = "cmaes"
+
+    def __init__(self, space: Space, starts: Sequence[Point] = (START,), seed: int = 0, sigma: float = _SIGMA) -> None:
+        if sentence := missing():
+            raise MissingPackageError(sentence)
+        if len(space.axes) < 2:
+            raise SettingsError("The strategy cmaes needs at least two things to vary; take annealing for one.")
+        if not starts:
+            raise SettingsError("The strategy cmaes needs at least one starting point.")
+        self.space = space
+        self.starts = tuple(starts)
+        self.seed = check_seed(seed)
+        self.sigma = sigma
+        self._clear()
+
+    def _clear(self) -> None:
+        self._told: list[float] = []
+        self._pending: Proposal | None = None
+        self._optimizer: Any = None
+        self._asked: Any = None
+        self._generation: list[tuple[Any, float]] = []
+
+    def settings(self) -> dict[str, Any]:
+        starts = [point.to_dict() for point in self.starts]
+        return {"name": self.name, "seed": self.seed, "starts": starts, "sigma": self.sigma}
+
+    def ask(self) -> Proposal | None:
+        if self._pending is None:
+            self._pending = self._next()
+        return self._pending
+
+    def _next(self) -> Proposal | None:
+        number = len(self._told)
+        if number < len(self.starts):
+            return Proposal(number, self.starts[number], "seed")
+        if self._optimizer is None:
+            self._optimizer = self._make()
+        if self._optimizer.should_stop():
+            return None
+        self._asked = self._optimizer.ask()
+        return Proposal(number, self.space.at([float(value) for value in self._asked]), "sample")
+
+    def _make(self) -> Any:
+        # Imported here: both are the host's or the user's, and only this strategy needs them.
+        import numpy
+
+        best = self.space.clip(self.starts[self._told.index(max(self._told))])
+        mean = [(best[axis] - low) / (high - low) for axis, (low, high) in self.space.bounds.items()]
+        bounds = numpy.array([[0.0, 1.0]] * len(mean))
+        cma = importlib.import_module("cmaes").CMA
+        return cma(mean=numpy.array(mean), sigma=self.sigma, bounds=bounds, seed=self.seed)
+
+    def tell(self, proposal: Proposal, score: float | None) -> bool:
+        check_answer(self.ask(), proposal, score)
+        assert score is not None
+        best = not self._told or score > max(self._told)
+        self._take(score)
+        return best
+
+    def _take(self, score: float) -> None:
+        self._told.append(score)
+        self._pending = None
+        if len(self._told) <= len(self.starts):
+            return
+        self._generation.append((self._asked, -score))
+        if len(self._generation) == self._optimizer.population_size:
+            self._optimizer.tell(self._generation)
+            self._generation = []
+
+    def state(self) -> dict[str, Any]:
+        return {"told": list(self._told)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        try:
+            told = [float(score) for score in state["told"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise SettingsError(f"This is not the state of a search by cmaes ({error}).") from None
+        self._clear()
+        for score in told:
+            self.ask()
+            self._take(score)
+
+    def status(self) -> dict[str, float]:
+        return {"samples": len(self._told)}
