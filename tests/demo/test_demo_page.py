@@ -1,0 +1,110 @@
+"""The demo's page in a browser: from its defaults to a comparison."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crdiff.settings import Settings
+from demo.compare.variants import variants
+from demo.scenes.scene import Scene
+
+pytestmark = pytest.mark.browser
+RATIOS = {"down": 0.31, "mid": 0.32, "up": 0.33}
+FEW_STEPS = 3
+
+
+@pytest.fixture(params=[4, 3], ids=["gradio4", "gradio3"])
+def server(request, servers):
+    return servers[request.param]
+
+
+def drawn(server, settings, **fields):
+    """A picture by the API, and its text."""
+    request = {"prompt": "a red house left of a yellow tree, by day", "seed": 1, "steps": FEW_STEPS, "cfg_scale": 3.5}
+    request |= {"height": 96, "width": 128, "sampler_name": "Euler", **fields}
+    request["alwayson_scripts"] = {"cr-diff": {"args": [settings]}}
+    answer = server.post("/sdapi/v1/txt2img", request)
+    return Image.open(io.BytesIO(base64.b64decode(answer["images"][0]))), json.loads(answer["info"])["infotexts"][0]
+
+
+def compare(host_page):
+    """Presses Compare; the captions, pictures and sentences of the panel."""
+    before = host_page.page.locator("#demo_panel").first.inner_html()
+    host_page.one("demo_compare").click()
+    host_page.page.wait_for_function(
+        "before => document.querySelectorAll('#demo_panel figure').length"
+        " && document.querySelector('#demo_panel').innerHTML !== before",
+        arg=before,
+    )
+    figures = host_page.page.locator("#demo_panel figure").all()
+    captions = [figure.locator("figcaption").inner_text().split("\n") for figure in figures]
+    sources = [figure.locator("img").get_attribute("src") for figure in figures]
+    pictures = [Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) for source in sources]
+    return captions, pictures, host_page.page.locator("#demo_panel .demo-sentences p").all_inner_texts()
+
+
+def same(one, other):
+    return np.array_equal(np.asarray(one.convert("RGB")), np.asarray(other.convert("RGB")))
+
+
+def test_a_visitor_picks_a_size_and_compares(host_page, server):
+    assert Scene.from_caption(host_page.prompt()).is_held_out()
+    shown = {name: host_page.number(f"txt2img_{name}") for name in ("height", "width", "steps", "cfg_scale", "seed")}
+    assert shown == {"height": 128, "width": 128, "steps": 20, "cfg_scale": 3, "seed": 1}
+    button = host_page.one("demo_example_3")
+    example = button.inner_text()
+    button.click()
+    host_page.page.wait_for_function(
+        "text => document.querySelector('#txt2img_prompt textarea').value === text", arg=example
+    )
+    host_page.set_number("txt2img_steps", FEW_STEPS)
+    host_page.one("demo_size_96x128").click()
+    captions, pictures, sentences = compare(host_page)
+    assert [caption[0] for caption in captions] == ["dense", "pruned only (k = 1)", "CR-Diff"]
+    assert all(caption[1].endswith(" s") for caption in captions)
+    assert [picture.size for picture in pictures] == [(128, 96)] * 3
+    assert all(picture.info["parameters"].startswith(f"{example}\n") for picture in pictures)
+    # Neither presets nor a score are known of a random model.
+    assert [text.partition(":")[0] for text in sentences] == ["CR-Diff did not act", "No score"]
+
+
+def test_what_compare_shows_is_what_the_host_draws(host_page, server):
+    prompt = "a red house left of a yellow tree, by day"
+    host_page.fill_prompt(prompt)
+    host_page.set_number("txt2img_steps", FEW_STEPS)
+    host_page.set_number("txt2img_cfg_scale", 3.5)
+    host_page.one("demo_size_96x128").click()
+    host_page.open_accordion("txt2img_crdiff")
+    host_page.choose("txt2img_crdiff_preset", "Custom")
+    for name, value in RATIOS.items():
+        host_page.set_number(f"txt2img_crdiff_{name}", value)
+    captions, pictures, _ = compare(host_page)
+    assert [caption[2:] for caption in captions] == [[], ["custom ratios"], ["custom ratios"]]
+    for picture, settings in zip(pictures, ({"enabled": False}, {**RATIOS, "k": 1.0}, {**RATIOS, "k": 1.5})):
+        expected, text = drawn(server, {"enabled": True, **settings}, prompt=prompt)
+        assert same(picture, expected)
+        assert picture.info["parameters"] == text
+    assert not same(pictures[0], pictures[1])
+    assert not same(pictures[0], pictures[2])
+    assert len(host_page.gallery_images()) >= 3
+    # The next job is the host's own again, and the panel goes.
+    assert "Compare" not in host_page.generate()
+    assert host_page.chosen("script_list") == "None"
+    host_page.page.wait_for_function("() => !document.querySelector('#demo_panel figure')")
+
+
+def test_auto_stands_in_where_the_accordion_is_off():
+    dense, pruned, amplified = variants(Settings(enabled=False, preset="custom", k=2.0))
+    assert not dense.settings.enabled
+    assert (pruned.settings.preset, pruned.settings.k) == ("auto", 1.0)
+    assert amplified.settings == Settings(enabled=True)
+    dense, pruned, amplified = variants(Settings(enabled=True, preset="custom", k=2.0, end=0.5))
+    assert not dense.settings.enabled
+    assert (pruned.settings.k, pruned.settings.end) == (1.0, 0.5)
+    assert amplified.settings == Settings(enabled=True, preset="custom", k=2.0, end=0.5)

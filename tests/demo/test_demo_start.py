@@ -1,0 +1,141 @@
+"""Starting the demo: what it copies where, when it refuses, and its check of itself."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from demo import selfcheck as checking
+from demo.__main__ import main
+from demo.compare.scores import Scores
+from demo.prepare import provide_checkpoint, provide_presets
+
+
+def test_presets_are_copied_once_and_never_over_the_users(tmp_path):
+    shipped, data = tmp_path / "presets.json", tmp_path / "data"
+    target = data / "crdiff" / "presets.json"
+    assert provide_presets(shipped, data) == ""
+    assert not target.exists()
+    shipped.write_text("the demo's")
+    assert provide_presets(shipped, data) == ""
+    assert target.read_text() == "the demo's"
+    assert provide_presets(shipped, data) == ""
+    target.write_text("the user's")
+    assert "left as it is" in provide_presets(shipped, data)
+    assert target.read_text() == "the user's"
+    assert sorted(path.name for path in target.parent.iterdir()) == ["presets.json"]
+
+
+def test_a_link_to_nowhere_is_the_users_too(tmp_path):
+    shipped = tmp_path / "presets.json"
+    shipped.write_text("the demo's")
+    target = tmp_path / "data" / "crdiff" / "presets.json"
+    target.parent.mkdir(parents=True)
+    target.symlink_to(tmp_path / "elsewhere.json")
+    assert "left as it is" in provide_presets(shipped, tmp_path / "data")
+    assert target.is_symlink()
+    assert not (tmp_path / "elsewhere.json").exists()
+
+
+def test_the_checkpoint_is_brought_up_to_date(tmp_path):
+    source, models = tmp_path / "checkpoint.safetensors", tmp_path / "models"
+    target = models / "Stable-diffusion" / "crdiff-demo.safetensors"
+    assert "random weights" in provide_checkpoint(source, models)
+    for content in (b"first", b"other"):
+        source.write_bytes(content)
+        assert provide_checkpoint(source, models) == ""
+        assert target.read_bytes() == content
+    stamp = target.stat().st_mtime_ns
+    assert provide_checkpoint(source, models) == ""
+    assert target.stat().st_mtime_ns == stamp
+
+
+def test_a_port_in_use_is_refused_in_one_sentence(tmp_path, capsys):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert main(["--port", str(port), "--models", str(tmp_path / "m"), "--data", str(tmp_path / "d")]) == 1
+    assert f"Port {port}" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def checked(server, checkpoint, monkeypatch, capsys):
+    """Runs the self-check against the demo that runs already; its exit status and what it printed."""
+
+    @contextmanager
+    def running(*_):
+        yield server.url
+
+    monkeypatch.setattr(checking, "running", running)
+    # The presets that come with the demo are bound to its own checkpoint.
+    monkeypatch.setattr(checking, "PRESETS", Path("none"))
+
+    def check():
+        # In a thread: playwright does not start in one where the other tests' browser is open.
+        with ThreadPoolExecutor(1) as threads:
+            status = threads.submit(checking.selfcheck, Path(sys.executable), checkpoint, []).result()
+        return status, capsys.readouterr().out
+
+    return check
+
+
+@pytest.mark.browser
+def test_selfcheck_passes(checked):
+    status, said = checked()
+    assert status == 0, said
+    assert "API: 96x128, " in said
+    assert said.count("browser: 96x128, ") == 3
+    assert "FAILED" not in said
+
+
+def test_selfcheck_fails_without_a_browser(checked, monkeypatch):
+    monkeypatch.setenv("CRDIFF_CHROMIUM", "/nowhere/chromium")
+    status, said = checked()
+    assert status == 1
+    assert said.count("FAILED") == 1
+    assert "FAILED: browser: Chromium does not start" in said
+
+
+def test_selfcheck_fails_when_crdiff_does_not_act(checked, monkeypatch):
+    monkeypatch.setenv("CRDIFF_CHROMIUM", "/nowhere/chromium")
+    monkeypatch.setattr(checking, "RATIOS", {"enabled": True, "preset": "auto"})
+    status, said = checked()
+    assert status == 1
+    assert "FAILED: API: CR-Diff did not act" in said
+
+
+def test_selfcheck_fails_when_the_demo_does_not_start(tmp_path, capsys):
+    assert checking.selfcheck(Path(sys.executable), tmp_path / "none", ["--host-flavour", "comfy"]) == 1
+    assert "FAILED: the demo did not start: " in capsys.readouterr().out
+
+
+def test_a_missing_score_is_explained(tmp_path, monkeypatch):
+    picture = Image.new("RGB", (16, 8))
+    weights = tmp_path / "scorer.safetensors"
+    scores, sentence = Scores(weights).of([picture], "a cat")
+    assert scores is None
+    assert sentence == "No score: scorer.safetensors is missing."
+
+    class Scorer:
+        def score(self, pictures, caption):
+            if caption == "a cat":
+                raise ValueError("no caption")
+            return [0.5] * len(pictures)
+
+    weights.write_bytes(b"")
+    fake = type(sys)("demo.scenes.scorer")
+    fake.load_scorer = lambda path: Scorer()
+    monkeypatch.setitem(sys.modules, "demo.scenes.scorer", fake)
+    known = Scores(weights)
+    assert known.of([picture, picture], "a caption") == ([0.5, 0.5], "")
+    scores, sentence = known.of([picture], "a cat")
+    assert scores is None
+    assert sentence == "No score: the prompt is no caption of the demo's scenes."
