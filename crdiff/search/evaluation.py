@@ -80,6 +80,12 @@ class Evaluator:
             known = self._known.setdefault(self.objective.signature(point), {})
             known[int(entry["picture"])] = _Score(float(entry["score"]), entry.get("error"))
 
+    def know(self, point: Point, scores: Sequence[float]) -> None:
+        """Take a configuration's scores, one for each picture, that another worker measured."""
+        signature = self.objective.signature(point)
+        self._known.setdefault(signature, {}).update({place: _Score(score) for place, score in enumerate(scores)})
+        self._used.setdefault(signature, set()).update(range(len(scores)))
+
     def is_new(self, point: Point) -> bool:
         """Whether the configuration was not measured before in this search."""
         return not self._used.get(self.objective.signature(point))

@@ -43,7 +43,7 @@ class Journal:
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self.path = path
-        self.identity = _plain(identity)
+        self.identity = plain(identity)
         self._size = 0
         self._dirty_end = False
         self._unwritten: list[bytes] = []
@@ -54,7 +54,7 @@ class Journal:
         Raises:
             JournalError: the file cannot be read, is no journal, or belongs to another search; it is left as it is.
         """
-        header = {"crdiff_search": FORMAT, **self.identity, **_plain(settings)}
+        header = {"crdiff_search": FORMAT, **self.identity, **plain(settings)}
         try:
             data = self.path.read_bytes()
         except FileNotFoundError:
@@ -77,7 +77,8 @@ class Journal:
         if not entries and not (self._unwritten and self._unwritten[0].startswith(_MAGIC)):
             self._unwritten.insert(0, _line(header))
         entries += [json.loads(line) for line in self._unwritten]
-        self._compare(entries[0], header)
+        if difference := differing(entries[0], header):
+            raise self._fault(f"this journal was written with {difference}; give it a journal of its own")
         return entries[1:]
 
     def append(self, entry: Mapping[str, Any]) -> None:
@@ -107,23 +108,14 @@ class Journal:
         self._dirty_end = False
         self._unwritten = []
 
-    def _compare(self, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-        was, now = _flat(found), _flat(wanted)
-        for key in [*now, *was]:
-            if was.get(key, "nothing") != now.get(key, "nothing"):
-                raise self._fault(
-                    f"this journal was written with {key} {_shown(was, key)}, and this search has {_shown(now, key)}; "
-                    "give it a journal of its own"
-                )
-
     def _fault(self, phrase: str) -> JournalError:
         return JournalError(f"{self.path.name}: {phrase}.")
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values as they come back from JSON."""
-    plain: dict[str, Any] = json.loads(json.dumps(dict(values), allow_nan=False))
-    return plain
+    back: dict[str, Any] = json.loads(json.dumps(dict(values), allow_nan=False))
+    return back
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
@@ -136,6 +128,15 @@ def _entry(line: bytes) -> dict[str, Any] | None:
 
 def _line(entry: Mapping[str, Any]) -> bytes:
     return json.dumps(dict(entry), allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def differing(was: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """The first thing in which the settings of two searches differ, as a phrase; None if there is none."""
+    old, new = _flat(was), _flat(now)
+    for key in [*new, *old]:
+        if key not in old or key not in new or old[key] != new[key]:
+            return f"{key} {_shown(old, key)}, and this search has {_shown(new, key)}"
+    return None
 
 
 def _flat(values: Mapping[str, Any], stem: str = "") -> dict[str, Any]:

@@ -1,0 +1,130 @@
+"""The annealing as an Optuna sampler, for many workers in one study; needs the optional package ``optuna``.
+
+The sampler keeps nothing to itself. Where the annealing stands is computed from the study's completed trials, in the
+order of their numbers, and a trial's random numbers come from the seed and its number. So workers can join and die at
+any time, and a single worker's study is the very walk of ``SimulatedAnnealing``. With several workers a neighbour is
+one of the configuration that was current when its worker asked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from crdiff.search.annealing import Schedule, Walk, advance, neighbour, threshold
+from crdiff.search.errors import MissingPackageError
+from crdiff.search.space import AXES, START, Point, Space
+from crdiff.search.strategy import check_seed
+from crdiff.settings import SPECS
+
+try:
+    import optuna
+except ImportError:
+    raise MissingPackageError(
+        "A search shared by several workers needs the Python package optuna, which is not installed."
+    ) from None
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+KIND = "crdiff_kind"
+_INDEX = "crdiff_seed"
+
+# Starting points may lie outside the search's bounds, hence the axes' own ranges.
+DISTRIBUTIONS: Mapping[str, BaseDistribution] = {
+    axis: FloatDistribution(SPECS["k"].low, SPECS["k"].high)
+    if axis == "k"
+    else FloatDistribution(0.0, math.nextafter(1.0, 0.0))
+    for axis in AXES
+}
+
+
+class AnnealingSampler(optuna.samplers.BaseSampler):
+    """Algorithm 1 over the parameters ``down``, ``mid``, ``up`` and ``k``, to maximise.
+
+    Args:
+        space: what may be varied.
+        starts: the candidate seeds S_seeds; the first trials.
+        seed: of the random numbers; the same in every worker.
+        schedule: the constants.
+    """
+
+    def __init__(
+        self, space: Space, starts: Sequence[Point] = (START,), seed: int = 0, schedule: Schedule | None = None
+    ) -> None:
+        self.space = space
+        self.starts = tuple(starts)
+        self.seed = check_seed(seed)
+        self.schedule = schedule or Schedule()
+        self._others = optuna.samplers.RandomSampler(seed)
+
+    def point(self, trial: FrozenTrial) -> Point:
+        """The configuration of a trial; axes its objective did not ask for have their fixed values."""
+        return Point(**{axis: trial.params.get(axis, self.space.fixed[axis]) for axis in AXES})
+
+    def replay(self, trials: Sequence[FrozenTrial]) -> tuple[Walk, dict[int, bool]]:
+        """Where the annealing stands after these trials, and which of them were accepted, by number."""
+        done = sorted((trial for trial in trials if trial.state == TrialState.COMPLETE), key=lambda trial: trial.number)
+        seeds = max(1, sum(trial.number < len(self.starts) for trial in done))
+        walk, accepted = Walk(self.schedule.temperature), {}
+        for trial in done:
+            score = float(trial.value or 0.0)
+            late = walk.phase == "done" or (walk.phase == "restart" and trial.user_attrs.get(KIND) != "restart")
+            if late:  # asked for before the others came to this end
+                accepted[trial.number] = False
+                if score > walk.best_score:
+                    walk = replace(walk, best=self.point(trial), best_score=score)
+                continue
+            needed = walk.current_score
+            if walk.phase == "walk":
+                needed = threshold(walk, self.seed, trial.number)
+            accepted[trial.number] = walk.phase == "restart" or score > needed
+            walk = advance(self.schedule, seeds, walk, self.point(trial), score, needed)
+        return walk, accepted
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return dict(DISTRIBUTIONS)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        trials = study.get_trials(deepcopy=False)
+        walk, _ = self.replay(trials)
+        index = self._seed_to_score(trial.number, trials)
+        storage, number = study._storage, trial._trial_id  # as Optuna's own samplers do
+        if index is not None:
+            kind, point = "seed", self.starts[index]
+            storage.set_trial_user_attr(number, _INDEX, index)
+        else:
+            kind, point = self._move(walk, trial.number)
+        storage.set_trial_user_attr(number, KIND, kind)
+        if walk.phase == "done":
+            with suppress(RuntimeError):  # not in study.optimize
+                study.stop()
+        return point.to_dict()
+
+    def _seed_to_score(self, number: int, trials: Sequence[FrozenTrial]) -> int | None:
+        """The starting point of this trial: the first ones in turn, then those whose trials failed."""
+        if number < len(self.starts):
+            return number
+        lost = set(range(len(self.starts)))
+        for trial in trials:
+            if trial.state != TrialState.FAIL:
+                lost.discard(trial.user_attrs.get(_INDEX, trial.number))
+        return min(lost, default=None)
+
+    def _move(self, walk: Walk, number: int) -> tuple[str, Point]:
+        heat = walk.temperature
+        kind, origin = "neighbour", walk.current or self.starts[0]
+        if walk.phase in ("restart", "done") and walk.best is not None:
+            kind = "restart" if walk.phase == "restart" else "neighbour"
+            origin = walk.best
+            heat = self.schedule.temperature * self.schedule.leap if kind == "restart" else heat
+        return kind, neighbour(self.space, self.schedule, origin, heat, self.seed, number)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._others.sample_independent(study, trial, param_name, param_distribution)

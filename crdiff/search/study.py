@@ -1,0 +1,203 @@
+"""A search that several workers share, each with its own WebUI, through an Optuna study.
+
+A worker that dies loses the trial it was running; everything else is in the study's storage. Trials are always scored
+in full: which score a shared walk will need is not known beforehand, so that nothing can be cut exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import Any
+
+from crdiff.search.annealing import Schedule
+from crdiff.search.errors import AbortSearchError, JournalError
+from crdiff.search.evaluation import Evaluator
+from crdiff.search.journal import differing, plain
+from crdiff.search.objective import Objective
+from crdiff.search.optuna_sampler import DISTRIBUTIONS, KIND, AnnealingSampler
+from crdiff.search.search import Budget, Evaluation, Report
+from crdiff.search.space import START, Point, Space
+
+# After the sampler, whose module says in words that Optuna is missing.
+import optuna  # isort: skip
+from optuna.storages import journal  # isort: skip
+
+_SETTINGS = "crdiff"
+_SCORES = "crdiff_scores"
+_REPEAT = "crdiff_repeat"
+_JOURNAL_FILE = "journal://"
+
+
+def open_storage(url: str) -> optuna.storages.BaseStorage:
+    """The storage of an Optuna URL, such as ``sqlite:///study.db`` or ``postgresql://...``, or of a journal file.
+
+    A journal file is written ``journal://PATH``; all workers must see it in the same folder.
+
+    Raises:
+        JournalError: there is no storage there, or it cannot be reached.
+    """
+    try:
+        if url.startswith(_JOURNAL_FILE):
+            path = url[len(_JOURNAL_FILE) :]
+            # The other lock is a symbolic link, which Windows keeps for administrators.
+            return optuna.storages.JournalStorage(
+                journal.JournalFileBackend(path, lock_obj=journal.JournalFileOpenLock(path))
+            )
+        return optuna.storages.get_storage(url)
+    except Exception as error:  # whatever the URL's driver raises
+        raise JournalError(f"The storage {url!r} cannot be opened ({_first_line(error)}).") from None
+
+
+class StudySearch:
+    """One worker of a shared search.
+
+    Args:
+        storage: see ``open_storage``.
+        name: of the study; it is made if it does not exist.
+        space: what may be varied.
+        objective: how configurations are judged.
+        starts: the candidate seeds.
+        seed: of the random numbers.
+        schedule: the annealing's constants.
+        identity: what the scores depend on besides, as plain JSON: the checkpoint, the size, the steps and the like.
+
+    Raises:
+        JournalError: the storage cannot be reached, or its study belongs to another search.
+    """
+
+    def __init__(
+        self,
+        storage: str,
+        name: str,
+        space: Space,
+        objective: Objective,
+        *,
+        starts: Sequence[Point] = (START,),
+        seed: int = 0,
+        schedule: Schedule | None = None,
+        identity: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.objective = replace(objective, racing="off")
+        self.sampler = AnnealingSampler(space, starts, seed, schedule)
+        settings = {
+            **(identity or {}),
+            "space": space.to_dict(),
+            "starts": [point.to_dict() for point in self.sampler.starts],
+            "seed": seed,
+            "schedule": asdict(self.sampler.schedule),
+            "objective": self.objective.settings(),
+        }
+        opened = open_storage(storage)
+        try:
+            self.study = optuna.create_study(
+                storage=opened, study_name=name, sampler=self.sampler, direction="maximize", load_if_exists=True
+            )
+            found = self.study.user_attrs.get(_SETTINGS)
+            if found is None:
+                self.study.set_user_attr(_SETTINGS, plain(settings))
+        except Exception as error:  # whatever the storage's driver raises
+            raise JournalError(f"The study {name!r} cannot be opened ({_first_line(error)}).") from None
+        if found is not None and (difference := differing(found, plain(settings))):
+            raise JournalError(f"The study {name!r} was made with {difference}; give the search a name of its own.")
+        self._recalled: set[int] = set()
+
+    def run(
+        self,
+        budget: Budget | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+        on_progress: Callable[[Report], None] = lambda report: None,
+    ) -> Report:
+        """Work on the study until its budget is used up or the annealing has come to its end.
+
+        The budget's evaluations count for all workers together, who may exceed it by the trials they are running; its
+        minutes are this worker's.
+        """
+        budget, evaluator = budget or Budget(), Evaluator(self.objective, lambda entry: None)
+        self._recalled = set()
+        report = Report()
+        end: tuple[str, str] | None = None
+
+        def halt() -> bool:
+            nonlocal end
+            if should_stop():
+                end = ("stopped", "The search was stopped; the best so far is kept.")
+            elif budget.minutes is not None and evaluator.seconds >= 60.0 * budget.minutes:
+                end = ("done", f"The budget of {budget.minutes:g} minutes is used up.")
+            return end is not None
+
+        try:
+            while not halt():
+                report = self._report(evaluator)
+                on_progress(report)
+                if budget.evaluations is not None and report.evaluations >= budget.evaluations:
+                    end = ("done", f"The budget of {budget.evaluations} evaluations is used up.")
+                elif report.status["done"]:
+                    end = ("done", "The search has come to its end.")
+                else:
+                    self._trial(evaluator, halt)
+                if end is not None:
+                    break
+        except AbortSearchError as error:
+            end = (error.state, str(error))
+        except (optuna.exceptions.OptunaError, OSError) as error:
+            return replace(report, state="failed", message=f"The study's storage failed ({_first_line(error)}).")
+        report = replace(self._report(evaluator), state=end[0], message=end[1]) if end else self._report(evaluator)
+        on_progress(report)
+        return report
+
+    def _trial(self, evaluator: Evaluator, halt: Callable[[], bool]) -> None:
+        trial = self.study.ask(dict(DISTRIBUTIONS))
+        try:
+            point = Point(**trial.params)
+            repeat = not evaluator.is_new(point)
+            found = evaluator.measure(point, None, halt)
+            if found is not None and found.score is not None:
+                trial.set_user_attr(_SCORES, list(found.scores))
+                trial.set_user_attr(_REPEAT, repeat)
+                self.study.tell(trial, found.score)
+                self._recalled.add(trial.number)
+                return
+        except BaseException:
+            with suppress(Exception):  # the storage may be what failed
+                self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            raise
+        self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+    def _report(self, evaluator: Evaluator) -> Report:
+        trials = self.study.get_trials(deepcopy=False)
+        walk, accepted = self.sampler.replay(trials)
+        history = []
+        for trial in trials:
+            if trial.number not in accepted or trial.value is None:
+                continue
+            point, scores = self.sampler.point(trial), tuple(trial.user_attrs.get(_SCORES, ()))
+            if trial.number not in self._recalled:
+                self._recalled.add(trial.number)
+                evaluator.know(point, scores)
+            kind, repeat = trial.user_attrs.get(KIND, "sample"), bool(trial.user_attrs.get(_REPEAT))
+            taken = accepted[trial.number]
+            history.append(Evaluation(trial.number + 1, point, kind, trial.value, trial.value, scores, taken, repeat))
+        signatures = {self.objective.signature(entry.point) for entry in history}
+        return Report(
+            evaluations=len(signatures),
+            pictures=evaluator.drawn,
+            pictures_of=len(self.objective.pictures),
+            saved_by_repeats=evaluator.saved_by_repeats,
+            seconds=evaluator.seconds,
+            best=max(history, key=lambda entry: (entry.score or 0.0, -entry.number), default=None),
+            history=tuple(history),
+            status={
+                "iteration": walk.iteration,
+                "iterations": self.sampler.schedule.iterations,
+                "temperature": walk.temperature,
+                "reheats": walk.reheats,
+                "restarts": walk.restarts,
+                "done": walk.phase == "done",
+            },
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

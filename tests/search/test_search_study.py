@@ -1,0 +1,179 @@
+"""Several workers in one Optuna study: the same annealing, shared, and a worker's death costs one trial."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from problems import Counted, course, hill, objective
+
+from crdiff.search.annealing import Schedule, SimulatedAnnealing
+from crdiff.search.errors import AbortSearchError, JournalError, MissingPackageError
+from crdiff.search.optuna_sampler import AnnealingSampler
+from crdiff.search.search import Budget, Search
+from crdiff.search.space import DENSE, START, Space
+from crdiff.search.study import StudySearch
+
+ROOT = Path(__file__).resolve().parents[2]
+STARTS = [START, DENSE]
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def study(storage, evaluate=hill, iterations=25, seed=3, identity=None, **values):
+    identity = {"checkpoint": "31e35c80fc"} if identity is None else identity
+    one = objective(evaluate, prompts=("a cat",), **values)
+    schedule = Schedule(iterations=iterations)
+    return StudySearch(storage, "cats", Space(), one, starts=STARTS, seed=seed, schedule=schedule, identity=identity)
+
+
+def journal_file(folder):
+    return f"journal://{folder}/study.log"
+
+
+def sqlite(folder):
+    return f"sqlite:///{folder}/study.db"
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return journal_file(tmp_path)
+
+
+def whole(iterations=25, seed=3):
+    strategy = SimulatedAnnealing(Space(), STARTS, seed, Schedule(iterations=iterations))
+    return Search(Space(), strategy, objective(prompts=("a cat",), racing="off")).run()
+
+
+@pytest.mark.parametrize(("url", "iterations"), [(journal_file, 25), (sqlite, 6)])
+def test_one_worker_walks_as_the_annealing_does(url, iterations, tmp_path):
+    report = study(url(tmp_path), iterations=iterations).run()
+    expected = whole(iterations)
+    assert course(report) == course(expected)
+    assert [entry.score for entry in report.history] == [entry.score for entry in expected.history]
+    assert report.best.point == expected.best.point
+    assert (report.state, report.message) == ("done", "The search has come to its end.")
+    assert {key: report.status[key] for key in expected.status} == expected.status
+
+
+def test_workers_one_after_another_go_on_where_the_study_stands(storage):
+    for evaluations in (3, 4, 11):
+        report = study(storage).run(Budget(evaluations=evaluations))
+        assert (report.state, report.evaluations) == ("done", evaluations)
+    scorer = Counted()
+    report = study(storage, scorer).run()
+    assert course(report) == course(whole())
+    assert len(scorer.asked) == 2 * (whole().evaluations - 11)
+
+
+def test_the_study_of_another_search_is_refused(storage):
+    study(storage).run(Budget(evaluations=2))
+    for other, name in [
+        ({"identity": {"checkpoint": "6ce0161689"}}, 'checkpoint "31e35c80fc", and this search has "6ce0161689"'),
+        ({"seed": 4}, "seed 3, and this search has 4"),
+        ({"iterations": 26}, r"schedule\.iterations 25"),
+        ({"seeds": (5,)}, r"objective\.seeds"),
+    ]:
+        with pytest.raises(JournalError, match=rf"^The study 'cats' was made with {name}.*\.$"):
+            study(storage, **other)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/study.db", "journal:///no/such/folder/s.log"])
+def test_a_storage_that_cannot_be_opened(url):
+    with pytest.raises(JournalError, match=r"cannot be opened \(.*\)\.$"):
+        study(url)
+
+
+def test_stopping_and_failing(storage):
+    asked = []
+
+    def evaluate(*values):
+        asked.append(values)
+        if len(asked) == 12:
+            raise AbortSearchError("The checkpoint was switched.")
+        return hill(*values)
+
+    report = study(storage, evaluate).run(should_stop=lambda: len(asked) == 7)
+    assert (report.state, len(report.history), report.best is not None) == ("stopped", 3, True)
+    report = study(storage, evaluate).run()
+    assert (report.state, report.message) == ("failed", "The checkpoint was switched.")
+    report = study(storage, evaluate).run()
+    assert report.message == "The search has come to its end."
+    numbers = [entry.number for entry in report.history]
+    assert len(numbers) == len(set(numbers)) == 2 + report.status["iteration"] + report.status["restarts"]
+
+
+def test_a_starting_point_whose_trial_failed_is_tried_again(storage):
+    calls = []
+
+    def evaluate(*values):
+        calls.append(values)
+        if len(calls) == 1:
+            raise AbortSearchError("Out of memory.")
+        return hill(*values)
+
+    assert study(storage, evaluate).run().history == ()
+    report = study(storage, evaluate).run(Budget(evaluations=4))
+    assert {entry.point for entry in report.history if entry.kind == "seed"} == set(STARTS)
+
+
+def test_the_sampler_alone_ends_a_study_of_its_own():
+    sampler = AnnealingSampler(Space(), STARTS, 3, Schedule(iterations=10))
+    own = optuna.create_study(sampler=sampler, direction="maximize")
+
+    def score(trial):
+        ratios = [trial.suggest_float(axis, 0.0, 0.9) for axis in ("down", "mid", "up")]
+        return hill(ratios, 1.5, "a cat", 1) + 0.0 * trial.suggest_float("another", 0.0, 1.0)
+
+    own.optimize(score, n_trials=100)
+    walk, _ = sampler.replay(own.trials)
+    assert walk.phase == "done"
+    assert len(own.trials) <= 2 + walk.iteration + walk.restarts + 1
+    assert own.best_value > own.trials[0].value
+
+
+WORKER = """
+import sys, time
+sys.path[:0] = [{root!r}, {here!r}]
+from test_search_study import study
+from problems import hill
+from crdiff.search.search import Budget
+
+def slow(*asked):
+    time.sleep(0.02)
+    return hill(*asked)
+
+study({storage!r}, slow, iterations=200).run(Budget(evaluations=24))
+"""
+
+
+@pytest.mark.parametrize("url", [journal_file, pytest.param(sqlite, marks=pytest.mark.slow)])
+def test_of_three_workers_one_is_killed(url, tmp_path):
+    storage = url(tmp_path)
+    code = WORKER.format(root=str(ROOT), here=str(ROOT / "tests" / "search"), storage=storage)
+    shared = study(storage, iterations=200).study
+    workers = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
+    deadline = time.monotonic() + 60
+    while len(shared.get_trials(deepcopy=False)) < 8 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    workers[0].kill()
+    codes = [worker.wait(60) for worker in workers]
+    assert codes[0] != 0
+    assert codes[1:] == [0, 0]
+    states = [trial.state.name for trial in shared.get_trials(deepcopy=False)]
+    assert 24 <= states.count("COMPLETE") <= 26
+    assert len(states) - states.count("COMPLETE") <= 1
+    report = study(storage, iterations=200).run(Budget(evaluations=24))
+    assert report.best.score == max(entry.score for entry in report.history)
+    assert report.best.score > report.history[0].score
+
+
+def test_without_optuna_there_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    for name in ("optuna_sampler", "study"):
+        monkeypatch.delitem(sys.modules, f"crdiff.search.{name}", raising=False)
+    with pytest.raises(MissingPackageError, match=r"needs the Python package optuna, which is not installed\.$"):
+        __import__("crdiff.search.study")
