@@ -1,5 +1,5 @@
-// Tooltips, and a fresh status line when the checkpoint changes: hosts keep the checkpoint outside the tabs, some in a
-// control that extensions cannot listen to.
+// Tooltips; a fresh status line when the checkpoint changes, because hosts keep the checkpoint outside the tabs, some in
+// a control that extensions cannot listen to; and another one when answers came back in the wrong order.
 (() => {
     const TABS = ["txt2img", "img2img"];
     const POLL_MS = 1000;
@@ -29,6 +29,20 @@
         }
     }
 
+    let turn = 0;
+    window.crdiffTurn = () => ++turn;
+
+    function watchTurns(tab) {
+        const status = gradioApp().querySelector(`#${tab}_crdiff_status`);
+        if (!status) return;
+        let newest = 0;
+        new MutationObserver(() => {
+            const shown = Number(status.querySelector("[data-crdiff-turn]")?.dataset.crdiffTurn ?? 0);
+            if (shown < newest) gradioApp().querySelector(`#${tab}_crdiff_refresh`)?.click();
+            newest = Math.max(newest, shown);
+        }).observe(status, {subtree: true, childList: true, characterData: true, attributes: true});
+    }
+
     function refreshSoon() {
         for (const delay of REFRESH_AFTER_MS) setTimeout(refresh, delay);
     }
@@ -43,6 +57,7 @@
 
     onUiLoaded(() => {
         setTooltips();
+        TABS.forEach(watchTurns);
         refreshSoon();
         known = checkpointShown();
         setInterval(followCheckpoint, POLL_MS);

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _QUIET = {"show_progress": False, "queue": False}
 _TO_CUSTOM = f"() => {json.dumps(preset_label(CUSTOM))}"
+# Answers may come back in another order than they were asked for; the page's script numbers them and asks again then.
+# ``%d`` is the number of inputs before the turn: gradio hands over the values of the outputs as well.
+_WITH_TURN = "(...values) => [...values.slice(0, %d), window.crdiffTurn?.() ?? 0]"
 _RELOAD = "\U0001f504"
 
 
@@ -105,35 +108,37 @@ class Accordion:
         size = [self._size[side] for side in ("width", "height") if side in self._size]
         # The API builds the controls in a page of its own, in which the tab's components do not exist.
         self._size = {}
-        inputs = [*controls.values(), *size]
+        turn = gr.Number(0, visible=False)
+        inputs = [*controls.values(), *size, turn]
+        asking = {"_js": _WITH_TURN % (len(inputs) - 1), **_QUIET}
         shown = [status, picture]
         looked_up = [controls[name] for name in (*GROUPS, "k")]
 
         def show(*values: Any) -> list[Any]:
-            return _shown(self._status(values))
+            return _shown(self._status(values[:-1]), values[-1])
 
         def look_up(*values: Any) -> list[Any]:
-            found = self._status(values)
+            found = self._status(values[:-1])
             ratios = [gr.update()] * len(GROUPS)
             if found.ratios is not None and str(values[1]).lower() != CUSTOM:
                 ratios = [gr.update(value=ratio) for ratio in found.ratios]
-            return [*ratios, self._preset_k(values), *_shown(found)]
+            return [*ratios, self._preset_k(values[:-1]), *_shown(found, values[-1])]
 
         def look_up_again(*values: Any) -> list[Any]:
             # Nobody asked for it just now, so where nothing has changed it must not undo what the user is moving.
-            found = self._status(values)
+            found = self._status(values[:-1])
             if found.ratios is not None and list(found.ratios) == list(values[2:5]):
-                return [*[gr.update()] * len(looked_up), *_shown(found)]
+                return [*[gr.update()] * len(looked_up), *_shown(found, values[-1])]
             return look_up(*values)
 
         for group in GROUPS:
             # In the page, at once: an answer still under way to Auto must not move the slider back.
             controls[group].input(None, [], [controls["preset"]], _js=_TO_CUSTOM, **_QUIET)
         for name in ("enabled", *GROUPS, "k", "start", "end", "hires"):
-            controls[name].change(show, inputs, shown, **_QUIET)
+            controls[name].change(show, inputs, shown, **asking)
         for trigger in (controls["preset"], *size):
-            trigger.change(look_up, inputs, [*looked_up, *shown], **_QUIET)
-        refresh.click(look_up_again, inputs, [*looked_up, *shown], **_QUIET)
+            trigger.change(look_up, inputs, [*looked_up, *shown], **asking)
+        refresh.click(look_up_again, inputs, [*looked_up, *shown], **asking)
         reload.click(lambda: gr.update(choices=self._preset_choices()), [], [controls["preset"]], **_QUIET)
         own.connect(controls, size, self._preset_choices)
 
@@ -170,14 +175,15 @@ def read_size(values: tuple[Any, ...]) -> Size | None:
     return Size(height, width) if width > 0 and height > 0 else None
 
 
-def _shown(status: Status) -> list[Any]:
-    return [_status_html(status), draw_unet(status.ratios)]
+def _shown(status: Status, turn: Any) -> list[Any]:
+    return [_status_html(status, int(turn or 0)), draw_unet(status.ratios)]
 
 
-def _status_html(status: Status | None) -> str:
+def _status_html(status: Status | None, turn: int = 0) -> str:
     if status is None:
         return '<p class="crdiff-status">&nbsp;</p>'
-    return f'<p class="crdiff-status crdiff-{status.level}">{html.escape(status.text)}</p>'
+    text = html.escape(status.text)
+    return f'<p class="crdiff-status crdiff-{status.level}" data-crdiff-turn="{turn}">{text}</p>'
 
 
 def _help_html(tab: str) -> str:

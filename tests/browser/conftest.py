@@ -46,7 +46,7 @@ from .chromium import launch_options
 from .host_page import HostPage
 
 ROOT = Path(__file__).resolve().parents[2]
-START_S = 90
+START_S = 240
 PAGE_MS = 30_000
 
 

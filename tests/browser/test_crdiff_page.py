@@ -49,6 +49,16 @@ class Controls:
             arg=[[self.id(group) for group in ("down", "mid", "up")], expected],
         )
 
+    def wait_picture(self, text):
+        self.page.wait_for_function(
+            "([id, text]) => document.querySelector(`#${id} svg`)?.getAttribute('aria-label').includes(text)",
+            arg=[self.id("picture"), text],
+        )
+
+    def wait_held(self, held):
+        while not held:
+            self.page.wait_for_timeout(50)
+
     def preset(self):
         return self.host_page.chosen(self.id("preset"))
 
@@ -120,12 +130,40 @@ def test_moving_a_ratio_means_custom_and_shades_the_picture(controls, host_page)
     host_page.set_number(controls.id("up"), 0.75)
     controls.wait_preset("Custom")
     controls.wait_status("custom ratios")
-    picture = host_page.one(controls.id("picture")).locator("svg")
-    label = picture.get_attribute("aria-label")
-    assert "up 0.75" in label
-    shades = [float(rect.get_attribute("fill-opacity")) for rect in picture.locator("rect").all()]
+    controls.wait_picture("up 0.75")
+    shades = host_page.page.evaluate(
+        "id => [...document.querySelectorAll(`#${id} svg rect`)].map(rect => Number(rect.getAttribute('fill-opacity')))",
+        controls.id("picture"),
+    )
     assert len(shades) == 7
     assert min(shades[-3:]) > max(shades[:4])
+
+
+def test_an_answer_that_comes_late_does_not_stay(controls, host_page):
+    page, held = host_page.page, []
+
+    def hold_the_switch(route):
+        if '"Custom",' in (route.request.post_data or "") and "0.75" not in route.request.post_data:
+            held.append(route)
+        else:
+            route.continue_()
+
+    # After the last of the refreshes that follow the loading of the page, which would mend it too.
+    page.wait_for_function("() => performance.now() > 11000")
+    host_page.set_number(controls.id("up"), 0.2)
+    controls.wait_preset("Custom")
+    controls.wait_status("custom ratios")
+    page.route("**/run/predict*", hold_the_switch)
+    host_page.one("{tab}_crdiff-visible-checkbox").uncheck()
+    controls.wait_held(held)
+    host_page.set_number(controls.id("up"), 0.75)
+    controls.wait_picture("up 0.75")
+    page.unroute("**/run/predict*", hold_the_switch)
+    for route in held:
+        with page.expect_response(lambda response: response.request == route.request):
+            route.continue_()
+    page.wait_for_timeout(1000)
+    controls.wait_picture("up 0.75")
 
 
 def test_picture_follows_the_theme(page, server):
