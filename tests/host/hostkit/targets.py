@@ -112,6 +112,9 @@ def running(name: str, folder: Path, flags: Sequence[str] = ()) -> Iterator[Targ
         command = _standin_command(name.removeprefix("standin-"), folder, data, port)
     server = start([*command, *flags], root, port, folder / "webui.log")
     try:
+        # A picture waits for the first checkpoint, which loads in the background. A setting does not, and two loads at
+        # a time leave AUTOMATIC1111 with half a model.
+        server.client.draw({"steps": 1, "width": 64, "height": 64, "save_images": False})
         yield Target(str(root) if name == "webui" else name, server.client, name != "webui", tuple(flags))
     finally:
         server.stop()
