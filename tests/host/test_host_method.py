@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hostkit.client import Payload
 from hostkit.studio import RATIOS, Studio
 
 ZERO = {"down": 0, "mid": 0, "up": 0}
@@ -73,7 +74,12 @@ def test_window_of_the_first_step_in_a_one_step_schedule(studio: Studio) -> None
     studio.assert_same(studio.crdiff({**RATIOS, "start": 0.01}, steps=1), studio.draw(steps=1))
 
 
+GENTLY: dict[str, Payload] = {"DPM adaptive": {"cfg_scale": 1}}
+"""It picks its own steps, about a hundred. Guidance of 7 in each makes a last bit of float32 (the reference against
+itself, k one such bit away) up to 14/255 of the picture."""
+
+
 def test_every_sampler(studio: Studio, subtests: pytest.Subtests) -> None:
     for sampler in studio.target.samplers:
         with subtests.test(sampler=sampler):
-            studio.check(sampler_name=sampler, scheduler="Automatic")
+            studio.check(sampler_name=sampler, scheduler="Automatic", **GENTLY.get(sampler, {}))
