@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from common.nn.schedule import alphas_cumprod
 from common.nn.text import TextEncoder
 from common.nn.unet import UNetModel
 from common.nn.vae import ConvAutoencoder
+from torch import Tensor, nn
+
 from demo.scenes.draw import draw, random_scene
 from demo.scenes.scene import NATIVE
 from demo.train.recipe import TEXT, UNET, Recipe
@@ -75,9 +75,7 @@ def rate_at(step: int, recipe: Recipe) -> float:
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def train_unet(
-    latents: Latents, recipe: Recipe, device: str, state_file: Path, report: Callable[[str], None]
-) -> Both:
+def train_unet(latents: Latents, recipe: Recipe, device: str, state_file: Path, report: Callable[[str], None]) -> Both:
     """The exponential moving average of the weights. Goes on from ``state_file`` where there is one."""
     torch.manual_seed(recipe.seed + 2)
     model = Both().to(device)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from common.nn.vae import ConvAutoencoder
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.nn.vae import ConvAutoencoder
 from demo.scenes.draw import draw, random_scene
 from demo.scenes.scene import NATIVE
 from demo.train.recipe import VAE_WIDTHS, Recipe

@@ -132,7 +132,7 @@ def test_moving_a_ratio_means_custom_and_shades_the_picture(controls, host_page)
     controls.wait_status("custom ratios")
     controls.wait_picture("up 0.75")
     shades = host_page.page.evaluate(
-        "id => [...document.querySelectorAll(`#${id} svg rect`)].map(rect => Number(rect.getAttribute('fill-opacity')))",
+        "id => [...document.querySelectorAll(`#${id} svg rect`)].map(rect => +rect.getAttribute('fill-opacity'))",
         controls.id("picture"),
     )
     assert len(shades) == 7
@@ -160,7 +160,7 @@ def test_an_answer_that_comes_late_does_not_stay(controls, host_page):
     controls.wait_picture("up 0.75")
     page.unroute("**/run/predict*", hold_the_switch)
     for route in held:
-        with page.expect_response(lambda response: response.request == route.request):
+        with page.expect_response(route.request.url):
             route.continue_()
     page.wait_for_timeout(1000)
     controls.wait_picture("up 0.75")
