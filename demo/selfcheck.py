@@ -24,7 +24,7 @@ from PIL import Image
 
 from demo.browse import NoBrowserError, compare_in_browser
 from demo.compare.scores import Scores
-from demo.prepare import PRESETS
+from demo.prepare import CHECKPOINT, PRESETS
 from demo.scenes.scene import held_out
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,7 +55,7 @@ def selfcheck(python: Path, checkpoint: Path, arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="crdiff-demo-") as folder:
         try:
             with running(python, Path(folder), arguments) as url:
-                faults = check(url)
+                faults = check(url, _settings(checkpoint))
         except CheckError as error:
             faults = [str(error)]
     for fault in faults:
@@ -63,6 +63,11 @@ def selfcheck(python: Path, checkpoint: Path, arguments: list[str]) -> int:
     if not faults:
         print("The demo works.", flush=True)
     return 1 if faults else 0
+
+
+def _settings(checkpoint: Path) -> dict[str, Any]:
+    """CR-Diff's: Auto where the demo's presets are for this checkpoint."""
+    return {"enabled": True} if checkpoint == CHECKPOINT and PRESETS.is_file() else RATIOS
 
 
 @contextmanager
@@ -107,11 +112,11 @@ def _answers(url: str) -> bool:
     return True
 
 
-def check(url: str) -> list[str]:
-    """Draw by the API and in the browser, print what came of it, and return what is wrong."""
+def check(url: str, settings: dict[str, Any]) -> list[str]:
+    """Draw by the API with CR-Diff's ``settings`` and in the browser, print what came of it; what is wrong."""
     faults = []
     try:
-        check_api(url)
+        check_api(url, settings)
     except CheckError as error:
         faults.append(f"API: {error}")
     try:
@@ -123,14 +128,13 @@ def check(url: str) -> list[str]:
     return [*faults, *(f"browser: {fault}" for fault in shown.faults)]
 
 
-def check_api(url: str) -> None:
+def check_api(url: str, settings: dict[str, Any]) -> None:
     """One picture by the API, with CR-Diff.
 
     Raises:
         CheckError: no picture, not of the size, or drawn without CR-Diff.
     """
     prompt = held_out(1, seed=2)[0].caption()
-    settings = {"enabled": True} if PRESETS.is_file() else RATIOS
     request = {
         "prompt": prompt, "seed": 1, "steps": 20, "cfg_scale": 3, "height": HEIGHT, "width": WIDTH,
         "sampler_name": "Euler", "alwayson_scripts": {"cr-diff": {"args": [settings]}},

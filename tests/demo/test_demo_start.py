@@ -75,8 +75,6 @@ def checked(server, checkpoint, monkeypatch, capsys):
         yield server.url
 
     monkeypatch.setattr(checking, "running", running)
-    # The presets that come with the demo are bound to its own checkpoint.
-    monkeypatch.setattr(checking, "PRESETS", Path("none"))
 
     def check():
         # In a thread: playwright does not start in one where the other tests' browser is open.
