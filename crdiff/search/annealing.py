@@ -207,14 +207,14 @@ class SimulatedAnnealing:
             return None
         if walk.phase == "seeds":
             needed = walk.current_score if walk.seeds else None
-            return Proposal(number, self.starts[walk.seeds], "seed", needed)
+            return Proposal(number, self.starts[walk.seeds], "seed", needed, walk.current)
         if walk.phase == "restart":
             assert walk.best is not None
             heat = self.schedule.temperature * self.schedule.leap
             return Proposal(number, neighbour(self.space, self.schedule, walk.best, heat, self.seed, number), "restart")
         assert walk.current is not None
         point = neighbour(self.space, self.schedule, walk.current, walk.temperature, self.seed, number)
-        return Proposal(number, point, "neighbour", threshold(walk, self.seed, number))
+        return Proposal(number, point, "neighbour", threshold(walk, self.seed, number), walk.current)
 
     def tell(self, proposal: Proposal, score: float | None) -> bool:
         check_answer(self.ask(), proposal, score)

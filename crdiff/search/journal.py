@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from crdiff.search.errors import JournalError
 
 FORMAT = 1
+Entry = Mapping[str, Any]
 _MAGIC = b'{"crdiff_search":'
 _SHOWN = 60
 
@@ -55,30 +56,13 @@ class Journal:
             JournalError: the file cannot be read, is no journal, or belongs to another search; it is left as it is.
         """
         header = {"crdiff_search": FORMAT, **self.identity, **plain(settings)}
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            data = b""
-        except OSError as error:
-            raise self._fault(f"the journal cannot be read ({error.strerror or error})") from None
-        whole = data.rfind(b"\n") + 1
-        if not data[: len(_MAGIC)] == _MAGIC[: len(data)]:
-            raise self._fault("this is not the journal of a search; give the search another file")
-        lines = [_entry(line) for line in data[:whole].splitlines()]
-        if lines and lines[-1] is None:  # its length reached the disk before its content
-            lines.pop()
-            whole = data.rfind(b"\n", 0, whole - 1) + 1
-        entries: list[dict[str, Any]] = []
-        for place, entry in enumerate(lines, start=1):
-            if entry is None:
-                raise self._fault(f"line {place} is damaged; move the file away to start anew")
-            entries.append(entry)
-        self._size, self._dirty_end = whole, whole < len(data)
+        entries, whole, length = _read(self.path)
+        self._size, self._dirty_end = whole, whole < length
         if not entries and not (self._unwritten and self._unwritten[0].startswith(_MAGIC)):
             self._unwritten.insert(0, _line(header))
         entries += [json.loads(line) for line in self._unwritten]
         if difference := differing(entries[0], header):
-            raise self._fault(f"this journal was written with {difference}; give it a journal of its own")
+            raise _fault(self.path, f"this journal was written with {difference}; give it a journal of its own")
         return entries[1:]
 
     def append(self, entry: Mapping[str, Any]) -> None:
@@ -95,7 +79,7 @@ class Journal:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "r+b" if self.path.exists() else "xb") as stream:
                 if stream.seek(0, os.SEEK_END) != self._size and not self._dirty_end:
-                    raise self._fault("another search writes to this journal; let one of them end")
+                    raise _fault(self.path, "another search writes to this journal; let one of them end")
                 self._dirty_end = True
                 stream.seek(self._size)
                 stream.truncate()
@@ -103,13 +87,74 @@ class Journal:
                 stream.flush()
                 os.fsync(stream.fileno())
         except OSError as error:
-            raise self._fault(f"the journal cannot be written ({error.strerror or error})") from None
+            raise _fault(self.path, f"the journal cannot be written ({error.strerror or error})") from None
         self._size += len(data)
         self._dirty_end = False
         self._unwritten = []
 
-    def _fault(self, phrase: str) -> JournalError:
-        return JournalError(f"{self.path.name}: {phrase}.")
+
+def read(path: Path) -> tuple[Entry, list[Entry]]:
+    """The first line of any search's journal, and the evaluations in it.
+
+    Raises:
+        JournalError: there is none, or it cannot be read.
+    """
+    entries, _, _ = _read(path)
+    if not entries:
+        raise _fault(path, "there is no journal")
+    try:
+        return entries[0], standing(entries[1:])[1]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _fault(path, f"a line of the journal cannot be used ({error})") from None
+
+
+def _read(path: Path) -> tuple[list[dict[str, Any]], int, int]:
+    """The lines, the bytes they take, and the bytes there are."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return [], 0, 0
+    except OSError as error:
+        raise _fault(path, f"the journal cannot be read ({error.strerror or error})") from None
+    whole = data.rfind(b"\n") + 1
+    if data[: len(_MAGIC)] != _MAGIC[: len(data)]:
+        raise _fault(path, "this is not the journal of a search; give the search another file")
+    lines = [_entry(line) for line in data[:whole].split(b"\n")[:-1]]
+    if lines and lines[-1] is None:  # its length reached the disk before its content
+        lines.pop()
+        whole = data.rfind(b"\n", 0, whole - 1) + 1
+    entries: list[dict[str, Any]] = []
+    for place, entry in enumerate(lines, start=1):
+        if entry is None:
+            raise _fault(path, f"line {place} is damaged; move the file away to start anew")
+        entries.append(entry)
+    return entries, whole, len(data)
+
+
+def _fault(path: Path, phrase: str) -> JournalError:
+    return JournalError(f"{path.name}: {phrase}.")
+
+
+def standing(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """The scores of pictures and the evaluations that stand.
+
+    When nothing but failures ended a search they say nothing about the configurations, and are taken back.
+
+    Raises:
+        KeyError, TypeError, ValueError: a line has another form.
+    """
+    scores: list[Entry] = []
+    evaluations: list[Entry] = []
+    for entry in entries:
+        if entry["kind"] == "score":
+            scores.append(entry)
+        elif entry["kind"] == "evaluation":
+            if entry["number"] == len(evaluations) + 1:  # two searches on one journal write the same twice
+                evaluations.append(entry)
+        elif entry["kind"] == "retry":
+            del scores[len(scores) - int(entry["pictures"]) :]
+            del evaluations[int(entry["evaluations"]) :]
+    return scores, evaluations
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from crdiff.pruning.ratios import Ratios
 from crdiff.search.space import Point, Signature, rounded
 
 FAILED_SCORE = -2.0
-RACING = ("exact", "off")
+RACING = ("exact", "likely", "off")
 
 Evaluate = Callable[[Ratios, float, str, int], float]
 """The score of the picture drawn with these ratios, k, prompt and image seed."""
@@ -33,9 +33,11 @@ class Objective:
         batch: pictures in one call of ``evaluate_many``.
         highest: no score can be higher; None if the scorer has no such bound.
         racing: ``exact`` cuts an evaluation as soon as its mean can no longer reach what the strategy needs, which
-            changes nothing but the cost and needs ``highest``; ``off`` always draws every picture.
+            changes nothing but the cost and needs ``highest``; ``likely`` also cuts it when, picture by picture
+            against the configuration it competes with, it would hardly reach that: much cheaper with many pictures,
+            and now and then wrong; ``off`` always draws every picture.
         failed: the score of a picture whose evaluation raised or was no finite number.
-        failures: so many failures in a row end the search.
+        failures: so many configurations in a row without a single picture that could be scored end the search.
         signature: a text that is the same for configurations that prune the same weights.
 
     Raises:
@@ -65,7 +67,7 @@ class Objective:
             if not values:
                 raise SettingsError(f"A search needs at least one {name}.")
             if len(set(values)) < len(values):
-                raise SettingsError(f"A {name} of the search is given twice.")
+                raise SettingsError(f"The search has the same {name} twice.")
         if (self.evaluate is None) == (self.evaluate_many is None):
             raise SettingsError("An objective needs evaluate or evaluate_many, and not both.")
         if self.racing not in RACING:
@@ -86,7 +88,7 @@ class Objective:
 
     @property
     def bound(self) -> float | None:
-        """The highest score a picture still to be drawn can get; None if evaluations must not be cut."""
+        """The highest score a picture still to be drawn can get; None if unknown or nothing may be cut."""
         if self.racing == "off" or self.highest is None:
             return None
         return max(self.highest, self.failed)
@@ -103,7 +105,7 @@ class Objective:
         return {
             "prompts": list(self.prompts),
             "seeds": list(self.seeds),
-            "racing": "off" if self.bound is None else self.racing,
+            "racing": "off" if self.racing == "exact" and self.bound is None else self.racing,
             "highest": self.highest,
             "failed": self.failed,
         }

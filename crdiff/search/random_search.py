@@ -21,6 +21,7 @@ class RandomSearch:
         self.seed = check_seed(seed)
         self._number = 0
         self._best: float | None = None
+        self._leader: Point | None = None
 
     def settings(self) -> dict[str, Any]:
         return {"name": self.name, "seed": self.seed, "starts": [point.to_dict() for point in self.starts]}
@@ -28,29 +29,31 @@ class RandomSearch:
     def ask(self) -> Proposal | None:
         # Only a new best matters.
         if self._number < len(self.starts):
-            return Proposal(self._number, self.starts[self._number], "seed", self._best)
+            return Proposal(self._number, self.starts[self._number], "seed", self._best, self._leader)
         luck = draws(self.seed, self._number)
         point = self.space.at([luck.random() for _ in self.space.axes])
-        return Proposal(self._number, point, "sample", self._best)
+        return Proposal(self._number, point, "sample", self._best, self._leader)
 
     def tell(self, proposal: Proposal, score: float | None) -> bool:
         check_answer(self.ask(), proposal, score)
         self._number += 1
         if score is None or (self._best is not None and score <= self._best):
             return False
-        self._best = score
+        self._best, self._leader = score, proposal.point
         return True
 
     def state(self) -> dict[str, Any]:
-        return {"number": self._number, "best": self._best}
+        leader = self._leader.to_dict() if self._leader else None
+        return {"number": self._number, "best": self._best, "leader": leader}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         try:
             number, best = int(state["number"]), state["best"]
             best = None if best is None else float(best)
+            leader = None if state["leader"] is None else Point.from_dict(state["leader"])
         except (KeyError, TypeError, ValueError) as error:
             raise SettingsError(f"This is not the state of a random search ({error}).") from None
-        self._number, self._best = number, best
+        self._number, self._best, self._leader = number, best, leader
 
     def status(self) -> dict[str, float]:
         return {"samples": self._number}

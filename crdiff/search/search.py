@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from crdiff.errors import SettingsError
 from crdiff.search.errors import AbortSearchError, JournalError
-from crdiff.search.evaluation import Evaluator, Measurement
-from crdiff.search.journal import MemoryJournal
+from crdiff.search.evaluation import Evaluator, Failures, Measurement
+from crdiff.search.journal import MemoryJournal, standing
 from crdiff.search.objective import Objective
 from crdiff.search.space import Point, Space
 from crdiff.search.strategy import Proposal, Strategy
@@ -63,6 +63,13 @@ class Evaluation:
     scores: tuple[float | None, ...]
     accepted: bool
     repeat: bool
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Evaluation:
+        """The evaluation of a journal's line."""
+        names = ("number", "score", "at_most", "accepted", "repeat")
+        point, scores = Point.from_dict(entry["point"]), tuple(entry["scores"])
+        return cls(point=point, kind=entry["type"], scores=scores, **{name: entry[name] for name in names})
 
     def to_dict(self) -> dict[str, Any]:
         """The evaluation as plain JSON."""
@@ -198,10 +205,12 @@ class _Run:
         self.on_progress = on_progress
         self.evaluator = Evaluator(search.objective, self._record)
         try:
-            self.evaluator.remember(kept)
-            self.journaled = sum(entry["kind"] == "evaluation" for entry in kept)
+            scores, evaluations = standing(kept)
+            self.evaluator.remember(scores)
         except (KeyError, TypeError, ValueError) as error:
             raise JournalError(f"A line of the journal cannot be used ({error}); move it away to start anew.") from None
+        self.journaled = len(evaluations)
+        self.failures = Failures(search.objective.failures)
         self.history: list[Evaluation] = []
         self.evaluations = 0
         self.baseline: Evaluation | None = None
@@ -240,9 +249,14 @@ class _Run:
 
     def _measure(self, point: Point, kind: str, proposal: Proposal | None) -> Evaluation | None:
         self.drawing_new = self.evaluator.is_new(point)
-        found = self.evaluator.measure(point, proposal.needed if proposal else None, self._halt)
+        needed, rival = (proposal.needed, proposal.rival) if proposal else (None, None)
+        found = self.evaluator.measure(point, needed, rival, self._halt)
         if found is None:
             return None
+        if self.failures.add(found, len(self.history)):
+            back = {"pictures": self.failures.pictures, "evaluations": self.failures.since}
+            self.search.journal.append({"kind": "retry", **back})
+            raise AbortSearchError(self.failures.sentence)
         accepted = self.strategy.tell(proposal, found.score) if proposal else False
         return self._keep(point, kind, found, accepted)
 

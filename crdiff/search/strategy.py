@@ -21,12 +21,14 @@ class Proposal:
         kind: ``seed``, ``neighbour``, ``restart`` or ``sample``.
         needed: the strategy treats all scores up to this one alike, so that a score known not to exceed it need not
             be known exactly; None if every score matters.
+        rival: a configuration whose score is known and which this one is compared with, if there is one.
     """
 
     number: int
     point: Point
     kind: str
     needed: float | None = None
+    rival: Point | None = None
 
 
 class Strategy(Protocol):

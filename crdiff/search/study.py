@@ -13,7 +13,7 @@ from typing import Any
 
 from crdiff.search.annealing import Schedule
 from crdiff.search.errors import AbortSearchError, JournalError
-from crdiff.search.evaluation import Evaluator
+from crdiff.search.evaluation import Evaluator, Failures
 from crdiff.search.journal import differing, plain
 from crdiff.search.objective import Objective
 from crdiff.search.optuna_sampler import DISTRIBUTIONS, KIND, AnnealingSampler
@@ -116,7 +116,7 @@ class StudySearch:
         """
         budget, evaluator = budget or Budget(), Evaluator(self.objective, lambda entry: None)
         self._recalled = set()
-        report = Report()
+        report, failures = Report(), Failures(self.objective.failures)
         end: tuple[str, str] | None = None
 
         def halt() -> bool:
@@ -136,7 +136,7 @@ class StudySearch:
                 elif report.status["done"]:
                     end = ("done", "The search has come to its end.")
                 else:
-                    self._trial(evaluator, halt)
+                    self._trial(evaluator, failures, halt)
                 if end is not None:
                     break
         except AbortSearchError as error:
@@ -147,12 +147,14 @@ class StudySearch:
         on_progress(report)
         return report
 
-    def _trial(self, evaluator: Evaluator, halt: Callable[[], bool]) -> None:
+    def _trial(self, evaluator: Evaluator, failures: Failures, halt: Callable[[], bool]) -> None:
         trial = self.study.ask(dict(DISTRIBUTIONS))
         try:
             point = Point(**trial.params)
             repeat = not evaluator.is_new(point)
-            found = evaluator.measure(point, None, halt)
+            found = evaluator.measure(point, halt=halt)
+            if found is not None and failures.add(found, 0):
+                raise AbortSearchError(failures.sentence)
             if found is not None and found.score is not None:
                 trial.set_user_attr(_SCORES, list(found.scores))
                 trial.set_user_attr(_REPEAT, repeat)

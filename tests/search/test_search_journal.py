@@ -16,8 +16,8 @@ from problems import Counted, hill, objective
 from crdiff.search import journal as journal_module
 from crdiff.search.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.errors import JournalError
-from crdiff.search.journal import Journal
-from crdiff.search.search import Budget, Search
+from crdiff.search.journal import Journal, read
+from crdiff.search.search import Budget, Evaluation, Search
 from crdiff.search.space import DENSE, START, Space
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -171,6 +171,16 @@ def test_no_other_file_is_taken_for_a_journal(path, content):
     assert path.read_bytes() == content
 
 
+def test_what_a_journal_says_without_its_search(path):
+    report = search(path).run(Budget(evaluations=5))
+    header, evaluations = read(path)
+    assert header["checkpoint"] == IDENTITY["checkpoint"]
+    assert header["objective"]["prompts"] == ["a cat", "a dog", "a tree"]
+    assert tuple(Evaluation.from_dict(entry) for entry in evaluations) == report.history
+    with pytest.raises(JournalError, match=r"^none\.jsonl: there is no journal\.$"):
+        read(path.with_name("none.jsonl"))
+
+
 def test_a_folder_in_its_place(tmp_path):
     with pytest.raises(JournalError, match=r"cannot be read \(.*\)\.$"):
         search(tmp_path).run()
@@ -249,9 +259,10 @@ def test_failures_are_kept_but_those_that_ended_the_search(path):
     broken = []
     search(path, evaluate).run(Budget(evaluations=2))
     broken.append(True)
-    assert search(path, evaluate).run(Budget(evaluations=4)).state == "failed"
-    assert lines(path.read_bytes())[-1] == {"kind": "retry", "failures": 5}
+    assert search(path, evaluate).run(Budget(evaluations=9)).state == "failed"
+    assert lines(path.read_bytes())[-1] == {"kind": "retry", "pictures": 15, "evaluations": 3}
     broken.clear()
+    assert len(read(path)[1]) == 3
     resumed = search(path, evaluate).run(Budget(evaluations=4))
     assert resumed.history == search(path.with_name("whole.jsonl"), evaluate).run(Budget(evaluations=4)).history
     assert next(entry["error"] for entry in lines(path.read_bytes()) if "error" in entry) == "no scorer"
