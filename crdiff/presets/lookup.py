@@ -84,7 +84,7 @@ def look_up(presets: Sequence[Preset], family: Family, checkpoint_sha256: str | 
 
     Args:
         presets: built-in and own presets, in any order.
-        family: the checkpoint's family; OTHER has no presets.
+        family: the checkpoint's family; OTHER has only presets that are limited to a checkpoint.
         checkpoint_sha256: SHA-256 of the checkpoint file in hexadecimal; None if not known.
         size: picture size in pixels.
     """

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from crdiff import atomic
 from crdiff.errors import PresetError
+from crdiff.model.family import Family
 from crdiff.presets.document import NAME_LIMIT, Value, check_name, parse_document
 from crdiff.presets.table import LoadedPresets, Preset, read_family, read_k, read_ratios, read_size
 
@@ -260,7 +261,7 @@ def _read_preset(value: Value) -> Preset:
     known = "checkpoints" in entries
     return Preset(
         name=entries["name"].name(),
-        family=read_family(entries["family"]),
+        family=read_family(entries["family"], tuple(Family)),
         size=read_size(entries["size"]),
         ratios=read_ratios(entries["ratios"]),
         k=read_k(entries["k"]) if "k" in entries else None,

@@ -26,7 +26,7 @@ class Preset:
 
     Attributes:
         name: 1 to 80 printable characters.
-        family: the checkpoint family, never OTHER.
+        family: the checkpoint family; OTHER only in presets limited to checkpoints, since it is no family.
         size: picture size in pixels, 64 to 99999 a side.
         ratios: share of the weights pruned in the down, mid and up group.
         k: pruned output amplification found together with the ratios, in [-2, 3]; None leaves it to the user.
@@ -55,8 +55,8 @@ class Preset:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", check_name(self.name))
-        if self.family not in _FAMILIES:
-            raise PresetError(f"A preset needs a known model family, not {str(self.family.value)!r}.")
+        if self.family not in _FAMILIES and not self.limited:
+            raise PresetError("A preset for a model of an unknown family must be limited to checkpoints.")
         if not all(MIN_SIDE <= side <= MAX_SIDE for side in (self.size.height, self.size.width)):
             raise PresetError(f"A preset's size must have {MIN_SIDE} to {MAX_SIDE} pixels a side, not {self.size}.")
         if self.k is not None:
@@ -106,12 +106,12 @@ class LoadedPresets:
     problems: tuple[str, ...] = ()
 
 
-def read_family(value: Value) -> Family:
-    """The family a file names; OTHER has no presets."""
-    for family in _FAMILIES:
+def read_family(value: Value, known: tuple[Family, ...] = _FAMILIES) -> Family:
+    """The family a file names, one of ``known``."""
+    for family in known:
         if value.content == family.value:
             return family
-    raise value.fault("must be one of " + ", ".join(family.value for family in _FAMILIES))
+    raise value.fault("must be one of " + ", ".join(family.value for family in known))
 
 
 def read_size(value: Value) -> Size:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from crdiff.errors import PresetError
 from crdiff.model.family import Family
 from crdiff.presets.lookup import How, Match, look_up
 from crdiff.presets.size import Size
@@ -96,6 +97,17 @@ def test_checkpoint_hash_is_matched_in_either_case() -> None:
 
 
 @pytest.mark.parametrize("size", [Size(64, 64), Size(512, 512), Size(560, 400)])
+def test_a_model_of_no_known_family_has_the_presets_saved_for_it_alone() -> None:
+    saved = Preset.own("mine", Family.OTHER, Size(96, 128), Ratios(0.5, 0.4, 0.3), 1.2, TUNE)
+    match = found((*SHIPPED, saved), Size(96, 128), TUNE, Family.OTHER)
+    assert (match.ratios, match.k, match.how) == (saved.ratios, 1.2, How.EXACT_CHECKPOINT)
+    assert found((*SHIPPED, saved), Size(128, 256), TUNE, Family.OTHER).used[0][0] is saved
+    for sha256 in (None, BASE):
+        assert look_up((*SHIPPED, saved), Family.OTHER, sha256, Size(96, 128)) is None
+    with pytest.raises(PresetError, match="limited to checkpoints"):
+        Preset.own("everyone's", Family.OTHER, Size(96, 128), Ratios(0.5, 0.4, 0.3), 1.2, TUNE, limited=False)
+
+
 def test_unknown_family_and_family_without_presets_give_none(size: Size) -> None:
     assert look_up(SHIPPED, Family.OTHER, BASE, size) is None
     assert look_up((), Family.SDXL, BASE, size) is None

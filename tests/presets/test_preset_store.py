@@ -31,7 +31,15 @@ RATIO = st.floats(0.0, 0.9999999999999999)
 NOTES = st.text(max_size=500).filter(
     lambda text: not any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" for c in text)
 )
-PRESETS = st.builds(
+NO_FAMILY = st.builds(
+    Preset.own,
+    name=st.just("no family"),
+    family=st.just(Family.OTHER),
+    size=st.just(Size(96, 128)),
+    ratios=st.builds(Ratios, RATIO, RATIO, RATIO),
+    checkpoint_sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
+)
+PRESETS = NO_FAMILY | st.builds(
     Preset.own,
     name=st.sampled_from(["cats", "dogs", "Straße", "\N{OK HAND SIGN}", "a\\b", "a'b/..", "日本語"]),
     family=st.sampled_from([Family.SD15, Family.SD21, Family.SDXL]),
