@@ -112,9 +112,9 @@ class OwnPresets:
         if size is None:
             raise PresetError("The size of the tab is not known, so the preset cannot be saved.")
         if checkpoint is None or checkpoint.family is None:
-            raise PresetError("The selected checkpoint is no model that CR-Diff knows how to prune; select another one.")
+            raise PresetError("CR-Diff does not know how to prune the selected model; select another one.")
         if checkpoint.family is Family.OTHER and not only_this:
-            raise PresetError("This model belongs to no family CR-Diff knows: save the preset for this checkpoint only.")
+            raise PresetError("This model is of no known family: save the preset for this checkpoint only.")
         if only_this and checkpoint.sha256 is None:
             raise PresetError("The host has not computed this checkpoint's hash yet; draw one picture and save again.")
         return Preset.own(

@@ -96,7 +96,6 @@ def test_checkpoint_hash_is_matched_in_either_case() -> None:
     assert found(SHIPPED, Size(512, 512), f" {BASE.upper()}\n").how is How.EXACT_CHECKPOINT
 
 
-@pytest.mark.parametrize("size", [Size(64, 64), Size(512, 512), Size(560, 400)])
 def test_a_model_of_no_known_family_has_the_presets_saved_for_it_alone() -> None:
     saved = Preset.own("mine", Family.OTHER, Size(96, 128), Ratios(0.5, 0.4, 0.3), 1.2, TUNE)
     match = found((*SHIPPED, saved), Size(96, 128), TUNE, Family.OTHER)
@@ -108,6 +107,7 @@ def test_a_model_of_no_known_family_has_the_presets_saved_for_it_alone() -> None
         Preset.own("everyone's", Family.OTHER, Size(96, 128), Ratios(0.5, 0.4, 0.3), 1.2, TUNE, limited=False)
 
 
+@pytest.mark.parametrize("size", [Size(64, 64), Size(512, 512), Size(560, 400)])
 def test_unknown_family_and_family_without_presets_give_none(size: Size) -> None:
     assert look_up(SHIPPED, Family.OTHER, BASE, size) is None
     assert look_up((), Family.SDXL, BASE, size) is None
