@@ -25,7 +25,7 @@ from PIL import Image
 from demo.browse import NoBrowserError, compare_in_browser
 from demo.compare.scores import Scores
 from demo.prepare import CHECKPOINT, PRESETS
-from demo.scenes.scene import held_out
+from demo.scenes.scene import judging_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
 START_S = 180
@@ -134,7 +134,7 @@ def check_api(url: str, settings: dict[str, Any]) -> None:
     Raises:
         CheckError: no picture, not of the size, or drawn without CR-Diff.
     """
-    prompt = held_out(1, seed=2)[0].caption()
+    prompt = judging_scenes(1)[0].caption()
     request = {
         "prompt": prompt, "seed": 1, "steps": 20, "cfg_scale": 3, "height": HEIGHT, "width": WIDTH,
         "sampler_name": "Euler", "alwayson_scripts": {"cr-diff": {"args": [settings]}},

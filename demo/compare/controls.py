@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from demo.scenes.scene import NATIVE, held_out
+from demo.scenes.scene import NATIVE
 from modules import sd_models
 
 MODEL = "crdiff-demo"
@@ -18,7 +18,7 @@ MODEL = "crdiff-demo"
 SIZES = ((96, 96), (96, 128), (128, 96), (128, 192), (192, 128), (192, 192), (256, 256))
 """Height and width of the sizes the model was not trained at."""
 
-EXAMPLES = [scene.caption() for scene in held_out(6, seed=1)]
+EXAMPLES = [scene.caption() for scene in judging_scenes(6)]
 
 DEFAULTS = {
     "prompt": EXAMPLES[0], "width": NATIVE, "height": NATIVE, "steps": 20, "cfg_scale": 3.0, "sampling": "Euler",

@@ -18,6 +18,9 @@ NATIVE = 128
 HELD_OUT = 0.2
 """Share of all captions that training never sees."""
 
+SEARCH_POOL = 100
+"""How many of the held-out scenes are for finding presets; the others are for judging them."""
+
 _WHEN = {"day": "by day", "sunset": "at sunset", "night": "at night"}
 _CAPTION = re.compile(
     rf"an? ({'|'.join(COLOURS)}) ({'|'.join(KINDS)}) left of an? ({'|'.join(COLOURS)}) ({'|'.join(KINDS)}), "
@@ -77,7 +80,17 @@ def all_scenes() -> list[Scene]:
     return [Scene(left, right, time) for left, right in pairs for time in TIMES]
 
 
-def held_out(count: int, seed: int) -> list[Scene]:
-    """``count`` different scenes that training never saw; other seeds give other orders of the same pool."""
+def held_out() -> list[Scene]:
+    """The scenes that training never saw, in a fixed order at random."""
     pool = [scene for scene in all_scenes() if scene.is_held_out()]
-    return random.Random(seed).sample(pool, count)
+    return random.Random(0).sample(pool, len(pool))
+
+
+def search_scenes(count: int) -> list[Scene]:
+    """Scenes to find presets with, at most ``SEARCH_POOL``; ``judging_scenes`` gives none of them."""
+    return held_out()[: min(count, SEARCH_POOL)]
+
+
+def judging_scenes(count: int) -> list[Scene]:
+    """Scenes to judge by, which neither training nor the search for presets has seen."""
+    return held_out()[SEARCH_POOL : SEARCH_POOL + count]

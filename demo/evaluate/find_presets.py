@@ -1,0 +1,93 @@
+"""``python -m demo.evaluate.find_presets``: ratios for the demo's sizes by the paper's search, as a preset file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from crdiff.model.family import Family
+from crdiff.presets.size import Size
+from crdiff.presets.store import from_text, to_text
+from crdiff.presets.table import Preset
+from crdiff.pruning.ratios import Ratios
+from crdiff.search.journal import Journal
+from crdiff.search.objective import Objective
+from crdiff.search.search import Budget, Report, Search
+from crdiff.search.space import START, Point, Space
+from crdiff.search.strategies import make
+from demo.evaluate.judge import Judge
+from demo.evaluate.model import DemoModel, Drawing
+from demo.prepare import CHECKPOINT, PRESETS
+from demo.scenes.scene import Scene, search_scenes
+
+SIZES = ("128x128", "96x96", "96x128", "128x96", "128x192", "192x128", "192x192", "256x256")
+"""Height x width in pixels; the first one is the size of training."""
+
+
+def find(model: DemoModel, judge: Judge, size: Size, options: argparse.Namespace) -> Report:
+    """The search at one size; the score is the probability of the caption, with POA off (k = 1) as the authors do."""
+    drawing = Drawing(steps=options.steps)
+
+    def evaluate_many(ratios: Ratios, k: float, pictures: Sequence[tuple[str, int]]) -> list[float]:
+        prompts, seeds = [prompt for prompt, _ in pictures], [seed for _, seed in pictures]
+        drawn = model.draw(prompts, seeds, (size.height, size.width), ratios, k, drawing)
+        return judge.verdict(drawn, [Scene.from_caption(prompt) for prompt in prompts]).scores.tolist()
+
+    prompts = tuple(scene.caption() for scene in search_scenes(options.prompts))
+    objective = Objective(prompts, (1,), evaluate_many=evaluate_many, batch=drawing.batch, highest=1.0)
+    space = Space(fixed=START.moved("k", 1.0))
+    strategy = make("annealing", space, (START.moved("k", 1.0),), seed=0, evaluations=options.evaluations)
+    identity = {"checkpoint": model.sha256, "size": str(size), "steps": drawing.steps, "guidance": drawing.guidance}
+    journal = Journal(options.work / f"search-{size}-{model.sha256[:8]}.jsonl", identity)
+    began = time.monotonic()
+
+    def tell(report: Report) -> None:
+        if report.history and not report.pictures % report.pictures_of:
+            best = report.best
+            print(f"{size}: {report.evaluations} evaluations, best {best.score if best else None}", flush=True)
+
+    search = Search(space, strategy, objective, journal, baseline=Point(0.0, 0.0, 0.0, 1.0))
+    report = search.run(Budget(evaluations=options.evaluations), on_progress=tell)
+    print(f"{size}: {report.state}, {report.message} {time.monotonic() - began:.0f} s", flush=True)
+    return report
+
+
+def main() -> None:
+    """Searches each size and writes the presets, those of other sizes kept."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sizes", nargs="*", default=list(SIZES))
+    parser.add_argument("--evaluations", type=int, default=40)
+    parser.add_argument("--prompts", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=Drawing.steps)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
+    parser.add_argument("--work", type=Path, default=Path(".cache/demo/search"))
+    parser.add_argument("--out", type=Path, default=PRESETS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    options.work.mkdir(parents=True, exist_ok=True)
+    model, judge = DemoModel(options.checkpoint), Judge()
+    for text in options.sizes:
+        size = Size.parse(text)
+        report = find(model, judge, size, options)
+        if report.best is None or report.best.score is None:
+            raise SystemExit(f"{size}: {report.message}")
+        point = report.best.point
+        ratios = Ratios(*(round(value, 3) for value in point.ratios))
+        note = f"{report.evaluations} evaluations of {options.prompts} prompts; score {report.best.score:.3f}"
+        if report.baseline is not None and report.baseline.score is not None:
+            note += f", dense {report.baseline.score:.3f}"
+        preset = Preset.own(f"Demo {size}", Family.OTHER, size, ratios, None, model.sha256, note)
+        kept = from_text(options.out.read_text("utf-8"), options.out.name) if options.out.is_file() else ()
+        kept = tuple(old for old in kept if old.size != size and model.sha256 in old.checkpoints)
+        options.out.write_text(to_text([*kept, preset]), encoding="utf-8")
+        print(json.dumps({"size": str(size), "ratios": list(ratios), "note": note}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""What the scene scorer says of many pictures, with its uncertainty."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from demo.scenes.scene import Scene
+from demo.scenes.scorer import SceneScorer, load_scorer, look
+
+SCORER = Path(__file__).resolve().parents[1] / "checkpoint" / "scene-scorer.safetensors"
+Z = 1.959964
+"""Standard deviations of a 95 % interval."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:.1f} ({100 * self.low:.1f}-{100 * self.high:.1f})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Each picture's probability of its caption, and whether every part of it was named right."""
+
+    scores: NDArray[np.float64]
+    right: NDArray[np.bool_]
+
+    def mean_score(self, groups: int) -> Interval:
+        """The mean probability; ``groups`` pictures in a row (seeds of one prompt) count as one observation."""
+        return mean_interval(self.scores.reshape(-1, groups).mean(axis=1))
+
+    def share_right(self, groups: int) -> Interval:
+        """The share of captions right, with the interval over prompts."""
+        return mean_interval(self.right.reshape(-1, groups).mean(axis=1))
+
+
+def mean_interval(values: NDArray[np.floating]) -> Interval:
+    """A mean with its normal 95 % interval; Wilson's at the ends, where all values are alike."""
+    count, mean = len(values), float(values.mean())
+    if values.std() == 0.0 and mean in (0.0, 1.0):
+        reach = Z**2 / (count + Z**2)
+        return Interval(mean, mean * (1 - reach), mean + (1 - mean) * reach)
+    half = Z * float(values.std(ddof=1)) / math.sqrt(count)
+    return Interval(mean, mean - half, mean + half)
+
+
+class Judge:
+    """The scorer, in batches."""
+
+    def __init__(self, scorer: SceneScorer | None = None) -> None:
+        self._scorer = scorer or load_scorer(SCORER)
+
+    @torch.no_grad()
+    def verdict(self, pictures: Sequence[NDArray[np.uint8]], scenes: Sequence[Scene]) -> Verdict:
+        """One verdict on pictures ``[h, w, 3]`` of any sizes, each with its own scene."""
+        x = torch.cat([look(picture) for picture in pictures])
+        scores = self._scorer.log_probabilities(x, scenes).exp().double().numpy()
+        return Verdict(scores, self._scorer.right(x, scenes).numpy())

@@ -1,0 +1,144 @@
+"""The demo's model without a WebUI: batches of pictures, drawn through CR-Diff's own sampling run."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import common.kdiff  # makes k-diffusion importable  # noqa: F401
+import numpy as np
+import torch
+from common.checkpoints import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX, read_config
+from common.nn.schedule import alphas_cumprod
+from common.nn.text import TextEncoder
+from common.nn.unet import UNetModel
+from common.nn.vae import FACTOR, LATENT_CHANNELS, build_vae
+from k_diffusion.external import DiscreteVDDPMDenoiser
+from k_diffusion.sampling import sample_dpmpp_2m
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor
+
+from crdiff.pruning.cache import ProfileCache
+from crdiff.pruning.override import LayerRun, run_with_weight
+from crdiff.pruning.ratios import Ratios
+from crdiff.sampling.access import WeightsIdentity
+from crdiff.sampling.plan import ConstantRatios, Plan
+from crdiff.sampling.run import SamplingRun
+from crdiff.sampling.window import StepWindow
+
+DENSE = Ratios()
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How pictures are drawn.
+
+    Attributes:
+        steps: of DPM++ 2M on the model's own sigmas.
+        guidance: of classifier-free guidance.
+        batch: pictures at a time.
+    """
+
+    steps: int = 16
+    guidance: float = 3.0
+    batch: int = 25
+
+
+class _Access:
+    """Plain torch layers whose weights never change."""
+
+    run_layer: LayerRun = staticmethod(run_with_weight)
+
+    def __init__(self, sha256: str) -> None:
+        self._identity = WeightsIdentity(sha256, sha256, "float32", ())
+
+    def identity(self) -> WeightsIdentity:
+        return self._identity
+
+    def stored_weight(self, module: torch.nn.Module) -> Tensor:
+        weight: Tensor = module.weight  # type: ignore[assignment]
+        return weight
+
+    def generators(self) -> Iterable[random.Random]:
+        return ()
+
+
+class _Denoiser(DiscreteVDDPMDenoiser):
+    """Classifier-free guidance around the UNet, whose every call goes through the sampling run."""
+
+    def __init__(self, unet: UNetModel, run: SamplingRun | None, context: Tensor, guidance: float) -> None:
+        super().__init__(unet, alphas_cumprod(), quantize=True)
+        self._run, self._context, self._guidance = run, context, guidance
+
+    def get_v(self, x: Tensor, t: Tensor) -> Tensor:
+        def forward() -> Tensor:
+            return self.inner_model(x, t, self._context)
+
+        return forward() if self._run is None else self._run.predict(self.inner_model, forward, x.device)
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        cond, uncond = super().forward(x.repeat(2, 1, 1, 1), sigma.repeat(2)).chunk(2)
+        return uncond + self._guidance * (cond - uncond)
+
+
+class DemoModel:
+    """A checkpoint of the demo's layout, in float32 on the CPU."""
+
+    def __init__(self, path: Path) -> None:
+        config, weights = read_config(path), load_file(str(path))
+        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.unet, self.text, self.vae = UNetModel(config.unet), TextEncoder(config.text), build_vae(config.vae)
+        prefixes = (UNET_PREFIX, TEXT_PREFIX[config.family], VAE_PREFIX)
+        for module, prefix in zip((self.unet, self.text, self.vae), prefixes):
+            own = {name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)}
+            module.load_state_dict(own)
+            module.float().eval().requires_grad_(False)
+        self._cache = ProfileCache()
+
+    @torch.no_grad()
+    def draw(
+        self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], ratios: Ratios, k: float,
+        drawing: Drawing,
+    ) -> list[NDArray[np.uint8]]:  # fmt: skip
+        """A picture ``[height, width, 3]`` for each prompt and seed, in order.
+
+        Args:
+            prompts: one for each picture.
+            seeds: of the starting noise, as long as ``prompts``.
+            size: height and width in pixels.
+            ratios: pruning ratios.
+            k: amplification; with 0, or ratios 0, the dense model draws.
+            drawing: steps, guidance, batch.
+        """
+        drawn: list[NDArray[np.uint8]] = []
+        for start in range(0, len(prompts), drawing.batch):
+            part = slice(start, start + drawing.batch)
+            drawn += self._draw(prompts[part], seeds[part], size, ratios, k, drawing)
+        return drawn
+
+    def _draw(
+        self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], ratios: Ratios, k: float,
+        drawing: Drawing,
+    ) -> list[NDArray[np.uint8]]:  # fmt: skip
+        shape = (LATENT_CHANNELS, size[0] // FACTOR, size[1] // FACTOR)
+        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        context = torch.cat([self.text(list(prompts)), self.text([""] * len(prompts))])
+        run = None
+        if any(ratios) and k != 0.0:
+            plan = Plan(ConstantRatios(ratios), k, "")
+            run = SamplingRun(lambda family, sha256: plan, StepWindow(), _Access(self.sha256), self._cache)
+        denoiser = _Denoiser(self.unet, run, context, drawing.guidance)
+        sigmas = denoiser.get_sigmas(drawing.steps)
+        try:
+            latents = sample_dpmpp_2m(denoiser, noise * sigmas[0], sigmas, disable=True)
+        finally:
+            if run is not None:
+                run.close()
+        if run is not None and run.refusals:
+            raise RuntimeError(run.refusals[0])
+        pictures = (self.vae.decode(latents).permute(0, 2, 3, 1) + 1) * 127.5
+        return list(pictures.round().clamp(0, 255).byte().numpy())
