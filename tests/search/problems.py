@@ -15,7 +15,7 @@ def hill(ratios, k, prompt, seed):
     """A score in [0, 1] with its top near 0.45/0.25/0.55; other prompts and seeds shift it."""
     luck = random.Random(f"{prompt}/{seed}")
     top = [0.45, 0.25, 0.55]
-    away = sum((ratio - middle - luck.uniform(-0.05, 0.05)) ** 2 for ratio, middle in zip(ratios, top))
+    away = math.fsum((ratio - middle - luck.uniform(-0.05, 0.05)) ** 2 for ratio, middle in zip(ratios, top))
     return 0.95 * math.exp(-6.0 * away - 0.2 * (k - 1.5) ** 2) + luck.uniform(0.0, 0.05)
 
 

@@ -143,7 +143,7 @@ from problems import hill
 from crdiff.search.search import Budget
 
 def slow(*asked):
-    time.sleep(0.02)
+    time.sleep(0.05)
     return hill(*asked)
 
 study({storage!r}, slow, iterations=200).run(Budget(evaluations=24))
@@ -156,11 +156,11 @@ def test_of_three_workers_one_is_killed(url, tmp_path):
     code = WORKER.format(root=str(ROOT), here=str(ROOT / "tests" / "search"), storage=storage)
     shared = study(storage, iterations=200).study
     workers = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(shared.get_trials(deepcopy=False)) < 8 and time.monotonic() < deadline:
         time.sleep(0.01)
     workers[0].kill()
-    codes = [worker.wait(60) for worker in workers]
+    codes = [worker.wait(300) for worker in workers]
     assert codes[0] != 0
     assert codes[1:] == [0, 0]
     states = [trial.state.name for trial in shared.get_trials(deepcopy=False)]
@@ -177,3 +177,13 @@ def test_without_optuna_there_is_one_sentence(monkeypatch):
         monkeypatch.delitem(sys.modules, f"crdiff.search.{name}", raising=False)
     with pytest.raises(MissingPackageError, match=r"needs the Python package optuna, which is not installed\.$"):
         __import__("crdiff.search.study")
+
+
+def test_a_worker_without_a_working_scorer_ends(storage):
+    def broken(*asked):
+        raise RuntimeError("no weights")
+
+    report = study(storage, broken, failures=2).run()
+    assert (report.state, report.evaluations) == ("failed", 1)
+    assert report.message == "The search ended after 2 failed evaluations in a row; the last one: no weights"
+    assert study(storage).run(Budget(evaluations=3)).evaluations == 3
