@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from demo.scenes.scene import NATIVE
+from demo.scenes.scene import NATIVE, judging_scenes
 from modules import sd_models
 
 MODEL = "crdiff-demo"
