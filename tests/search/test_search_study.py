@@ -157,10 +157,14 @@ def test_of_three_workers_one_is_killed(url, tmp_path):
     shared = study(storage, iterations=200).study
     workers = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
     deadline = time.monotonic() + 300
-    while len(shared.get_trials(deepcopy=False)) < 8 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    workers[0].kill()
-    codes = [worker.wait(300) for worker in workers]
+    try:
+        while len(shared.get_trials(deepcopy=False)) < 8 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        workers[0].kill()
+        codes = [worker.wait(300) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
     assert codes[0] != 0
     assert codes[1:] == [0, 0]
     states = [trial.state.name for trial in shared.get_trials(deepcopy=False)]
