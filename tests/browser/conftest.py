@@ -42,7 +42,6 @@ from typing import Any
 
 import pytest
 
-from .chromium import launch_options
 from .host_page import HostPage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,22 +167,6 @@ def server(host_kind: HostKind, checkpoints: Path, tmp_path_factory: pytest.Temp
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    try:
-        options = launch_options()
-    except FileNotFoundError as missing:
-        if os.environ.get("CRDIFF_REQUIRE_BROWSER"):
-            raise
-        pytest.skip(str(missing))
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(**options)
-        yield opened
-        opened.close()
 
 
 def _only_this_machine(route: Any) -> None:

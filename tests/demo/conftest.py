@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from browser.conftest import HostKind, Server, _free_port, browser, host_page, page  # noqa: F401
+from browser.conftest import HostKind, Server, _free_port, host_page, page  # noqa: F401
 
 from demo.train.recipe import model_config
 

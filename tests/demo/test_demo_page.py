@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from crdiff.settings import Settings
+from demo.compare.scores import WEIGHTS
 from demo.compare.variants import variants
 from demo.scenes.scene import Scene
 
@@ -70,8 +71,10 @@ def test_a_visitor_picks_a_size_and_compares(host_page, server):
     assert all(caption[1].endswith(" s") for caption in captions)
     assert [picture.size for picture in pictures] == [(128, 96)] * 3
     assert all(picture.info["parameters"].startswith(f"{example}\n") for picture in pictures)
-    # Neither presets nor a score are known of a random model.
-    assert [text.partition(":")[0] for text in sentences] == ["CR-Diff did not act", "No score"]
+    # There are no presets for a random model.
+    scored = WEIGHTS.is_file()
+    assert [text.partition(":")[0] for text in sentences] == ["CR-Diff did not act", *([] if scored else ["No score"])]
+    assert all(caption[1].startswith("score 0.") == scored for caption in captions)
 
 
 def test_what_compare_shows_is_what_the_host_draws(host_page, server):
