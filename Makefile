@@ -3,6 +3,8 @@ PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3),python
 VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST_ARGS ?=
+# Test files run side by side, each on one thread: threads that share a core only wait for one another.
+WORKERS ?= 2
 
 # A folder of a host to hold tests/host against; empty: the stand-in host of demo/webui.
 WEBUI_ROOT ?=
@@ -30,7 +32,7 @@ demo: setup ## a small WebUI with this extension on 127.0.0.1:7860; ARGS="--port
 	$(PY) -W ignore -m demo $(ARGS)
 
 test: setup browser ## run all tests
-	$(PY) -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 test-host: setup ## run tests/host, against WEBUI_ROOT if given
 	WEBUI_ROOT="$(WEBUI_ROOT)" $(PY) -m pytest tests/host $(PYTEST_ARGS)

@@ -36,3 +36,14 @@ def browser() -> Iterator[Any]:
         opened = playwright.chromium.launch(**options)
         yield opened
         opened.close()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``-n``, tests that share a running host stay together, others with their file's."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
+        host = parameters.get("target") or parameters.get("host_kind")
+        group = f"{item.path.parent.name}-{host}" if host else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))

@@ -15,11 +15,11 @@ from crdiff.presets.size import Size
 from crdiff.presets.store import from_text, to_text
 from crdiff.presets.table import Preset
 from crdiff.pruning.ratios import Ratios
+from crdiff.search.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
 from crdiff.search.search import Budget, Report, Search
 from crdiff.search.space import START, Point, Space
-from crdiff.search.strategies import make
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DemoModel, Drawing
 from demo.prepare import CHECKPOINT, PRESETS
@@ -27,6 +27,11 @@ from demo.scenes.scene import Scene, search_scenes
 
 SIZES = ("128x128", "96x96", "96x128", "128x96", "128x192", "192x128", "192x192", "256x256")
 """Height x width in pixels; the first one is the size of training."""
+
+STARTS = (0.3, 0.5, 0.7)
+"""Ratios of the candidate seeds, the same for all groups."""
+
+TEMPERATURE = 0.02
 
 
 def find(model: DemoModel, judge: Judge, size: Size, options: argparse.Namespace) -> Report:
@@ -41,7 +46,10 @@ def find(model: DemoModel, judge: Judge, size: Size, options: argparse.Namespace
     prompts = tuple(scene.caption() for scene in search_scenes(options.prompts))
     objective = Objective(prompts, (1,), evaluate_many=evaluate_many, batch=drawing.batch, highest=1.0)
     space = Space(fixed=START.moved("k", 1.0))
-    strategy = make("annealing", space, (START.moved("k", 1.0),), seed=0, evaluations=options.evaluations)
+    # The authors' temperature is for ImageReward, which spans about ten times as much as a probability here.
+    schedule = Schedule(iterations=options.evaluations, temperature=TEMPERATURE)
+    starts = tuple(Point(ratio, ratio, ratio, 1.0) for ratio in STARTS)
+    strategy = SimulatedAnnealing(space, starts, seed=0, schedule=schedule)
     identity = {"checkpoint": model.sha256, "size": str(size), "steps": drawing.steps, "guidance": drawing.guidance}
     journal = Journal(options.work / f"search-{size}-{model.sha256[:8]}.jsonl", identity)
     began = time.monotonic()
