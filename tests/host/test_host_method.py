@@ -76,10 +76,11 @@ def test_window_of_the_first_step_in_a_one_step_schedule(studio: Studio) -> None
 
 GENTLY: dict[str, Payload] = {"DPM adaptive": {"cfg_scale": 1}}
 """It picks its own steps, about a hundred. Guidance of 7 in each makes a last bit of float32 (the reference against
-itself, k one such bit away) up to 14/255 of the picture."""
+itself, k one such bit away) up to 14/255 of the picture. Only for hosts that mix later than the reference does."""
 
 
 def test_every_sampler(studio: Studio, subtests: pytest.Subtests) -> None:
     for sampler in studio.target.samplers:
         with subtests.test(sampler=sampler):
-            studio.check(sampler_name=sampler, scheduler="Automatic", **GENTLY.get(sampler, {}))
+            gently = GENTLY.get(sampler, {}) if studio.target.tolerance else {}
+            studio.check(sampler_name=sampler, scheduler="Automatic", **gently)
