@@ -1,0 +1,121 @@
+"""What the page shows of a search: a status line, the best picture beside the dense one, curve, map and table."""
+
+from __future__ import annotations
+
+import html
+import json
+from typing import TYPE_CHECKING
+
+from crdiff.pruning.ratios import GROUPS
+from crdiff.webui.search.charts import Mark, draw_curve, draw_map
+
+if TYPE_CHECKING:
+    from crdiff.search.search import Evaluation, Report
+    from crdiff.webui.search.board import Snapshot, Standing
+
+ROWS = 10
+_LEVELS = {"failed": "problem", "stopped": "estimated"}
+
+
+def status_text(standing: Standing) -> str:
+    """One line: how far the search is, what it found, how long it will take."""
+    report = standing.report
+    if standing.state == "none":
+        return ""
+    parts = []
+    if report is not None:
+        of = f" of {standing.evaluations}" if standing.evaluations else ""
+        parts.append(f"{report.evaluations}{of} evaluations")
+        if report.best is not None and report.best.score is not None:
+            parts.append(f"best {report.best.score:.3f}")
+        if report.baseline is not None and report.baseline.score is not None:
+            parts.append(f"dense {report.baseline.score:.3f}")
+        if standing.state == "running" and report.seconds_left is not None:
+            parts.append(f"{duration(report.seconds_left)} left")
+    else:
+        parts.append("preparing")
+    text = f"{standing.state.capitalize()}: {', '.join(parts)}"
+    text += f" ({standing.score_name})" if standing.score_name else ""
+    return f"{text}. {standing.message}".strip()
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people say it."""
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"about {round(seconds / 60)} min"
+    return f"about {seconds / 3600:.1f} h"
+
+
+def best_ten(report: Report) -> list[Evaluation]:
+    """The best configurations, each once; the dense model is not among them."""
+    seen: set[tuple[float, ...]] = set()
+    rows = []
+    scored = [entry for entry in report.history if entry.score is not None and entry.kind != "baseline"]
+    for entry in sorted(scored, key=lambda entry: -(entry.score or 0.0)):
+        key = tuple(round(value, 4) for value in entry.point.to_dict().values())
+        if key in seen or not any(entry.point.ratios):
+            continue
+        seen.add(key)
+        rows.append(entry)
+    return rows[:ROWS]
+
+
+def panel_html(standing: Standing, version: int) -> str:
+    """The panel; ``version`` lets the page tell whether it has changed."""
+    text, level = html.escape(status_text(standing)), _LEVELS.get(standing.state, "ok")
+    parts = [f'<p class="crdiff-status crdiff-{level}">{text}</p>'] if text else []
+    figures = [_figure("Dense", standing.dense), _figure("Best so far", standing.best)]
+    if any(figures):
+        parts.append(f'<div class="crdiff-search-pictures">{"".join(figures)}</div>')
+    if standing.report is not None:
+        marks = _marks(standing.report)
+        parts.append(f'<div class="crdiff-search-charts">{draw_curve(marks)}{draw_map(marks)}</div>')
+        parts.append(_table(standing))
+    return (
+        f'<div class="crdiff-search" data-crdiff-search="{standing.state}" data-crdiff-version="{version}">'
+        f"{''.join(parts)}</div>"
+    )
+
+
+def _marks(report: Report) -> list[Mark]:
+    return [
+        Mark(entry.number, entry.score, entry.point.to_dict(), entry.kind == "baseline" or not any(entry.point.ratios))
+        for entry in report.history
+    ]
+
+
+def _figure(name: str, shown: Snapshot | None) -> str:
+    if shown is None:
+        return ""
+    score = "" if shown.score is None else f" <span>{shown.score:.3f}</span>"
+    return (
+        f'<figure><img src="{shown.url}" alt="{name}"><figcaption><b>{name}</b>{score}'
+        f"<small>{html.escape(shown.caption)}</small></figcaption></figure>"
+    )
+
+
+def _table(standing: Standing) -> str:
+    assert standing.report is not None
+    rows = best_ten(standing.report)
+    if not rows:
+        return ""
+    head = "".join(f"<th>{name}</th>" for name in ("", "score", *GROUPS, "k", ""))
+    body = "".join(_row(place, entry, standing) for place, entry in enumerate(rows, 1))
+    return f'<table class="crdiff-search-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _row(place: int, entry: Evaluation, standing: Standing) -> str:
+    k = standing.k_of(entry)
+    ratios = "".join(f"<td>{entry.point[group]:.3f}</td>" for group in GROUPS)
+    values = html.escape(json.dumps(applied(entry, standing)))
+    button = f'<button type="button" class="crdiff-apply" data-crdiff-apply="{values}">Apply</button>'
+    return f"<tr><td>{place}</td><td>{entry.score:.3f}</td>{ratios}<td>{k:.3g}</td><td>{button}</td></tr>"
+
+
+def applied(entry: Evaluation, standing: Standing) -> dict[str, float | None]:
+    """What the controls are set to; k stays as the user has it unless it was searched for."""
+    values: dict[str, float | None] = {group: round(entry.point[group], 3) for group in GROUPS}
+    values["k"] = round(entry.point.k, 2) if standing.varies_k else None
+    return values

@@ -1,0 +1,163 @@
+"""What is asked of a search and what is shown of it, without a host."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from PIL import Image
+
+from crdiff.errors import SettingsError
+from crdiff.search.search import Evaluation, Report
+from crdiff.search.space import DENSE, Point
+from crdiff.webui.search.board import Board, Snapshot, Standing, thumbnail
+from crdiff.webui.search.charts import Mark, draw_curve, draw_map
+from crdiff.webui.search.panel import best_ten, duration, panel_html, status_text
+from crdiff.webui.search.plan import SearchPlan, read_lines, read_seeds
+
+
+def evaluation(number, score, ratios, kind="neighbour", k=1.0):
+    point = DENSE if kind == "baseline" else Point(*ratios, k)
+    return Evaluation(number, point, kind, score, score, (score,), True, False)
+
+
+HISTORY = (
+    evaluation(1, 0.2, None, "baseline"),
+    evaluation(2, 0.5, (0.3, 0.3, 0.3), "seed"),
+    evaluation(3, None, (0.8, 0.8, 0.8)),
+    evaluation(4, 0.4, (0.2, 0.4, 0.6)),
+    evaluation(5, 0.7, (0.25, 0.35, 0.45)),
+    evaluation(6, 0.7, (0.25, 0.35, 0.45)),
+)
+REPORT = Report(evaluations=5, seconds_left=200.0, baseline=HISTORY[0], best=HISTORY[4], history=HISTORY)
+
+
+def marks(history=HISTORY):
+    return [Mark(entry.number, entry.score, entry.point.to_dict(), entry.kind == "baseline") for entry in history]
+
+
+def test_plan_comes_back_from_its_own_text():
+    plan = SearchPlan.from_dict({"evaluations": 12, "seeds": [1, 2], "vary": ["down", "k"], "prompts": None})
+    assert SearchPlan.from_text(json.dumps(plan.to_dict())) == plan
+    assert SearchPlan.from_text("") == SearchPlan()
+    assert plan.seeds == (1, 2)
+
+
+def test_a_greater_budget_is_the_same_search():
+    assert SearchPlan(evaluations=20).course() == SearchPlan(evaluations=100, minutes=3.0).course()
+    assert SearchPlan(evaluations=300).iterations == 300
+    assert SearchPlan(evaluations=None, minutes=5.0).iterations == 120
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"evaluation": 3}, "'evaluation'"),
+        ({"evaluations": None}, "budget"),
+        ({"vary": "down"}, "vary"),
+        ({"seeds": 3}, "seeds"),
+        ({"score": 1}, "score"),
+        ({"hires": 1}, "hires"),
+        ([], "object"),
+    ],
+)
+def test_a_plan_that_cannot_be_used_is_refused_in_words(values, named):
+    with pytest.raises(SettingsError, match=named):
+        SearchPlan.from_dict(values)
+    with pytest.raises(SettingsError, match="JSON"):
+        SearchPlan.from_text("{")
+
+
+def test_lists_are_read_from_text():
+    assert read_lines(" a cat \n\n a dog") == ["a cat", "a dog"]
+    assert read_lines(" \n") is None
+    assert read_seeds("3, 1;2 3") == [3, 1, 2]
+    assert read_seeds("") is None
+    for bad in ("-1", "1.5", "one"):
+        with pytest.raises(SettingsError, match=re.escape(bad)):
+            read_seeds(bad)
+
+
+def test_curve_shows_every_score_and_the_best_so_far():
+    drawing = ElementTree.fromstring(draw_curve(marks()))
+    dots = [shape for shape in drawing.iter() if shape.tag == "circle"]
+    assert len(dots) == 5
+    heights = [float(dot.get("cy")) for dot in dots]
+    assert heights[0] == max(heights)
+    assert heights[3] == min(heights)
+    (line,) = [shape for shape in drawing.iter() if shape.tag == "path"]
+    tops = [float(value) for value in re.findall(r"V([\d.]+)", line.get("d"))]
+    assert tops == [heights[1], heights[3]]
+    assert "dense" in "".join(drawing.itertext())
+    assert "best 0.7" in drawing.get("aria-label")
+
+
+def test_map_is_darker_where_scores_are_better():
+    drawing = ElementTree.fromstring(draw_map(marks()))
+    dots = [shape for shape in drawing.iter() if shape.tag == "circle"]
+    assert len(dots) == 3 * (5 + 1)
+    shades = [float(dot.get("fill-opacity")) for dot in dots if dot.get("fill-opacity")]
+    assert shades[:4] == sorted(shades[:4])
+    rings = [dot for dot in dots if dot.get("class") == "crdiff-best"]
+    assert len(rings) == 3
+
+
+def test_drawings_of_little_are_no_error():
+    assert draw_curve([]) == draw_map([]) == ""
+    assert draw_map(marks(HISTORY[:1])) == ""
+    only = [Mark(1, None, Point(0.1, 0.1, 0.1).to_dict())]
+    assert draw_curve(only) == ""
+    ElementTree.fromstring(draw_map(only))
+    ElementTree.fromstring(draw_curve(marks(HISTORY[:1])))
+
+
+def test_table_has_each_configuration_once_best_first():
+    assert [entry.number for entry in best_ten(REPORT)] == [5, 2, 4]
+    many = [evaluation(n, n / 100, (0.1 + n / 100, 0.2, 0.3)) for n in range(1, 30)]
+    assert [entry.number for entry in best_ten(Report(history=tuple(many)))] == list(range(29, 19, -1))
+
+
+def test_panel_applies_what_it_shows():
+    shown = panel_html(Standing("running", report=REPORT, evaluations=40, k=1.5, score_name="own"), 7)
+    values = [json.loads(html.unescape(text)) for text in re.findall(r'data-crdiff-apply="([^"]*)"', shown)]
+    assert values[0] == {"down": 0.25, "mid": 0.35, "up": 0.45, "k": None}
+    assert 'data-crdiff-search="running"' in shown
+    assert 'data-crdiff-version="7"' in shown
+    varied = Standing("done", report=REPORT, varies_k=True)
+    assert re.search(r"&quot;k&quot;: 1\.0", panel_html(varied, 1))
+    ElementTree.fromstring(shown)
+
+
+def test_status_says_how_far_and_how_long():
+    text = status_text(Standing("running", report=REPORT, evaluations=40, score_name="own"))
+    assert text == "Running: 5 of 40 evaluations, best 0.700, dense 0.200, about 3 min left (own)."
+    assert status_text(Standing("stopped", "Stopped.", report=REPORT)).endswith("Stopped.")
+    assert status_text(Standing()) == ""
+    assert status_text(Standing("running")) == "Running: preparing."
+    assert [duration(s) for s in (0.2, 70, 600, 9000)] == ["about 1 s", "about 70 s", "about 10 min", "about 2.5 h"]
+
+
+def test_text_from_outside_is_escaped():
+    picture = Snapshot("data:image/jpeg;base64,", 0.5, "<b>caption</b>")
+    shown = panel_html(Standing("failed", "<script>", best=picture), 1)
+    assert "<script>" not in shown
+    assert "<b>caption" not in shown
+    assert "crdiff-problem" in shown
+
+
+def test_the_dense_model_is_nothing_found():
+    assert Standing(report=REPORT).found is HISTORY[4]
+    assert Standing(report=Report(best=HISTORY[0])).found is None
+    assert Standing().found is None
+
+
+def test_board_counts_its_versions():
+    board = Board(stop_asked=True)
+    board.begin(Standing("running"))
+    assert not board.stop_asked
+    assert board.update(message="x").state == "running"
+    assert board.version == 2
+    assert thumbnail(Image.new("RGB", (900, 600))).startswith("data:image/jpeg;base64,")
