@@ -11,7 +11,7 @@ import torch
 from crdiff.presets.size import Size
 from crdiff.presets.store import from_text
 from crdiff.presets.table import Preset
-from demo.evaluate.compare import Comparison, compare
+from demo.evaluate.compare import Comparison, compare, draw_native
 from demo.evaluate.grid import save_grid
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DemoModel, Drawing
@@ -39,9 +39,12 @@ def main() -> None:
     presets = [preset for preset in from_text(options.presets.read_text("utf-8")) if model.sha256 in preset.checkpoints]
     wanted = [Size.parse(text) for text in options.sizes] or [preset.size for preset in presets]
     scenes, seeds = judging_scenes(options.prompts), range(1, options.seeds + 1)
+    native = draw_native(model, scenes, seeds, drawing)
     found: list[Comparison] = []
     for size in wanted:
-        comparison = compare(model, judge, _preset(presets, size), scenes, seeds, drawing, options.k, options.best_of)
+        comparison = compare(
+            model, judge, _preset(presets, size), scenes, seeds, drawing, native, options.k, options.best_of
+        )
         found.append(comparison)
         print(comparison.to_text(), flush=True)
         if options.json:

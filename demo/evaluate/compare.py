@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,18 +78,28 @@ class Comparison:
     @staticmethod
     def table(found: Sequence[Comparison]) -> list[str]:
         """A Markdown table: share of captions right in percent, with 95 % intervals."""
-        ways = [way for way in WAYS if all(way in one.verdicts for one in found)]
+        ways = [way for way in WAYS if any(way in one.verdicts for one in found)]
         lines = [f"| size (h x w) | ratios | {' | '.join(ways)} | gain of CR-Diff |", "|---" * (len(ways) + 3) + "|"]
         for one in found:
-            cells = [str(one.verdicts[way].share_right(one.seeds)) for way in ways]
+            shares = {way: str(verdict.share_right(one.seeds)) for way, verdict in one.verdicts.items()}
+            cells = [shares.get(way, "") for way in ways]
             ratios = "/".join(f"{ratio:g}" for ratio in one.ratios)
             lines.append(f"| {one.size} | {ratios} | {' | '.join(cells)} | {one.gain('CR-Diff')} |")
         return lines
 
 
+def draw_native(
+    model: DemoModel, scenes: Sequence[Scene], seeds: Sequence[int], drawing: Drawing
+) -> list[NDArray[np.uint8]]:
+    """The dense pictures at the size of training, scene by scene, seed by seed."""
+    pairs = [(scene.caption(), seed) for scene in scenes for seed in seeds]
+    prompts, noises = [prompt for prompt, _ in pairs], [seed for _, seed in pairs]
+    return model.draw(prompts, noises, (NATIVE, NATIVE), DENSE, 0.0, drawing)
+
+
 def compare(
-    model: DemoModel, judge: Judge, preset: Preset, scenes: Sequence[Scene], seeds: Iterable[int], drawing: Drawing,
-    k: float, best_of: int = 0,
+    model: DemoModel, judge: Judge, preset: Preset, scenes: Sequence[Scene], seeds: Sequence[int], drawing: Drawing,
+    native: list[NDArray[np.uint8]], k: float, best_of: int = 0,
 ) -> Comparison:  # fmt: skip
     """Draws and judges ``scenes`` with ``seeds`` at the preset's size.
 
@@ -100,30 +110,30 @@ def compare(
         scenes: what to draw.
         seeds: of the starting noise, the same for every way.
         drawing: steps, guidance, batch.
+        native: what ``draw_native`` gives for these scenes and seeds.
         k: amplification of CR-Diff, where the preset has none of its own.
         best_of: if not 0, so many dense pictures of each scene compete, with seeds of their own.
     """
-    seeds = list(seeds)
     pairs = [(scene, seed) for scene in scenes for seed in seeds]
     asked, prompts = [scene for scene, _ in pairs], [scene.caption() for scene, _ in pairs]
     size = (preset.size.height, preset.size.width)
     k = preset.k if preset.k is not None else k
     found = Comparison(preset.size, preset.ratios, k, len(scenes), len(seeds))
 
-    def draw(ratios: Ratios, k: float, at: tuple[int, int] = size) -> list[NDArray[np.uint8]]:
-        return model.draw(prompts, [seed for _, seed in pairs], at, ratios, k, drawing)
+    def draw(ratios: Ratios, k: float) -> list[NDArray[np.uint8]]:
+        return model.draw(prompts, [seed for _, seed in pairs], size, ratios, k, drawing)
 
     def add(way: str, pictures: list[NDArray[np.uint8]]) -> None:
         found.verdicts[way] = judge.verdict(pictures, asked)
         found.pictures[way] = pictures[:: len(seeds)][:KEPT]
 
     mean = round(sum(preset.ratios) / 3, 3)
-    add("dense", draw(DENSE, 0.0))
+    at_home = size == (NATIVE, NATIVE)
+    add("dense", native if at_home else draw(DENSE, 0.0))
     add("uniform pruning", draw(Ratios(mean, mean, mean), 1.0))
     add("block-wise pruning", draw(preset.ratios, 1.0))
     add("CR-Diff", draw(preset.ratios, k))
-    if size != (NATIVE, NATIVE):
-        native = draw(DENSE, 0.0, (NATIVE, NATIVE))
+    if not at_home:
         add("native size, resampled", [_resampled(picture, size) for picture in native])
     if best_of:
         found.best_of = best_of, _best_of(model, judge, scenes, size, drawing, best_of)

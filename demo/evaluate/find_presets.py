@@ -25,7 +25,7 @@ from demo.evaluate.model import DemoModel, Drawing
 from demo.prepare import CHECKPOINT, PRESETS
 from demo.scenes.scene import Scene, search_scenes
 
-SIZES = ("128x128", "96x96", "96x128", "128x96", "128x192", "192x128", "192x192", "256x256")
+SIZES = ("128x128", "96x96", "96x128", "128x96", "128x192", "192x128", "192x192")
 """Height x width in pixels; the first one is the size of training."""
 
 STARTS = (0.3, 0.5, 0.7)
