@@ -45,5 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
         host = parameters.get("target") or parameters.get("host_kind")
+        if "servers" in getattr(item, "fixturenames", ()):  # all of a folder's hosts at once
+            host = "servers"
         group = f"{item.path.parent.name}-{host}" if host else item.path.name
         item.add_marker(pytest.mark.xdist_group(group))
