@@ -71,12 +71,10 @@ def build(weights: Mapping[str, Tensor], dtype: torch.dtype, name: str) -> Rewar
         ScoringError: a weight is missing, unknown or of another shape.
     """
     parts = split(weights, name)
-    towers = []
-    for prefix, make in ((_VISION, _vision_tower), (_TEXT, _text_encoder)):
-        values = {key: value.to(dtype) for key, value in parts[prefix].items()}
-        towers.append(_filled(make, values, prefix, name))
-    head = _filled(_head, {key: value.float() for key, value in parts[_HEAD].items()}, _HEAD, name)
-    return RewardNetwork(*towers, head).eval().requires_grad_(False)
+    vision = _filled(_vision_tower, parts[_VISION], dtype, _VISION, name)
+    text = _filled(_text_encoder, parts[_TEXT], dtype, _TEXT, name)
+    head = _filled(_head, parts[_HEAD], torch.float32, _HEAD, name)
+    return RewardNetwork(vision, text, head).eval().requires_grad_(False)
 
 
 def split(weights: Mapping[str, Tensor], name: str) -> dict[str, dict[str, Tensor]]:
@@ -107,7 +105,11 @@ def _renamed(key: str) -> str:
 
 
 def _filled(
-    make: Callable[[Mapping[str, Tensor]], nn.Module], values: dict[str, Tensor], prefix: str, name: str
+    make: Callable[[Mapping[str, Tensor]], nn.Module],
+    values: Mapping[str, Tensor],
+    dtype: torch.dtype,
+    prefix: str,
+    name: str,
 ) -> nn.Module:
     """A part of the network with its weights; strict, and without ever holding random ones."""
     try:
@@ -123,7 +125,7 @@ def _filled(
         unknown=[prefix + key for key in values if key not in expected],
         other=[prefix + key for key, shape in expected.items() if key in values and values[key].shape != shape],
     )
-    module.load_state_dict(values, strict=count is None, assign=True)
+    module.load_state_dict({key: value.to(dtype) for key, value in values.items()}, strict=count is None, assign=True)
     embeddings: Any = getattr(module, "embeddings", None)
     if "embeddings.position_ids" in meta_left(module):
         embeddings.position_ids = torch.arange(embeddings.position_ids.shape[-1]).expand(1, -1)

@@ -26,7 +26,7 @@ _TOKENIZERS = (("vocab.json", "merges.txt"), ("tokenizer.json",))
 class ClipScorer:
     """100 times the cosine between picture and prompt, at most 100 (Hessel et al., arXiv 2104.08718, without its cut).
 
-    PickScore (Kirstain et al., arXiv 2305.01569) is the cosine times the factor its CLIP-H has learnt, exp(logit_scale).
+    PickScore (Kirstain et al., arXiv 2305.01569) is the cosine times the factor that its CLIP-H learnt.
 
     Args:
         places: where to look for the model's folder.
@@ -126,7 +126,7 @@ def pick_score(places: Places) -> ClipScorer:
 
 
 def read_clip(folder: Path) -> Any:
-    """transformers' CLIPModel of a folder, float32, on the CPU.
+    """The CLIPModel of a folder, float32, on the CPU.
 
     Raises:
         ScoringError: it lacks weights; transformers would fill them with random numbers and say little.

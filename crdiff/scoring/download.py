@@ -190,8 +190,8 @@ def _check(file: RemoteFile, part: Path, digest: str) -> None:
             part.unlink()
         kind = "SHA-1" if git else "SHA-256"
         raise DownloadError(
-            f"{file.name} from {file.url} is not the published file: its {kind} begins {value.hexdigest()[:10]} instead "
-            f"of {digest[:10]}; it was removed."
+            f"{file.name} from {file.url} is not the published file: its {kind} begins "
+            f"{value.hexdigest()[:10]} instead of {digest[:10]}; it was removed."
         )
 
 

@@ -11,7 +11,7 @@ from crdiff.errors import SettingsError
 NAMES = ("imagereward", "clip", "pickscore", "ssim", "own")
 """Every score there is; the first is the default."""
 
-_TERM = re.compile(r"(?:(?P<name>[a-z_]+)(?:\*(?P<after>.+))?|(?P<before>[^a-z]+)\*(?P<last>[a-z_]+))", re.IGNORECASE)
+_TERM = re.compile(r"(?:(?P<name>[a-z_]+)(?:\*(?P<after>.+))?|(?P<before>[0-9.][0-9.e+-]*)\*(?P<last>[a-z_]+))", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,15 @@ class Formula:
         if packed[0] not in "+-":
             packed = "+" + packed
         # A sign starts a term unless it belongs to a number, as in 1e-3 or *-2.
-        pieces = re.split(r"(?<![eE*])(?=[+-])|(?<=[a-zA-Z_][eE])(?=[+-])", packed)
+        pieces = re.split(r"(?<![*])(?<![0-9.][eE])(?=[+-])", packed)
         terms = []
         for piece in filter(None, pieces):
             sign, body = (-1.0 if piece[0] == "-" else 1.0), piece[1:]
             match = _TERM.fullmatch(body)
             if match is None:
-                raise SettingsError(f"The score {text!r} cannot be read at {body or piece!r}; write name*weight + name*weight.")
+                raise SettingsError(
+                    f"The score {text!r} cannot be read at {body or piece!r}; write name*weight + name*weight."
+                )
             name = (match["name"] or match["last"]).lower()
             terms.append((name, sign * _number(match["after"] or match["before"], name)))
         return cls(tuple(terms))

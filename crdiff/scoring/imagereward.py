@@ -82,7 +82,8 @@ class ImageRewardScorer:
         ids = prepared.to(self._device)
 
         def rewards(some: Sequence[Image]) -> Tensor:
-            return network(as_pixels(some).to(self._device, self._dtype), ids)
+            found: Tensor = network(as_pixels(some).to(self._device, self._dtype), ids)
+            return found
 
         with plain_inference(self._device):
             return in_batches(rewards, pictures, self.name)

@@ -17,6 +17,9 @@ from crdiff.scoring.errors import ScoringError
 from crdiff.scoring.pictures import check_pictures
 from crdiff.scoring.scorer import BATCH
 
+OUT_OF_MEMORY: type[RuntimeError] = torch.cuda.OutOfMemoryError
+"""Has this name in all versions of torch, on every kind of device."""
+
 
 class _Closable(Protocol):
     def close(self) -> None: ...
@@ -31,7 +34,7 @@ def loading(scorer: _Closable, title: str) -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError if hasattr(torch, "OutOfMemoryError") else torch.cuda.OutOfMemoryError:
+    except OUT_OF_MEMORY:
         scorer.close()
         raise ScoringError(f"There is not enough memory on the device for {title}; load it on the CPU.") from None
     except CRDiffError:

@@ -1,4 +1,4 @@
-"""Pictures as the models see them: exactly the transform of the image-reward package and of CLIP, without torchvision."""
+"""Pictures as the models see them: the transform of the image-reward package and of CLIP, bit by bit."""
 
 from __future__ import annotations
 

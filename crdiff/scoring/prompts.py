@@ -6,7 +6,9 @@ import re
 
 _NETWORK = re.compile(r"<[^<>:]+:[^<>]*>")
 _KEYWORD = re.compile(r"\b(?:BREAK|AND)\b")
-_WEIGHT = re.compile(r":\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*(?=[)\]]|$)")
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
+_WEIGHT = re.compile(rf":\s*{_NUMBER}\s*(?=[)\]])")
+_PART_WEIGHT = re.compile(rf"\s:\s*{_NUMBER}\s*(?=\bAND\b|$)")
 _SWITCH = re.compile(r"\[([^\[\]]*)\]")
 
 
@@ -16,7 +18,7 @@ def plain_text(prompt: str) -> str:
     Of a prompt that changes during sampling the last text is kept, which the finished picture shows most of.
     """
     text = _NETWORK.sub(" ", prompt)
-    text = _KEYWORD.sub(" ", text)
+    text = _KEYWORD.sub(" ", _PART_WEIGHT.sub(" ", text))
     text = text.replace(r"\(", "\0").replace(r"\)", "\1").replace(r"\[", "\2").replace(r"\]", "\3")
     for _ in range(len(text)):
         inner = _SWITCH.sub(_kept, text)

@@ -1,8 +1,8 @@
 """The image-reward package itself, at a small size, as the reference to hold the own reader against.
 
 Its import needs packages that scoring does not: fairscale and the training part are replaced by empty ones, and on
-transformers 4.56 and later three functions are put back where the package looks for them. On transformers 5 it cannot be
-made to work without rewriting it.
+transformers 4.56 and later three functions are put back where the package looks for them. On transformers 5 it cannot
+be made to work without rewriting it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def write_vocab(path: Path) -> Path:
     words = ["[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = [chr(i) for i in range(33, 127) if not chr(i).isupper()] + list("éüß猫画") + ["中"]
     words += letters + ["##" + letter for letter in letters]
-    words += "a cat dog red house left of yellow tree by day on the ##s ##ing paint photo sit mat".split()
+    words += ["a", "cat", "red", "house", "left", "of", "yellow", "tree", "by", "day", "the", "##s", "##ing", "paint"]
     words = list(dict.fromkeys(words))
     words += [f"word{i}" for i in range(WORDS - len(words))]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,14 +81,14 @@ def make_reward(vocab: Path, folder: Path, seed: int = 0):
 
     bert = blip.BertTokenizer
     with mock.patch.object(blip_pretrain, "create_vit", small_vit), mock.patch.object(
-        blip.BertTokenizer, "from_pretrained", lambda *_: bert(str(vocab))
+        blip.BertTokenizer, "from_pretrained", return_value=bert(str(vocab))
     ), torch.random.fork_rng():
         torch.manual_seed(seed)
         model = module.ImageReward(med_config=str(med), device="cpu")
         for name, parameter in model.named_parameters():
             # Its own start makes every reward the same, and biases of 0 would hide a forgotten one.
             fan_in = parameter[0].numel() if parameter.dim() > 1 else 0
-            torch.nn.init.normal_(parameter, std=1.5 / fan_in**0.5 if fan_in else 0.1)
+            torch.nn.init.normal_(parameter, std=1.2 / fan_in**0.5 if fan_in else 0.1)
             if "norm" in name.lower() and name.endswith("weight"):
                 parameter.data += 1
             if "embeddings" in name or name.endswith(("cls_token", "pos_embed")):

@@ -1,0 +1,234 @@
+"""Names and sums, SSIM, a user's score.py, prompts, and the folders that are looked at."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from scored_pictures import picture
+
+from crdiff.errors import SettingsError
+from crdiff.scoring.errors import ScoringError
+from crdiff.scoring.formula import NAMES, Formula
+from crdiff.scoring.own import OwnScorer
+from crdiff.scoring.places import Places, hub_cache
+from crdiff.scoring.prompts import plain_text
+from crdiff.scoring.registry import create, first_available
+from crdiff.scoring.scorer import Scorer
+from crdiff.scoring.ssim import SsimScorer
+
+OWN = """
+HIGHEST = 255
+closed = []
+
+def score(pictures, prompt):
+    return [picture.convert("L").resize((1, 1)).getpixel((0, 0)) + len(prompt) for picture in pictures]
+
+def close():
+    closed.append(True)
+"""
+
+
+@pytest.fixture
+def places(tmp_path):
+    path = tmp_path / "score.py"
+    path.write_text(OWN)
+    return Places(tmp_path / "models", path, tmp_path / "cache", tmp_path / "hub")
+
+
+def test_importing_the_package_loads_neither_torch_nor_transformers():
+    code = (
+        "import sys, crdiff.scoring, crdiff.scoring.registry, crdiff.scoring.formula, crdiff.scoring.download;"
+        "print({'torch', 'transformers', 'PIL', 'numpy'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_makes_a_scorer_with_the_interface(name, places):
+    scorer = create(name, places)
+    assert isinstance(scorer, Scorer)
+    assert scorer.name == name
+    problem = scorer.available()
+    assert problem is None or (problem.endswith(".") and "\n" not in problem)
+    assert (problem is None) == (name in ("ssim", "own"))
+    scorer.close()
+    if name != "ssim":
+        with pytest.raises(ScoringError):
+            scorer.score(None, [picture(32, 32)])
+
+
+def test_the_first_available_is_imagereward_unless_it_is_missing(places, monkeypatch):
+    assert first_available(places) == "own"
+    assert first_available(Places(places.models, None, places.home, places.hub)) is None
+    from crdiff.scoring.imagereward import ImageRewardScorer
+
+    monkeypatch.setattr(ImageRewardScorer, "available", lambda _: None)
+    assert first_available(places) == "imagereward"
+
+
+@pytest.mark.parametrize(
+    ("text", "terms", "shown"),
+    [
+        ("imagereward", (("imagereward", 1.0),), "imagereward"),
+        (" ImageReward*1 + clip*0.2", (("imagereward", 1.0), ("clip", 0.2)), "imagereward*1 + clip*0.2"),
+        ("0.5 * clip - ssim", (("clip", 0.5), ("ssim", -1.0)), "clip*0.5 - ssim*1"),
+        ("clip*1e-3+ssim*-2", (("clip", 1e-3), ("ssim", -2.0)), "clip*0.001 - ssim*2"),
+        ("-1e+2*clip", (("clip", -100.0),), "-clip*100"),
+        ("pickscore - 2e-1*own", (("pickscore", 1.0), ("own", -0.2)), "pickscore*1 - own*0.2"),
+    ],
+)
+def test_formulas_are_read_and_written(text, terms, shown):
+    formula = Formula.parse(text)
+    assert formula.terms == terms
+    assert str(formula) == shown
+    assert Formula.parse(shown) == formula
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "  ", "clap", "clip clip", "clip+clip", "clip*", "clip**2", "clip*0", "clip*nan", "clip*inf", "*2", "2*3",
+     "clip+", "+", "clip*2*3", "clip;ssim", "1", None, 3, "clip*__import__('os')"],
+)  # fmt: skip
+def test_what_is_no_formula_is_one_sentence(text):
+    with pytest.raises(SettingsError) as caught:
+        Formula.parse(text)
+    assert str(caught.value).endswith(".")
+
+
+def test_sums_add_up_and_need_all_parts(places):
+    dense = picture(40, 50, 1)
+    total = create("own*0.5 - ssim*2", places)
+    assert total.needs_dense and total.highest is None and total.available() is None
+    assert create("own*2 + ssim", places).highest is None  # the file is not run before it is loaded
+    total.load()
+    own, ssim = create("own", places), SsimScorer()
+    own.load()
+    assert own.highest == 255
+    pair = [dense, picture(40, 50, 2)]
+    wanted = [
+        0.5 * a - 2 * b
+        for a, b in zip(own.score(own.prepare("cat"), pair), ssim.score(ssim.prepare("", dense), pair))
+    ]
+    assert total.score(total.prepare("cat", dense), pair) == pytest.approx(wanted)
+    total.close()
+    assert "ImageReward" in create("own + imagereward", places).available()
+
+
+def test_a_sum_whose_part_cannot_be_loaded_keeps_none(places):
+    total = create("own + clip", places)
+    with pytest.raises(ScoringError):
+        total.load()
+    with pytest.raises(ScoringError, match="must be loaded"):
+        total._scorers[0].score("x", [picture(32, 32)])
+
+
+@pytest.mark.parametrize("size", [(11, 11), (64, 48), (33, 70)])
+def test_ssim_equals_a_second_computation(size):
+    first, second = picture(*size, seed=1), picture(*size, seed=2)
+    a, b = (np.asarray(one, dtype=np.float64) for one in (first, second))
+    values = []
+    for channel in range(3):
+        x, y = a[..., channel], b[..., channel]
+
+        def blur(z):
+            return gaussian_filter(z, 1.5, truncate=3.5)[5:-5, 5:-5]  # radius 5: 11 places
+
+        mx, my = blur(x), blur(y)
+        vx, vy, vxy = blur(x * x) - mx**2, blur(y * y) - my**2, blur(x * y) - mx * my
+        c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+        values.append(((2 * mx * my + c1) * (2 * vxy + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))).mean())
+    scorer = SsimScorer()
+    scorer.load()
+    found = scorer.score(scorer.prepare("", first), [second, first])
+    assert found == pytest.approx([np.mean(values), 1.0], abs=1e-9)
+
+
+def test_ssim_refuses_what_it_cannot_compare():
+    scorer = SsimScorer()
+    with pytest.raises(ScoringError, match="dense picture"):
+        scorer.prepare("a cat")
+    with pytest.raises(ScoringError, match="same size, not 40x50 and 50x40"):
+        scorer.score(scorer.prepare("", picture(40, 50)), [picture(50, 40)])
+    with pytest.raises(ScoringError, match="at least 11x11"):
+        scorer.score(scorer.prepare("", picture(10, 50)), [picture(10, 50)])
+
+
+def test_an_own_score_is_run_when_loaded_and_closed(places):
+    scorer = OwnScorer(places.own)
+    scorer.load()
+    module = scorer._module
+    white = Image.new("RGB", (8, 8), "white")
+    assert scorer.score(scorer.prepare("abc"), [white, Image.new("L", (4, 4))]) == [258.0, 3.0]
+    assert scorer.score("abc", []) == []
+    scorer.close()
+    scorer.close()
+    assert module.closed == [True] and scorer.highest is None
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("def score(:", "cannot be read as Python"),
+        ("x = 1", "has no function score"),
+        ("import nonsense_package\ndef score(p, t): return [1]", "nonsense_package"),
+        ("def score(p, t): raise KeyError('colour')", "failed .KeyError: 'colour'"),
+        ("def score(p, t): return [1.0]", "gave 1 scores for 2 pictures"),
+        ("def score(p, t): return [float('nan')] * 2", "no number to compare"),
+        ("def score(p, t): return 3", "failed .TypeError"),
+        ("def score(p, t): return ['good', 'bad']", "failed .ValueError"),
+        ("HIGHEST = 'top'\ndef score(p, t): return [1]", "failed .ValueError"),
+    ],
+)
+def test_a_score_py_that_does_not_work_is_one_sentence(tmp_path, code, words):
+    (tmp_path / "score.py").write_text(code)
+    scorer = OwnScorer(tmp_path / "score.py")
+
+    def use():
+        scorer.load()
+        scorer.score("x", [picture(16, 16)] * 2)
+
+    with pytest.raises(ScoringError, match=words):
+        use()
+    assert "crdiff_own_score" not in sys.modules or scorer._module is not None
+    scorer.close()
+    assert OwnScorer(tmp_path / "none.py").available().endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [
+        ("a cat, on a mat", "a cat, on a mat"),
+        ("(a:1.2) ((cat)), [dog], <lora:style:0.8>, mat", "a cat, dog, mat"),
+        ("a [red:blue:0.5] house [big:10] [small::0.3] BREAK tall", "a blue house big tall"),
+        ("a cat AND a dog :1.2", "a cat a dog"),
+        ("[cat|dog] in a \\(real\\) world", "dog in a (real) world"),
+        ("BREAKFAST and SAND at 10:30", "BREAKFAST and SAND at 10:30"),
+        ("[[a:b:0.2]:c:0.5] (x:.5)", "c x"),
+        ("((((", ""),
+        ("", ""),
+    ],
+)
+def test_prompts_become_plain_text(prompt, text):
+    assert plain_text(prompt) == text
+
+
+def test_the_usual_folders_are_looked_at_in_order(tmp_path):
+    places = Places(tmp_path / "models", None, tmp_path / "cache", tmp_path / "hub")
+    assert list(places.folders("X", ("a/b",))) == []
+    snapshots = tmp_path / "hub" / "models--a--b" / "snapshots"
+    for folder in (tmp_path / "models" / "X", tmp_path / "cache" / "X", snapshots / "1", snapshots / "2"):
+        folder.mkdir(parents=True)
+    (snapshots.parent / "refs").mkdir()
+    (snapshots.parent / "refs" / "main").write_text("2\n")
+    found = [str(path.relative_to(tmp_path)) for path in places.folders("X", ("a/b",))]
+    hub = "hub/models--a--b/snapshots"
+    assert found == ["models/X", "cache/X", f"{hub}/2", f"{hub}/1"]
+    assert places.target("X") == tmp_path / "models" / "X"
+    assert hub_cache({"HF_HUB_CACHE": "/a", "HF_HOME": "/b"}).as_posix() == "/a"
+    assert hub_cache({"HF_HOME": "/b"}).as_posix() == "/b/hub"
+    assert hub_cache({"XDG_CACHE_HOME": "/c"}).as_posix() == "/c/huggingface/hub"
