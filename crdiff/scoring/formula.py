@@ -11,7 +11,9 @@ from crdiff.errors import SettingsError
 NAMES = ("imagereward", "clip", "pickscore", "ssim", "own")
 """Every score there is; the first is the default."""
 
-_TERM = re.compile(r"(?:(?P<name>[a-z_]+)(?:\*(?P<after>.+))?|(?P<before>[0-9.][0-9.e+-]*)\*(?P<last>[a-z_]+))", re.IGNORECASE)
+_TERM = re.compile(
+    r"(?P<name>[a-z_]+)(?:\*(?P<after>.+))?|(?P<before>[0-9.][0-9.e+-]*)\*(?P<last>[a-z_]+)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)

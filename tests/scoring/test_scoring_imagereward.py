@@ -89,7 +89,7 @@ def test_a_hosts_torch_load_and_autocast_are_bypassed(reward_places, monkeypatch
     scorer.load()
     plain = scorer.score(scorer.prepare("a cat"), PICTURES[:1])
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert scorer.score(scorer.prepare("a cat"), PICTURES[:1]) == plain
+        assert scorer.score(scorer.prepare("a cat"), PICTURES[:1]) == pytest.approx(plain, abs=1e-5)
 
 
 def test_old_and_safetensors_files_give_the_same_scores(package_reward, reward_home, tmp_path):
@@ -108,7 +108,7 @@ def test_old_and_safetensors_files_give_the_same_scores(package_reward, reward_h
         scorer = ImageRewardScorer(Places(tmp_path / name, home=tmp_path, hub=tmp_path))
         scorer.load()
         scores.append(scorer.score(scorer.prepare("a cat"), PICTURES[:2]))
-    assert scores[0] == scores[1]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)  # where the weights lie decides over the last bit
 
 
 def test_close_frees_the_model_and_load_brings_it_back(reward_places):
@@ -123,7 +123,7 @@ def test_close_frees_the_model_and_load_brings_it_back(reward_places):
         scorer.score(torch.tensor([101, 102]), PICTURES[:1])
     scorer.close()
     scorer.load()
-    assert scorer.score(scorer.prepare("a cat"), PICTURES[:1]) == first
+    assert scorer.score(scorer.prepare("a cat"), PICTURES[:1]) == pytest.approx(first, abs=1e-5)
 
 
 def _places_with(tmp_path, reward_home, weights):

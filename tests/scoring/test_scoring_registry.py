@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -232,3 +233,18 @@ def test_the_usual_folders_are_looked_at_in_order(tmp_path):
     assert hub_cache({"HF_HUB_CACHE": "/a", "HF_HOME": "/b"}).as_posix() == "/a"
     assert hub_cache({"HF_HOME": "/b"}).as_posix() == "/b/hub"
     assert hub_cache({"XDG_CACHE_HOME": "/c"}).as_posix() == "/c/huggingface/hub"
+
+
+def test_the_demos_score_is_one_of_these_files(tmp_path):
+    from demo.scenes.scorer import SceneScorer, save_scorer
+
+    path = Path(__file__).resolve().parents[2] / "demo" / "score.py"
+    scorer = OwnScorer(path)
+    scorer.load()
+    scorer._module.WEIGHTS = tmp_path / "scorer.safetensors"
+    save_scorer(SceneScorer(), tmp_path / "scorer.safetensors")
+    (found,) = scorer.score("a red house left of a yellow tree, by day", [picture(128, 96)])
+    assert 0 <= found <= scorer.highest == 1.0
+    with pytest.raises(ScoringError, match=r"score\.py failed"):
+        scorer.score("nothing of the kind", [picture(128, 96)])
+    scorer.close()

@@ -1,0 +1,24 @@
+"""The demo's own score, in the form in which a user adds one: how probable it is that a picture shows its caption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from demo.scenes.scorer import SceneScorer, load_scorer
+
+WEIGHTS = Path(__file__).resolve().parent / "checkpoint" / "scene-scorer.safetensors"
+HIGHEST = 1.0
+
+_loaded: list[SceneScorer] = []
+
+
+def score(pictures: list, prompt: str) -> list[float]:
+    """Probabilities, 0 to 1, that the pictures show the caption; only captions of the demo's world are known."""
+    if not _loaded:
+        _loaded.append(load_scorer(WEIGHTS))
+    return _loaded[0].score(pictures, prompt)
+
+
+def close() -> None:
+    """Free the classifier."""
+    _loaded.clear()
