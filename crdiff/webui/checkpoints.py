@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,14 +38,17 @@ class CheckpointReader:
         self._lock = threading.Lock()
         self._known: dict[tuple[str, int], Family | str] = {}
 
-    def selected(self) -> SelectedCheckpoint | None:
-        """The host's selected checkpoint; None if there is none."""
-        from modules import sd_models, shared
+    def selected(self, override: str | None = None) -> SelectedCheckpoint | None:
+        """The host's selected checkpoint, or the one that a job overrides it with; None if there is none."""
+        info = _selected_info(override)
+        return None if info is None else self._describe(info)
 
-        wanted = getattr(shared.opts, "sd_model_checkpoint", None)
-        info = sd_models.get_closet_checkpoint_match(wanted) if wanted else None
-        if info is None:
-            info = getattr(shared.sd_model, "sd_checkpoint_info", None)
+    def hashed(self, override: str | None = None) -> SelectedCheckpoint | None:
+        """The same, its hash computed by the host if it was not yet, which reads the whole file once."""
+        info = _selected_info(override)
+        if info is not None and not getattr(info, "sha256", None):
+            with suppress(OSError):
+                info.calculate_shorthash()
         return None if info is None else self._describe(info)
 
     def _describe(self, info: Any) -> SelectedCheckpoint:
@@ -70,6 +74,14 @@ class CheckpointReader:
                 except CRDiffError as problem:
                     self._known[key] = str(problem)
             return self._known[key]
+
+
+def _selected_info(override: str | None) -> Any:
+    from modules import sd_models, shared
+
+    wanted = override or getattr(shared.opts, "sd_model_checkpoint", None)
+    info = sd_models.get_closet_checkpoint_match(wanted) if wanted else None
+    return getattr(shared.sd_model, "sd_checkpoint_info", None) if info is None else info
 
 
 def _loaded_family(path: Path) -> Family | str | None:

@@ -12,25 +12,28 @@ from crdiff.webui.api import add_routes
 from crdiff.webui.checkpoints import CheckpointReader
 from crdiff.webui.generation import ActiveSlot
 from crdiff.webui.library import PresetLibrary
+from crdiff.webui.search.board import Board
 from crdiff.webui.xyz import add_axes
 
 _log = logging.getLogger("crdiff")
 
 
 class Extension:
-    """Everything CR-Diff keeps between jobs: presets, profiles, and the slot of the sampler call under way.
+    """Everything CR-Diff keeps between jobs: presets, profiles, the slot of the sampler call under way,
+    and the standing of the last search.
 
     Args:
         data: the host's data path; CR-Diff keeps its files in the folder ``crdiff`` there.
     """
 
     def __init__(self, data: Path) -> None:
-        folder = data / "crdiff"
+        self.folder = folder = data / "crdiff"
         self.library = PresetLibrary(folder)
         on_disk = options.option(options.DISK_CACHE, True)
         self.cache = ProfileCache(folder / "profiles" if on_disk else None)
         self.checkpoints = CheckpointReader()
         self.slot = ActiveSlot()
+        self.board = Board()
 
     def on_cfg_denoiser(self, params: Any) -> None:
         """Host callback before each UNet evaluation."""

@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 from crdiff.errors import SettingsError
+from crdiff.scoring.formula import NAMES
 from crdiff.search.search import Evaluation, Report
 from crdiff.search.space import DENSE, Point
 from crdiff.webui.search.board import Board, Snapshot, Standing, thumbnail
 from crdiff.webui.search.charts import Mark, draw_curve, draw_map
 from crdiff.webui.search.panel import best_ten, duration, panel_html, status_text
-from crdiff.webui.search.plan import SearchPlan, read_lines, read_seeds
+from crdiff.webui.search.plan import SCORES, SearchPlan, read_lines, read_seeds
 
 
 def evaluation(number, score, ratios, kind="neighbour", k=1.0):
@@ -61,6 +62,7 @@ def test_a_greater_budget_is_the_same_search():
         ({"seeds": 3}, "seeds"),
         ({"score": 1}, "score"),
         ({"hires": 1}, "hires"),
+        ({"journal": "../presets.json"}, "journal"),
         ([], "object"),
     ],
 )
@@ -69,6 +71,10 @@ def test_a_plan_that_cannot_be_used_is_refused_in_words(values, named):
         SearchPlan.from_dict(values)
     with pytest.raises(SettingsError, match="JSON"):
         SearchPlan.from_text("{")
+
+
+def test_the_scores_offered_are_those_there_are():
+    assert SCORES == NAMES
 
 
 def test_lists_are_read_from_text():

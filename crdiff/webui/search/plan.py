@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from crdiff.errors import SettingsError
@@ -13,7 +14,10 @@ from crdiff.pruning.ratios import GROUPS
 ITERATIONS = 120
 """Of the authors' annealing; a greater budget makes the walk longer."""
 
-_BUDGET = ("evaluations", "minutes")
+SCORES = ("imagereward", "clip", "pickscore", "ssim", "own")
+"""As the scores' own registry has them, which is not imported before it is needed."""
+
+_NOT_THE_COURSE = ("evaluations", "minutes", "journal")
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class SearchPlan:
         hires: whether Hires. fix stays on in the trials.
         iterations: of the annealing; None follows from the budget.
         starts: configurations to start from; None takes the matching preset and the dense model.
+        journal: name of the journal to go on with; None takes the one that belongs to the settings.
 
     Raises:
         SettingsError: naming the key that cannot be used.
@@ -54,6 +59,7 @@ class SearchPlan:
     hires: bool = False
     iterations: int | None = None
     starts: tuple[Mapping[str, float], ...] | None = None
+    journal: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("prompts", "seeds", "starts"):
@@ -66,6 +72,8 @@ class SearchPlan:
             raise SettingsError("A search needs a budget of evaluations or of minutes.")
         if self.score is not None and not isinstance(self.score, str):
             raise SettingsError(f"The score of a search must be a name, not {self.score!r}.")
+        if self.journal is not None and (not isinstance(self.journal, str) or Path(self.journal).name != self.journal):
+            raise SettingsError(f"The journal of a search must be the name of a file, not {self.journal!r}.")
         if not isinstance(self.hires, bool):
             raise SettingsError(f"hires of a search must be true or false, not {self.hires!r}.")
         if self.iterations is None:
@@ -99,7 +107,7 @@ class SearchPlan:
 
     def course(self) -> dict[str, Any]:
         """What the scores and the course of the search depend on: all but the budget, which may be raised later."""
-        return {name: value for name, value in self.to_dict().items() if name not in _BUDGET}
+        return {name: value for name, value in self.to_dict().items() if name not in _NOT_THE_COURSE}
 
 
 def _listed(name: str, value: Any) -> tuple[Any, ...]:

@@ -1,0 +1,114 @@
+"""Where searches are kept, and what a journal is bound to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crdiff.presets.size import Size
+from crdiff.webui.checkpoints import SelectedCheckpoint
+
+_SEARCHED_BY = (
+    "negative_prompt", "styles", "sampler_name", "scheduler", "steps", "cfg_scale", "distilled_cfg_scale", "tiling",
+    "restore_faces", "subseed_strength", "refiner_checkpoint", "refiner_switch_at", "override_settings",
+    "s_churn", "s_tmin", "s_tmax", "s_noise", "eta",
+)  # fmt: skip
+_HIRES = (
+    "enable_hr", "hr_scale", "hr_upscaler", "hr_second_pass_steps", "hr_resize_x", "hr_resize_y", "denoising_strength",
+    "hr_checkpoint_name", "hr_sampler_name", "hr_scheduler",
+)  # fmt: skip
+_ENDING = ".jsonl"
+
+
+def identity(p: Any, checkpoint: SelectedCheckpoint | None, plan: Mapping[str, Any], window: Any) -> dict[str, Any]:
+    """What the scores of a search depend on besides the search core's own settings, as plain JSON.
+
+    Args:
+        p: the host's processing object.
+        checkpoint: the selected one.
+        plan: the search's plan without its budget.
+        window: the accordion's Start and End.
+    """
+    from modules import shared
+
+    names = [*_SEARCHED_BY, *(_HIRES if plan.get("hires") else ())]
+    found = {name: getattr(p, name) for name in names if hasattr(p, name)}
+    if found.get("subseed_strength"):
+        found["subseed"] = p.subseed
+    found |= {name: getattr(shared.opts, name, None) for name in ("sd_vae", "CLIP_stop_at_last_layers")}
+    return {
+        "checkpoint": None if checkpoint is None else checkpoint.sha256 or checkpoint.name,
+        "checkpoint_name": None if checkpoint is None else checkpoint.name,
+        "size": str(Size(int(p.height), int(p.width))),
+        "window": list(window),
+        "job": {name: _plain(value) for name, value in found.items()},
+        "search": dict(plan),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+
+
+def journal_path(folder: Path, bound_to: Mapping[str, Any]) -> Path:
+    """The journal of a search: the same search finds the same file again, whatever its budget."""
+    text = json.dumps(bound_to, sort_keys=True, default=str)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", str(bound_to.get("checkpoint_name") or "model"))[:40].strip("._")
+    mark = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return folder / f"{name or 'model'}-{bound_to['size']}-{mark}{_ENDING}"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A search found on disk.
+
+    Attributes:
+        path: its journal.
+        checkpoint: sha256 or name.
+        name: the checkpoint's name.
+        size: height x width.
+        plan: its plan without the budget.
+        evaluations: so many lie in it.
+    """
+
+    path: Path
+    checkpoint: str | None
+    name: str
+    size: str
+    plan: dict[str, Any]
+    evaluations: int
+
+    def describe(self) -> str:
+        """One line for a list."""
+        prompt = str((self.plan.get("prompts") or [""])[0])
+        shown = prompt if len(prompt) <= 40 else f"{prompt[:40]}..."
+        return f"{self.name}, {self.size}, {self.evaluations} evaluations: {shown}"
+
+
+def latest(folder: Path) -> Kept | None:
+    """The search that was written to last; None if there is none that can be read."""
+    from crdiff.errors import CRDiffError
+    from crdiff.search.journal import read
+
+    try:
+        paths = sorted(folder.glob(f"*{_ENDING}"), key=lambda path: -path.stat().st_mtime)
+    except OSError:
+        return None
+    for path in paths:
+        try:
+            head, entries = read(path)
+            measured = sum(not entry.get("repeat") for entry in entries)
+            size, plan, name = str(head["size"]), dict(head["search"]), str(head.get("checkpoint_name"))
+            return Kept(path, head.get("checkpoint"), name, size, plan, measured)
+        except (CRDiffError, KeyError, TypeError, ValueError):
+            continue
+    return None

@@ -1,0 +1,39 @@
+"""The search among the host's scripts: chosen for one job by the Search button, or by the API's ``script_name``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from modules import scripts
+
+if TYPE_CHECKING:
+    from crdiff.webui.extension import Extension
+
+TITLE = "CR-Diff search"
+
+
+def make_search_script(extension: Extension) -> type[scripts.Script]:
+    """The class of the search script."""
+
+    class CRDiffSearchScript(scripts.Script):
+        def title(self) -> str:
+            return TITLE
+
+        def show(self, is_img2img: bool) -> bool:
+            return not is_img2img
+
+        def ui(self, is_img2img: bool) -> list[Any]:
+            import gradio as gr
+
+            plan = gr.Textbox("", label="Settings of the search", elem_id="txt2img_crdiff_search_plan", visible=False)
+            plan.do_not_save_to_config = True
+            return [plan]
+
+        def run(self, p: Any, plan: Any = "", *args: Any) -> Any:
+            from crdiff.webui.search.job import run_search
+            from crdiff.webui.search.plan import SearchPlan
+
+            wanted = SearchPlan.from_dict(plan) if isinstance(plan, dict) else SearchPlan.from_text(plan)
+            return run_search(p, wanted, extension, extension.board, extension.folder)
+
+    return CRDiffSearchScript

@@ -1,0 +1,139 @@
+"""One picture of a search: the tab's own job again, with other ratios, prompt and seed."""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from crdiff.errors import CRDiffError
+from crdiff.settings import CUSTOM, Settings
+from crdiff.webui.infotext import NOTE_KEY
+
+if TYPE_CHECKING:
+    from crdiff.search.space import Point
+
+_TITLE = "CR-Diff"
+_WATCHED = ("sd_model_checkpoint", "sd_vae", "CLIP_stop_at_last_layers")
+"""Options of the host that change every picture, by which a search notices that it has lost its ground."""
+
+
+class SkippedError(CRDiffError):
+    """The user skipped a picture."""
+
+
+@dataclass
+class Drawn:
+    """A picture as the host gave it, and its infotext."""
+
+    picture: Any
+    infotext: str
+
+
+class Trials:
+    """Draws with copies of a job, so that prompt, size, sampler, LoRAs and other scripts are the tab's own.
+
+    Nothing of the job itself is changed, and nothing is saved.
+
+    Args:
+        p: the host's processing object, its seed fixed.
+        settings: the accordion's, for its window of steps.
+    """
+
+    def __init__(self, p: Any, settings: Settings) -> None:
+        from modules import shared
+
+        self._p = p
+        self._settings = settings
+        self._place = _place_of_crdiff(p.scripts)
+        # Hosts do not always put back an option that a job overrides.
+        watched = [name for name in _WATCHED if name not in (p.override_settings or {})]
+        self._options = {name: getattr(shared.opts, name, None) for name in watched}
+        self._model: str | None = None
+
+    def draw(self, point: Point, prompt: str, seed: int, *, hires: bool = False) -> Drawn:
+        """Draw one picture.
+
+        Raises:
+            AbortSearchError: the user stopped, or no further picture would tell anything.
+            SkippedError: the user skipped this one.
+        """
+        from crdiff.search.errors import AbortSearchError
+        from modules import processing
+        from modules.shared import state
+
+        self._check_options()
+        job = self._job(point, prompt, seed, hires)
+        processed = processing.process_images(job)
+        if state.interrupted or not processed.images:
+            raise AbortSearchError("The search was stopped; the best so far is kept.", "stopped")
+        if state.skipped:
+            state.skipped = False
+            raise SkippedError("This picture was skipped.")
+        if note := job.extra_generation_params.get(NOTE_KEY):
+            raise AbortSearchError(f"CR-Diff could not act on this model: {note}")
+        self._check_model()
+        place = processed.index_of_first_image
+        texts = processed.infotexts
+        return Drawn(processed.images[place], texts[place] if place < len(texts) else processed.info)
+
+    def settings_of(self, point: Point) -> Settings:
+        """The accordion's settings for a configuration."""
+        if point.k == 0.0 or not any(point.ratios):
+            return Settings()
+        down, mid, up = point.ratios
+        return replace(self._settings, enabled=True, preset=CUSTOM, down=down, mid=mid, up=up, k=point.k)
+
+    def _job(self, point: Point, prompt: str, seed: int, hires: bool) -> Any:
+        # The copy is shallow: what a job writes into must not be shared.
+        p = self._p
+        job = copy(p)
+        job.extra_generation_params = dict(p.extra_generation_params)
+        job.override_settings = dict(p.override_settings)
+        job.styles = list(p.styles or [])
+        job.comments = {}
+        if getattr(p, "extra_result_images", None) is not None:
+            job.extra_result_images = []
+        job.prompt, job.seed = prompt, seed
+        job.n_iter = job.batch_size = 1
+        job.do_not_save_samples = job.do_not_save_grid = True
+        if not hires and getattr(p, "enable_hr", False):
+            job.enable_hr = False
+        args = list(p.script_args)
+        place = self._place
+        args[place] = [self.settings_of(point).to_dict(), *[None] * (place.stop - place.start - 1)]
+        job.script_args = tuple(args)
+        return job
+
+    def _check_options(self) -> None:
+        from crdiff.search.errors import AbortSearchError
+        from modules import shared
+
+        for name, was in self._options.items():
+            if getattr(shared.opts, name, None) != was:
+                what = "The checkpoint was switched" if name == _WATCHED[0] else f"The setting {name} was changed"
+                raise AbortSearchError(f"{what} during the search; the best so far is kept.")
+
+    def _check_model(self) -> None:
+        """A refiner may be the model that is left after a picture, but then it is after every picture."""
+        from crdiff.search.errors import AbortSearchError
+        from modules import shared
+
+        info = getattr(shared.sd_model, "sd_checkpoint_info", None)
+        name = str(getattr(info, "filename", ""))
+        if self._model is None:
+            self._model = name
+        elif self._model != name:
+            raise AbortSearchError("The checkpoint was switched during the search; the best so far is kept.")
+
+
+def _place_of_crdiff(runner: Any) -> slice:
+    for script in getattr(runner, "alwayson_scripts", ()):
+        if script.title() == _TITLE:
+            return slice(script.args_from, script.args_to)
+    raise CRDiffError("A search needs the accordion CR-Diff, which this job was made without.")
+
+
+def accordion_settings(p: Any) -> Settings:
+    """The accordion's settings in a job."""
+    return Settings.from_args(p.script_args[_place_of_crdiff(p.scripts)])

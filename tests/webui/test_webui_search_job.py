@@ -1,0 +1,265 @@
+"""The search as a job of the stand-in host, in both flavours."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+WEBUI = str(ROOT / "demo" / "webui")
+if WEBUI not in sys.path:
+    sys.path.insert(0, WEBUI)
+
+from common.checkpoints import write_random  # noqa: E402
+from common.process import HostProcess  # noqa: E402
+
+PROMPT = "a small red house"
+SCORE = """
+import json
+import numpy
+from pathlib import Path
+
+LOG = Path(__file__).with_name("score.log")
+HIGHEST = 0.0
+
+def score(pictures, prompt):
+    '''Dark pictures are better.'''
+    with LOG.open("a") as log:
+        log.write(json.dumps([prompt, [picture.size for picture in pictures]]) + "\\n")
+    if Path(__file__).with_name("broken").exists():
+        raise RuntimeError("the scorer is broken")
+    return [-float(numpy.asarray(picture).mean()) / 255 for picture in pictures]
+"""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    for seed, name in enumerate("ab"):
+        write_random(folder, f"sd1-{name}", "sd1", seed)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["a1111", "forge"])
+def host(request: pytest.FixtureRequest, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    data = tmp_path_factory.mktemp(f"data-{request.param}")
+    (data / "crdiff").mkdir()
+    (data / "crdiff" / "score.py").write_text(SCORE, encoding="utf-8")
+    with HostProcess(request.param, models=models, data=data, extensions=[ROOT]) as process:
+        process.data = data
+        yield process
+
+
+def searched(host: Any, **plan: Any) -> dict[str, Any]:
+    """A search by the API, and what the host says of it."""
+    fields = plan.pop("fields", {})
+    return outcome(host, {"score": "own", "evaluations": 4, **plan}, fields)
+
+
+def outcome(host: Any, plan: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    request = {"prompt": PROMPT, "seed": 5, "steps": 2, "width": 64, "height": 96, **fields}
+    result = host.txt2img(request, script_name="CR-Diff search", script_args=[json.dumps(plan)])
+    extension = extension_of()
+    standing = extension.board.current
+    return {
+        "summary": result.info["extra_generation_params"]["CR-Diff search"],
+        "texts": result.infotexts,
+        "sizes": [image.size for image in result.images],
+        "pixels": [image.tobytes() for image in result.images],
+        "state": standing.state,
+        "message": standing.message,
+        "journal": standing.journal,
+        "panel": panel(extension),
+    }
+
+
+def panel(extension: Any) -> str:
+    from crdiff.webui.search.panel import panel_html
+
+    return panel_html(extension.board.current, extension.board.version)
+
+
+def extension_of() -> Any:
+    from modules import script_loading
+
+    return next(m for path, m in script_loading.loaded_scripts.items() if path.endswith("cr_diff.py")).extension
+
+
+def before_a_search(host: Any) -> dict[str, Any]:
+    picture = host.txt2img(prompt=PROMPT, seed=5, steps=2, width=64, height=96)
+    return {"search": "crdiff.search.search" in sys.modules, "scoring": "crdiff.scoring.registry" in sys.modules,
+            "pixels": picture.images[0].tobytes(), "text": picture.infotexts[0]}  # fmt: skip
+
+
+def options_of(host: Any) -> dict[str, Any]:
+    return {**dict(host.shared.opts.data), "history": host.shared.cmd_opts.no_prompt_history,
+            "loaded": host.shared.sd_model.sd_checkpoint_info.name_for_extra}  # fmt: skip
+
+
+def count(data: Path) -> int:
+    log = data / "crdiff" / "score.log"
+    return len(log.read_text(encoding="utf-8").splitlines()) if log.exists() else 0
+
+
+def test_search_ends_with_the_best_picture_beside_the_dense_one(host: Any) -> None:
+    plain = host.run(before_a_search)
+    assert not plain["search"]
+    assert not plain["scoring"]
+    (host.data / "params.txt").write_text("mine", encoding="utf-8")
+    options = host.run(options_of)
+    seen = host.run(searched, evaluations=6)
+    assert (seen["state"], seen["summary"]["state"]) == ("done", "done"), seen["message"]
+    assert seen["summary"]["evaluations"] == 6
+    best = seen["summary"]["best"]
+    assert best["score"] > seen["summary"]["dense"]["score"]
+    assert best["k"] == 1.0
+    assert seen["sizes"] == [(64, 96)] * 2
+    assert seen["pixels"][1] == plain["pixels"]
+    assert seen["pixels"][0] != plain["pixels"]
+    for group in ("down", "mid", "up"):
+        assert f"CR-Diff {group}: {best[group]:.4g}," in seen["texts"][0]
+    assert "CR-Diff k: 1.5" in seen["texts"][0]
+    assert "CR-Diff" not in seen["texts"][1]
+    assert "data-crdiff-apply" in seen["panel"]
+    assert seen["panel"].count("<figure>") == 2
+    # The host is as it was: its settings, its last infotext, its next picture, its outputs.
+    assert host.run(options_of) == options
+    assert (host.data / "params.txt").read_text(encoding="utf-8") == "mine"
+    assert host.run(before_a_search)["text"] == plain["text"]
+    assert not list(host.data.rglob("*.png"))
+
+
+def test_the_same_search_goes_on_where_it_was_and_draws_nothing_twice(host: Any) -> None:
+    first = host.run(searched, evaluations=3, prompts=["one", "two"], seeds=[1, 2])
+    before = count(host.data)
+    again = host.run(searched, evaluations=3, prompts=["one", "two"], seeds=[1, 2])
+    assert count(host.data) - before == 2  # the two pictures at the end, which no journal keeps
+    assert again["journal"] == first["journal"]
+    assert again["summary"] == first["summary"]
+    more = host.run(searched, evaluations=5, prompts=["one", "two"], seeds=[1, 2])
+    assert more["journal"] == first["journal"]
+    assert more["summary"]["evaluations"] == 5
+    assert (host.data / "crdiff" / "searches" / first["journal"]).is_file()
+
+
+def test_k_can_be_searched_for_too(host: Any) -> None:
+    seen = host.run(searched, vary=["k", "up"], k=[1.2, 2.0])
+    assert 1.0 <= seen["summary"]["best"]["k"] <= 2.0
+    assert seen["summary"]["best"]["down"] in (0.0, seen["summary"]["best"]["down"])
+
+
+def interrupted(host: Any, steps: int, **plan: Any) -> dict[str, Any]:
+    """Presses Interrupt once three evaluations are done."""
+    state, board = host.shared.state, extension_of().board
+
+    def press() -> None:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            report = board.current.report
+            if board.current.state == "running" and report is not None and report.evaluations >= 3:
+                state.interrupt()
+                return
+            time.sleep(0.01)
+
+    board.current = type(board.current)()
+    presser = threading.Thread(target=press)
+    presser.start()
+    found = outcome(host, {"score": "own", "evaluations": 500, **plan}, {"steps": steps})
+    presser.join()
+    found["interrupted"] = state.interrupted
+    return found
+
+
+def test_an_interrupt_keeps_the_best(host: Any) -> None:
+    seen = host.run(interrupted, 3)
+    assert seen["state"] == "stopped"
+    assert seen["message"] == "The search was stopped; the best so far is kept."
+    assert 3 <= seen["summary"]["evaluations"] < 500
+    assert len(seen["sizes"]) == 2
+    again = host.run(interrupted, 3)
+    assert again["summary"]["evaluations"] > seen["summary"]["evaluations"] - 1
+    assert again["journal"] == seen["journal"]
+
+
+def switched(host: Any) -> dict[str, Any]:
+    """Another checkpoint is chosen while the search runs."""
+    opts, board = host.shared.opts, extension_of().board
+
+    def choose() -> None:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            report = board.current.report
+            if board.current.state == "running" and report is not None and report.evaluations >= 2:
+                opts.data["sd_model_checkpoint"] = "sd1-b"
+                return
+            time.sleep(0.01)
+
+    before = opts.data.get("sd_model_checkpoint")
+    board.current = type(board.current)()
+    chooser = threading.Thread(target=choose)
+    chooser.start()
+    try:
+        return outcome(host, {"score": "own", "evaluations": 500}, {"cfg_scale": 3.0})
+    finally:
+        chooser.join()
+        opts.data["sd_model_checkpoint"] = before
+
+
+def test_a_switched_checkpoint_ends_the_search(host: Any) -> None:
+    seen = host.run(switched)
+    assert seen["state"] == "failed"
+    assert "The checkpoint was switched during the search; the best so far is kept." in seen["message"]
+    assert seen["summary"]["evaluations"] >= 2
+
+
+def test_a_score_that_breaks_ends_with_one_sentence(host: Any) -> None:
+    broken = host.data / "crdiff" / "broken"
+    broken.touch()
+    try:
+        seen = host.run(searched, evaluations=50, fields={"cfg_scale": 4.0})
+    finally:
+        broken.unlink()
+    assert seen["state"] == "failed"
+    assert "the scorer is broken" in seen["message"]
+    mended = host.run(searched, evaluations=2, fields={"cfg_scale": 4.0})
+    assert mended["state"] == "done"
+    assert mended["journal"] == seen["journal"]
+
+
+def refused(host: Any, plan: Any) -> tuple[int, str]:
+    try:
+        host.txt2img(script_name="CR-Diff search", script_args=[json.dumps(plan)])
+    except RuntimeError as error:
+        return error.status_code, str(error.body)
+    return 200, ""
+
+
+@pytest.mark.parametrize(
+    ("plan", "named"),
+    [({"vary": ["middle"]}, "middle"), ({"score": "nothing"}, "nothing"), ({"scores": 1}, "scores")],
+)
+def test_what_cannot_be_searched_is_refused(host: Any, plan: Any, named: str) -> None:
+    status, text = host.run(refused, {"score": "own", **plan})
+    assert status == 422
+    assert named in text
+
+
+def with_hires(host: Any) -> dict[str, Any]:
+    fields = {"cfg_scale": 6.0, "batch_size": 2, "n_iter": 2, "enable_hr": True, "denoising_strength": 0.6}
+    fields |= {"hr_scale": 1.5, "hr_additional_modules": ["Use same choices"]}
+    return outcome(host, {"score": "own", "evaluations": 3}, fields)
+
+
+def test_trials_are_single_pictures_without_hires(host: Any) -> None:
+    before = count(host.data)
+    seen = host.run(with_hires)
+    assert seen["sizes"] == [(96, 144)] * 2
+    lines = (host.data / "crdiff" / "score.log").read_text(encoding="utf-8").splitlines()[before:]
+    assert [json.loads(line)[1][0] for line in lines] == [[64, 96]] * 3 + [[96, 144]] * 2
