@@ -9,13 +9,13 @@ from typing import Any
 
 import gradio as gr
 
-from demo.scenes.scene import NATIVE, judging_scenes
+from demo.scenes.scene import NATIVE, OTHER_SIZES, judging_scenes
 from modules import sd_models
 
 MODEL = "crdiff-demo"
 """Name of the demo's checkpoint, without the file's ending."""
 
-SIZES = ((96, 96), (96, 128), (128, 96), (128, 192), (192, 128), (192, 192), (256, 256))
+SIZES = (*OTHER_SIZES, (192, 192))
 """Height and width of the sizes the model was not trained at."""
 
 EXAMPLES = [scene.caption() for scene in judging_scenes(6)]

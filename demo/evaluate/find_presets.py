@@ -23,10 +23,10 @@ from crdiff.search.space import START, Point, Space
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DemoModel, Drawing
 from demo.prepare import CHECKPOINT, PRESETS
-from demo.scenes.scene import Scene, search_scenes
+from demo.scenes.scene import NATIVE, OTHER_SIZES, Scene, search_scenes
 
-SIZES = ("128x128", "96x96", "96x128", "128x96", "128x192", "192x128", "192x192")
-"""Height x width in pixels; the first one is the size of training."""
+SIZES = tuple(f"{height}x{width}" for height, width in ((NATIVE, NATIVE), *OTHER_SIZES))
+"""Height x width in pixels."""
 
 STARTS = (0.3, 0.5, 0.7)
 """Ratios of the candidate seeds, the same for all groups."""
@@ -69,8 +69,8 @@ def main() -> None:
     """Searches each size and writes the presets, those of other sizes kept."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", default=list(SIZES))
-    parser.add_argument("--evaluations", type=int, default=40)
-    parser.add_argument("--prompts", type=int, default=50)
+    parser.add_argument("--evaluations", type=int, default=30)
+    parser.add_argument("--prompts", type=int, default=40)
     parser.add_argument("--steps", type=int, default=Drawing.steps)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)

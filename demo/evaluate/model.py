@@ -43,7 +43,7 @@ class Drawing:
         batch: pictures at a time.
     """
 
-    steps: int = 16
+    steps: int = 12
     guidance: float = 3.0
     batch: int = 25
 
