@@ -54,13 +54,8 @@ def find(model: DemoModel, judge: Judge, size: Size, options: argparse.Namespace
     journal = Journal(options.work / f"search-{size}-{model.sha256[:8]}.jsonl", identity)
     began = time.monotonic()
 
-    def tell(report: Report) -> None:
-        if report.history and not report.pictures % report.pictures_of:
-            best = report.best
-            print(f"{size}: {report.evaluations} evaluations, best {best.score if best else None}", flush=True)
-
     search = Search(space, strategy, objective, journal, baseline=Point(0.0, 0.0, 0.0, 1.0))
-    report = search.run(Budget(evaluations=options.evaluations), on_progress=tell)
+    report = search.run(Budget(evaluations=options.evaluations))
     print(f"{size}: {report.state}, {report.message} {time.monotonic() - began:.0f} s", flush=True)
     return report
 
