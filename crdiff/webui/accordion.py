@@ -16,6 +16,7 @@ from crdiff.pruning.ratios import GROUPS
 from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, SPECS, Settings
 from crdiff.webui.infotext import preset_label
 from crdiff.webui.own_presets import OwnPresets
+from crdiff.webui.search.controls import SearchControls
 from crdiff.webui.status import Status, describe
 from crdiff.webui.unet_picture import draw_unet
 from modules.ui_components import InputAccordion, ToolButton
@@ -28,6 +29,7 @@ _TO_CUSTOM = f"() => {json.dumps(preset_label(CUSTOM))}"
 # Answers may come back in another order than they were asked for; the page's script numbers them and asks again then.
 # ``%d`` is the number of inputs before the turn: gradio hands over the values of the outputs as well.
 _WITH_TURN = "(...values) => [...values.slice(0, %d), window.crdiffTurn?.() ?? 0]"
+_SEARCHING_TABS = ("txt2img",)
 _RELOAD = "\U0001f504"
 
 
@@ -98,8 +100,13 @@ class Accordion:
             )
             own = OwnPresets(self._extension, tab)
             own.build()
+            search = SearchControls(self._extension, tab) if tab in _SEARCHING_TABS else None
+            if search is not None:
+                search.build()
         ordered = {name: controls[name] for name in SPECS}
         self._connect(ordered, status, picture, refresh, reload, own)
+        if search is not None:
+            search.connect(ordered, self._preset_choices)
         return ordered
 
     def _connect(

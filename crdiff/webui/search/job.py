@@ -51,12 +51,16 @@ def run_search(p: Any, plan: SearchPlan, extension: Extension, board: Board, fol
     Raises:
         SettingsError: the search cannot start.
     """
+    before = board.current
     board.begin(Standing("running", evaluations=plan.evaluations))
     try:
         with _quiet_host():
             return _Job(p, plan, extension, board, folder).run()
     except BaseException as error:
-        board.update(state="failed", message=str(error) or type(error).__name__)
+        message = str(error) or type(error).__name__
+        if board.current.report is None:  # it has not started: what the last one found stays to be applied
+            board.begin(replace(before, state="failed", message=message))
+        board.update(state="failed", message=message)
         raise
 
 
