@@ -30,6 +30,13 @@ _TO_CUSTOM = f"() => {json.dumps(preset_label(CUSTOM))}"
 # ``%d`` is the number of inputs before the turn: gradio hands over the values of the outputs as well.
 _WITH_TURN = "(...values) => [...values.slice(0, %d), window.crdiffTurn?.() ?? 0]"
 _SEARCHING_TABS = ("txt2img",)
+# Looked-up values go onto the sliders in the page, where it is known whether the user has meanwhile moved one.
+# Arguments: what was found (JSON, or empty), the preset, the sliders; gradio adds the outputs.
+_ONTO_SLIDERS = """(found, preset, ...values) => {
+    const sliders = values.slice(0, %d);
+    if (!found || preset === %s) return sliders;
+    return JSON.parse(found).map((value, place) => value ?? sliders[place]);
+}"""
 _RELOAD = "\U0001f504"
 
 
@@ -119,46 +126,48 @@ class Accordion:
         inputs = [*controls.values(), *size, turn]
         asking = {"_js": _WITH_TURN % (len(inputs) - 1), **_QUIET}
         shown = [status, picture]
-        looked_up = [controls[name] for name in (*GROUPS, "k")]
+        sliders = [controls[name] for name in (*GROUPS, "k")]
+        found = gr.Textbox("", visible=False)
 
         def show(*values: Any) -> list[Any]:
             return _shown(self._status(values[:-1]), values[-1])
 
         def look_up(*values: Any) -> list[Any]:
-            found = self._status(values[:-1])
-            ratios = [gr.update()] * len(GROUPS)
-            if found.ratios is not None and str(values[1]).lower() != CUSTOM:
-                ratios = [gr.update(value=ratio) for ratio in found.ratios]
-            return [*ratios, self._preset_k(values[:-1]), *_shown(found, values[-1])]
+            status = self._status(values[:-1])
+            ratios = [None] * len(GROUPS) if status.ratios is None else list(status.ratios)
+            return [json.dumps([*ratios, self._preset_k(values[:-1])]), *_shown(status, values[-1])]
 
         def look_up_again(*values: Any) -> list[Any]:
             # Nobody asked for it just now, so where nothing has changed it must not undo what the user is moving.
-            found = self._status(values[:-1])
-            if found.ratios is not None and list(found.ratios) == list(values[2:5]):
-                return [*[gr.update()] * len(looked_up), *_shown(found, values[-1])]
+            status = self._status(values[:-1])
+            if status.ratios is not None and list(status.ratios) == list(values[2:5]):
+                return ["", *_shown(status, values[-1])]
             return look_up(*values)
 
+        def looking(listen: Callable[..., Any], function: Callable[..., Any]) -> None:
+            answered = listen(function, inputs, [found, *shown], **asking)
+            onto = _ONTO_SLIDERS % (len(sliders), json.dumps(preset_label(CUSTOM)))
+            answered.then(None, [found, controls["preset"], *sliders], sliders, _js=onto, **_QUIET)
+
         for group in GROUPS:
-            # In the page, at once: an answer still under way to Auto must not move the slider back.
+            # In the page, at once, so that an answer still under way to Auto does not move the slider back.
             controls[group].input(None, [], [controls["preset"]], _js=_TO_CUSTOM, **_QUIET)
         for name in ("enabled", *GROUPS, "k", "start", "end", "hires"):
             controls[name].change(show, inputs, shown, **asking)
         for trigger in (controls["preset"], *size):
-            trigger.change(look_up, inputs, [*looked_up, *shown], **asking)
-        refresh.click(look_up_again, inputs, [*looked_up, *shown], **asking)
+            looking(trigger.change, look_up)
+        looking(refresh.click, look_up_again)
         reload.click(lambda: gr.update(choices=self._preset_choices()), [], [controls["preset"]], **_QUIET)
         own.connect(controls, size, self._preset_choices)
 
-    def _preset_k(self, values: tuple[Any, ...]) -> Any:
-        """A preset that was found with a k of its own brings it along."""
+    def _preset_k(self, values: tuple[Any, ...]) -> float | None:
+        """The k that a preset brings along; None if it has none of its own."""
         try:
             wanted = Settings.from_args([*values[:5], None, *values[6:9]])
         except CRDiffError:
-            return gr.update()
-        if wanted.preset == CUSTOM:
-            return gr.update()
-        found = self._describe(wanted, values[9:])
-        return gr.update() if found.k in (None, DEFAULT_K) else gr.update(value=found.k)
+            return None
+        k = self._describe(wanted, values[9:]).k
+        return None if wanted.preset == CUSTOM or k == DEFAULT_K else k
 
     def _status(self, values: tuple[Any, ...]) -> Status:
         try:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
+
 # gradio 4 shows the values of one answer over several frames, and what they set off follows.
 SETTLE_MS = 500
+OPEN_MS = 3000
+OPENED_AT_MOST = 5
 
 
 class HostPage:
@@ -43,11 +47,18 @@ class HostPage:
         return float(self.one(elem_id).locator("input[type=number]").input_value())
 
     def choose(self, elem_id: str, choice: str) -> None:
-        """Pick an entry of a dropdown."""
+        """Pick an entry of a dropdown. An answer that sets it meanwhile closes its list, which is opened again then."""
         box = self.one(elem_id)
-        box.locator("input").first.click()
         option = self.page.locator("ul.options li", has_text=choice)
-        option.first.click()
+        for _ in range(OPENED_AT_MOST):
+            box.locator("input").first.click()
+            try:
+                option.first.click(timeout=OPEN_MS)
+            except PlaywrightTimeout:
+                box.locator("input").first.blur()
+            else:
+                return
+        raise AssertionError(f"{elem_id} does not offer {choice!r}")
 
     def chosen(self, elem_id: str) -> str:
         return self.one(elem_id).locator("input").first.input_value()

@@ -87,12 +87,18 @@ class Studio:
         assert difference(one.pictures[0], other.pictures[0]) > 0
 
     def check(
-        self, settings: Mapping[str, Any] | None = None, *, scripts: Scripts | None = None, **payload: Any
+        self,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        scripts: Scripts | None = None,
+        tolerance: int | None = None,
+        **payload: Any,
     ) -> Drawing:
         """CR-Diff's picture is the reference's, and is not the host's own."""
         settings = {**RATIOS, "k": 1.5, **(settings or {})}
         mine = self.crdiff(settings, scripts=scripts, **payload)
-        self.assert_same(mine, self.reference(settings, scripts=scripts, **payload), self.target.tolerance)
+        allowed = self.target.tolerance if tolerance is None else tolerance
+        self.assert_same(mine, self.reference(settings, scripts=scripts, **payload), allowed)
         plain = self.draw(scripts=scripts, **payload) if scripts else self.plain(**payload)
         self.assert_changed(mine, plain)
         return mine
