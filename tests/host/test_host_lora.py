@@ -28,6 +28,8 @@ def lora_mode(request: pytest.FixtureRequest, studio: Studio) -> Iterator[str]:
         return
     if studio.target.forge:
         pytest.skip(f"{studio.target.name} merges LoRAs whatever lora_functional says")
+    # What is merged stays merged until a functional LoRA comes along, so nothing must be when the option changes.
+    studio.draw()
     with studio.client.option("lora_functional", True):
         yield mode
 
