@@ -9,7 +9,9 @@ WORKERS ?= 2
 # A folder of a host to hold tests/host against; empty: the stand-in host of demo/webui.
 WEBUI_ROOT ?=
 
-export PYTHONDONTWRITEBYTECODE := 1
+# Every host that the tests start compiles gradio, torch and transformers unless an earlier one has left its bytecode.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/bytecode
+unexport PYTHONDONTWRITEBYTECODE
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_OFFLINE := 1
 export CRDIFF_REQUIRE_BROWSER := 1
