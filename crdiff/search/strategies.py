@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from crdiff.errors import SettingsError
 from crdiff.search import cma
 from crdiff.search.annealing import Schedule, SimulatedAnnealing
+from crdiff.search.listed import Listed
 from crdiff.search.random_search import RandomSearch
 from crdiff.search.space import Point, Space
 from crdiff.search.strategy import Strategy
@@ -24,7 +25,10 @@ STRATEGIES: Mapping[str, Maker] = {
     "annealing": _annealing,
     "random": lambda space, starts, seed, evaluations: RandomSearch(space, starts, seed),
     "cmaes": lambda space, starts, seed, evaluations: cma.CmaEs(space, starts, seed),
+    "listed": lambda space, starts, seed, evaluations: Listed(starts),
 }
+LISTED = "listed"
+"""Measures the starting points and searches nothing."""
 DEFAULT_STRATEGY = "annealing"
 
 

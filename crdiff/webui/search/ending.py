@@ -38,15 +38,15 @@ class Ending:
         self._board = board
         self._first = first
 
-    def finish(self, report: Report, pictures: dict[Point, Drawn]) -> Any:
-        """Draw the two pictures unless the user wants an end, and hand over what there is."""
+    def finish(self, report: Report, pictures: dict[Point, Drawn], draw: bool = True) -> Any:
+        """Draw the two pictures unless the user wants an end or nobody looks, and hand over what there is."""
         standing = self._board.update(report=report)
         found = standing.found
         message = report.message
         if report.best is not None and found is None:
             message = f"{message} Nothing tried scored higher than the dense model."
         dense, best = pictures.get(DENSE), pictures.get(found.point) if found else None
-        if report.state == "done":
+        if report.state == "done" and draw:
             try:
                 if found is not None:
                     point = replace(found.point, k=standing.k_of(found))

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from crdiff.errors import CRDiffError
 from crdiff.presets.size import Size
 from crdiff.search import strategies
-from crdiff.search.journal import Journal
+from crdiff.search.journal import Journal, MemoryJournal
 from crdiff.search.objective import Objective
-from crdiff.search.search import Budget, Report, Search
+from crdiff.search.search import Budget, Keeper, Report, Search
 from crdiff.search.space import DENSE, START, Point, Space
 from crdiff.settings import DEFAULT_K
 from crdiff.webui.search import journals, judge
@@ -35,7 +35,9 @@ TRIAL_K = 1.0
 """Trials draw the pruned model alone, as the authors' search does."""
 
 
-def run_search(p: Any, plan: SearchPlan, extension: Extension, board: Board, folder: Path) -> Any:
+def run_search(
+    p: Any, plan: SearchPlan, extension: Extension, board: Board, folder: Path, *, shown: bool = True
+) -> Any:
     """Search with the job ``p`` of the host, in its place in the queue.
 
     Args:
@@ -44,6 +46,7 @@ def run_search(p: Any, plan: SearchPlan, extension: Extension, board: Board, fol
         extension: for presets and the selected checkpoint.
         board: told how the search stands.
         folder: CR-Diff's folder in the host's data path.
+        shown: whether somebody looks at the pictures; else none is drawn at the end.
 
     Returns:
         The host's result: the picture at the best ratios with the user's k, and the dense one.
@@ -55,7 +58,7 @@ def run_search(p: Any, plan: SearchPlan, extension: Extension, board: Board, fol
     board.begin(Standing("running", evaluations=plan.evaluations))
     try:
         with _quiet_host():
-            return _Job(p, plan, extension, board, folder).run()
+            return _Job(p, plan, extension, board, folder).run(shown)
     except BaseException as error:
         message = str(error) or type(error).__name__
         if board.current.report is None:  # it has not started: what the last one found stays to be applied
@@ -107,14 +110,16 @@ class _Job:
         bound_to = journals.identity(p, checkpoint, self.plan.course(), (settings.start, settings.end))
         searches = folder / SEARCHES
         path = searches / plan.journal if plan.journal else journals.journal_path(searches, bound_to)
-        self.search = self._search(Journal(path, bound_to))
+        # Whoever lists configurations searches elsewhere, and keeps the scores there.
+        self.listed = plan.strategy == strategies.LISTED
+        self.search = self._search(MemoryJournal() if self.listed else Journal(path, bound_to))
         self.budget = Budget(self.plan.evaluations, self.plan.minutes)
         board.update(
             score_name=str(self.scorer.name), k=self.k, varies_k="k" in self.plan.vary, checkpoint=checkpoint,
-            size=self.size, journal=path.name,
+            size=self.size, journal="" if self.listed else path.name,
         )  # fmt: skip
 
-    def _search(self, journal: Journal) -> Search:
+    def _search(self, journal: Keeper) -> Search:
         plan = self.plan
         fixed = replace(START, k=TRIAL_K)
         space = Space.vary(plan.vary, fixed=fixed, ratios=plan.ratios, k=plan.k)
@@ -122,15 +127,15 @@ class _Job:
         strategy = strategies.make(plan.strategy, space, starts, plan.seed, plan.iterations)
         objective = Objective(
             prompts=plan.prompts or (), seeds=plan.seeds or (), evaluate=self._evaluate, racing=plan.racing,
-            highest=self.scorer.highest,
+            highest=self.scorer.highest, failures=1 if self.listed else Objective.failures,
         )  # fmt: skip
-        return Search(space, strategy, objective, journal, baseline=DENSE)
+        return Search(space, strategy, objective, journal, baseline=None if self.listed else DENSE)
 
-    def run(self) -> Any:
+    def run(self, shown: bool) -> Any:
         with self.judge:
             report = self.search.run(self.budget, self._should_stop, self._on_progress)
             ending = Ending(self.p, self.trials, self.judge, self.board, self.first)
-            return ending.finish(report, self.pictures)
+            return ending.finish(report, self.pictures, draw=shown and not self.listed)
 
     def _evaluate(self, ratios: Any, k: float, prompt: str, seed: int) -> float:
         point = Point(ratios.down, ratios.mid, ratios.up, k)

@@ -68,6 +68,7 @@ class SearchPlan:
                 object.__setattr__(self, name, _listed(name, value) or None)
         for name in ("vary", "ratios", "k"):
             object.__setattr__(self, name, _listed(name, getattr(self, name)))
+        _check_kinds(self)
         if self.evaluations is None and self.minutes is None:
             raise SettingsError("A search needs a budget of evaluations or of minutes.")
         if self.score is not None and not isinstance(self.score, str):
@@ -108,6 +109,24 @@ class SearchPlan:
     def course(self) -> dict[str, Any]:
         """What the scores and the course of the search depend on: all but the budget, which may be raised later."""
         return {name: value for name, value in self.to_dict().items() if name not in _NOT_THE_COURSE}
+
+
+def _check_kinds(plan: SearchPlan) -> None:
+    """Refuse what could not even be compared; ranges are the search core's to check."""
+    for name, least in (("evaluations", 1), ("iterations", 1), ("seed", 0)):
+        value = getattr(plan, name)
+        if value is None and name != "seed":
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise SettingsError(f"{name} of a search must be an integer from {least} on, not {value!r}.")
+    for name in ("vary", "strategy", "racing"):
+        value = getattr(plan, name)
+        for text in value if name == "vary" else (value,):
+            if not isinstance(text, str):
+                raise SettingsError(f"{name} of a search must hold names, not {text!r}.")
+    for start in plan.starts or ():
+        if not isinstance(start, Mapping):
+            raise SettingsError(f"starts of a search must be objects with down, mid, up and k, not {start!r}.")
 
 
 def _listed(name: str, value: Any) -> tuple[Any, ...]:
