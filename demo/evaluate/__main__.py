@@ -5,53 +5,75 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from crdiff.presets.size import Size
 from crdiff.presets.store import from_text
 from crdiff.presets.table import Preset
-from demo.evaluate.compare import Comparison, compare, draw_native
+from crdiff.settings import DEFAULT_K
+from demo.evaluate.compare import Sample, best_of, compare
 from demo.evaluate.grid import save_grid
 from demo.evaluate.judge import Judge
-from demo.evaluate.model import DemoModel, Drawing
+from demo.evaluate.model import DENSE, DemoModel, Drawing
+from demo.evaluate.table import tables
 from demo.prepare import CHECKPOINT, PRESETS
-from demo.scenes.scene import judging_scenes
+from demo.scenes.scene import NATIVE, judging_scenes
 
 
 def main() -> None:
-    """Prints the table, and writes it with all figures as JSON and, if asked for, the grid of pictures."""
+    """Prints the tables; keeps all figures as JSON and draws the grid of pictures, if asked to."""
+    options = _options()
+    torch.set_num_threads(options.threads)
+    model, judge, drawing = DemoModel(options.checkpoint), Judge(), Drawing(steps=options.steps)
+    presets = [preset for preset in from_text(options.presets.read_text("utf-8")) if model.sha256 in preset.checkpoints]
+    if options.sizes:
+        presets = [_preset(presets, Size.parse(text)) for text in options.sizes]
+    sample = Sample(tuple(judging_scenes(options.prompts)), tuple(range(1, options.seeds + 1)))
+    kept = [one for file in [*options.merge, options.json] if file and file.is_file() for one in _read(file)]
+    native = None
+    found: list[dict[str, Any]] = []
+    for preset in presets:
+        k = options.k if preset.k is None else preset.k
+        about = {
+            "size": str(preset.size), "ratios": list(preset.ratios), "k": k, "checkpoint": model.sha256,
+            "steps": drawing.steps, "guidance": drawing.guidance, "prompts": options.prompts, "seeds": options.seeds,
+        }  # fmt: skip
+        figures = next((one for one in kept if about.items() <= one.items()), None)
+        if figures is None:
+            native = native or sample.draw(model, Size(NATIVE, NATIVE), DENSE, 0.0, drawing)
+            comparison = compare(model, judge, preset, k, sample, native, drawing)
+            if options.best_of:
+                scenes = sample.scenes[: options.best_of_prompts]
+                comparison.best_of = best_of(model, judge, scenes, preset.size, options.best_of, drawing)
+            print(comparison.to_text(), flush=True)
+            figures = {**about, **comparison.to_dict()}
+        found.append(figures)
+        if options.json:
+            options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(tables(found)))
+    if options.grid:
+        save_grid(model, judge, [(preset, options.k if preset.k is None else preset.k) for preset in presets],
+                  sample.scenes, drawing, options.grid)  # fmt: skip
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", help="HEIGHTxWIDTH; by default every size with a preset")
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=Drawing.steps)
-    parser.add_argument("--k", type=float, default=1.5)
+    parser.add_argument("--k", type=float, default=DEFAULT_K, help="where a preset has none of its own")
     parser.add_argument("--best-of", type=int, default=0, metavar="N", help="also the best of N dense pictures")
+    parser.add_argument("--best-of-prompts", type=int, default=40, help="of so many prompts")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     parser.add_argument("--presets", type=Path, default=PRESETS)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", type=Path, help="file for all figures")
-    parser.add_argument("--grid", type=Path, help="PNG of the first prompts in every way")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    model, judge, drawing = DemoModel(options.checkpoint), Judge(), Drawing(steps=options.steps)
-    presets = [preset for preset in from_text(options.presets.read_text("utf-8")) if model.sha256 in preset.checkpoints]
-    wanted = [Size.parse(text) for text in options.sizes] or [preset.size for preset in presets]
-    scenes, seeds = judging_scenes(options.prompts), range(1, options.seeds + 1)
-    native = draw_native(model, scenes, seeds, drawing)
-    found: list[Comparison] = []
-    for size in wanted:
-        comparison = compare(
-            model, judge, _preset(presets, size), scenes, seeds, drawing, native, options.k, options.best_of
-        )
-        found.append(comparison)
-        print(comparison.to_text(), flush=True)
-        if options.json:
-            options.json.write_text(json.dumps([one.to_dict() for one in found], indent=1) + "\n", encoding="utf-8")
-    print("\n".join(Comparison.table(found)))
-    if options.grid:
-        save_grid(found, options.grid)
+    parser.add_argument("--json", type=Path, help="file for all figures; sizes that it holds are not drawn again")
+    parser.add_argument("--merge", type=Path, nargs="*", default=[], help="files of other runs, for other sizes")
+    parser.add_argument("--grid", type=Path, help="PNG of the first prompts at every size")
+    return parser.parse_args()
 
 
 def _preset(presets: list[Preset], size: Size) -> Preset:
@@ -59,6 +81,11 @@ def _preset(presets: list[Preset], size: Size) -> Preset:
         if preset.size == size:
             return preset
     raise SystemExit(f"There is no preset for {size} and this checkpoint.")
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    figures: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))
+    return figures
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,10 +20,12 @@ from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
 from crdiff.search.search import Budget, Report, Search
 from crdiff.search.space import START, Point, Space
+from demo.evaluate.amplification import try_amplifications
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DemoModel, Drawing
+from demo.evaluate.picturing import scores_at
 from demo.prepare import CHECKPOINT, PRESETS
-from demo.scenes.scene import NATIVE, OTHER_SIZES, Scene, search_scenes
+from demo.scenes.scene import NATIVE, OTHER_SIZES, search_scenes
 
 SIZES = tuple(f"{height}x{width}" for height, width in ((NATIVE, NATIVE), *OTHER_SIZES))
 """Height x width in pixels."""
@@ -33,25 +35,26 @@ STARTS = (0.3, 0.5, 0.7)
 
 TEMPERATURE = 0.02
 
+AMPLIFICATIONS = (0.75, 1.0, 1.25, 1.5)
+"""What k is chosen from, once the ratios are found."""
+
+K_SEEDS = (2, 3)
+"""Image seeds of that choice, on all prompts of the search; the ratios are found with seed 1."""
+
 
 def find(model: DemoModel, judge: Judge, size: Size, options: argparse.Namespace) -> Report:
     """The search at one size; the score is the probability of the caption, with POA off (k = 1) as the authors do."""
     drawing = Drawing(steps=options.steps)
-
-    def evaluate_many(ratios: Ratios, k: float, pictures: Sequence[tuple[str, int]]) -> list[float]:
-        prompts, seeds = [prompt for prompt, _ in pictures], [seed for _, seed in pictures]
-        drawn = model.draw(prompts, seeds, (size.height, size.width), ratios, k, drawing)
-        return judge.verdict(drawn, [Scene.from_caption(prompt) for prompt in prompts]).scores.tolist()
-
     prompts = tuple(scene.caption() for scene in search_scenes(options.prompts))
-    objective = Objective(prompts, (1,), evaluate_many=evaluate_many, batch=drawing.batch, highest=1.0)
+    many = scores_at(model, judge, size, drawing)
+    objective = Objective(prompts, (1,), evaluate_many=many, batch=drawing.batch, highest=1.0, racing="likely")
     space = Space(fixed=START.moved("k", 1.0))
     # The authors' temperature is for ImageReward, which spans about ten times as much as a probability here.
     schedule = Schedule(iterations=options.evaluations, temperature=TEMPERATURE)
     starts = tuple(Point(ratio, ratio, ratio, 1.0) for ratio in STARTS)
     strategy = SimulatedAnnealing(space, starts, seed=0, schedule=schedule)
     identity = {"checkpoint": model.sha256, "size": str(size), "steps": drawing.steps, "guidance": drawing.guidance}
-    journal = Journal(options.work / f"search-{size}-{model.sha256[:8]}.jsonl", identity)
+    journal = Journal(options.work / f"ratios-{size}-{model.sha256[:8]}.jsonl", identity)
     began = time.monotonic()
 
     search = Search(space, strategy, objective, journal, baseline=Point(0.0, 0.0, 0.0, 1.0))
@@ -60,12 +63,47 @@ def find(model: DemoModel, judge: Judge, size: Size, options: argparse.Namespace
     return report
 
 
+def found_preset(model: DemoModel, judge: Judge, size: Size, options: argparse.Namespace) -> Preset:
+    """The best ratios of the search at one size, as a preset without a k of its own."""
+    report = find(model, judge, size, options)
+    # The dense model is measured for comparison only; as in the paper, the table holds the best pruned one.
+    tried = [entry for entry in report.history if entry.kind != "baseline" and entry.score is not None]
+    if not tried:
+        raise SystemExit(f"{size}: {report.message}")
+    best = max(tried, key=lambda entry: entry.score or 0.0)
+    ratios = Ratios(*(round(value, 3) for value in best.point.ratios))
+    note = f"{report.evaluations} evaluations of {options.prompts} prompts; score {best.score:.3f}"
+    if report.baseline is not None and report.baseline.score is not None:
+        note += f", dense {report.baseline.score:.3f}"
+    return Preset.own(f"Demo {size}", Family.OTHER, size, ratios, None, model.sha256, note)
+
+
+def with_k(model: DemoModel, judge: Judge, preset: Preset, options: argparse.Namespace) -> Preset:
+    """The preset with the k whose pictures score best, of ``options.amplifications``."""
+    prompts, seeds = [scene.caption() for scene in search_scenes(options.k_prompts)], K_SEEDS[: options.k_seeds]
+    tried = try_amplifications(
+        model, judge, preset.size, preset.ratios, options.amplifications, prompts, seeds,
+        Drawing(steps=options.steps), options.work,
+    )  # fmt: skip
+    for one in tried:
+        print(
+            f"{preset.size}, k {one.k:g}: score x 100 {100 * one.score:.1f}, beyond dense {one.gain.as_gain()}",
+            flush=True,
+        )
+    note = preset.note.partition("; k of ")[0]
+    return replace(preset, k=tried[0].k, note=f"{note}; k of {len(prompts)} prompts, score {tried[0].score:.3f}")
+
+
 def main() -> None:
     """Searches each size and writes the presets, those of other sizes kept."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", default=list(SIZES))
-    parser.add_argument("--evaluations", type=int, default=30)
-    parser.add_argument("--prompts", type=int, default=40)
+    parser.add_argument("--evaluations", type=int, default=20)
+    parser.add_argument("--prompts", type=int, default=75)
+    parser.add_argument("--amplifications", type=float, nargs="*", default=list(AMPLIFICATIONS), metavar="K")
+    parser.add_argument("--k-prompts", type=int, default=100)
+    parser.add_argument("--k-seeds", type=int, default=1, choices=range(1, len(K_SEEDS) + 1))
+    parser.add_argument("--only-k", action="store_true", help="keep the ratios of --out, and choose k anew")
     parser.add_argument("--steps", type=int, default=Drawing.steps)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
@@ -75,23 +113,20 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
     model, judge = DemoModel(options.checkpoint), Judge()
-    for text in options.sizes:
-        size = Size.parse(text)
-        report = find(model, judge, size, options)
-        # The dense model is measured for comparison only; as in the paper, the table holds the best pruned one.
-        tried = [entry for entry in report.history if entry.kind != "baseline" and entry.score is not None]
-        if not tried:
-            raise SystemExit(f"{size}: {report.message}")
-        best = max(tried, key=lambda entry: entry.score or 0.0)
-        ratios = Ratios(*(round(value, 3) for value in best.point.ratios))
-        note = f"{report.evaluations} evaluations of {options.prompts} prompts; score {best.score:.3f}"
-        if report.baseline is not None and report.baseline.score is not None:
-            note += f", dense {report.baseline.score:.3f}"
-        preset = Preset.own(f"Demo {size}", Family.OTHER, size, ratios, None, model.sha256, note)
-        kept = from_text(options.out.read_text("utf-8"), options.out.name) if options.out.is_file() else ()
-        kept = tuple(old for old in kept if old.size != size and model.sha256 in old.checkpoints)
-        options.out.write_text(to_text([*kept, preset]), encoding="utf-8")
-        print(json.dumps({"size": str(size), "ratios": list(ratios), "note": note}), flush=True)
+    for size in map(Size.parse, options.sizes):
+        known = from_text(options.out.read_text("utf-8"), options.out.name) if options.out.is_file() else ()
+        known = tuple(old for old in known if model.sha256 in old.checkpoints)
+        if options.only_k:
+            preset = next((old for old in known if old.size == size), None)
+            if preset is None:
+                raise SystemExit(f"There is no preset for {size} and this checkpoint in {options.out}.")
+        else:
+            preset = found_preset(model, judge, size, options)
+        if options.amplifications:
+            preset = with_k(model, judge, preset, options)
+        options.out.write_text(to_text([*(old for old in known if old.size != size), preset]), encoding="utf-8")
+        shown = {"size": str(size), "ratios": list(preset.ratios), "k": preset.k, "note": preset.note}
+        print(json.dumps(shown), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,41 +1,71 @@
-"""Pictures of every way side by side, size by size."""
+"""The first prompts at every size, dense and with CR-Diff side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
-from demo.evaluate.compare import Comparison
+from crdiff.presets.table import Preset
+from crdiff.pruning.ratios import Ratios
+from demo.evaluate.compare import Sample
+from demo.evaluate.judge import Judge
+from demo.evaluate.model import DENSE, DemoModel, Drawing
+from demo.scenes.scene import Scene
 
-GAP = 6
+GAP = 4
+BLOCK_GAP = 14
 LABEL = 16
-SHOWN = ("dense", "block-wise pruning", "CR-Diff")
+SIZE_WIDTH = 64
+SEED = 1
+COLOURS = 255
 
 
-def save_grid(found: Sequence[Comparison], path: Path, pictures: int = 3) -> None:
-    """A row of blocks for each size: ``pictures`` prompts, each drawn in the ways of ``SHOWN``."""
-    rows = [_row(one, pictures) for one in found]
-    width = max(row.width for row in rows)
-    sheet = Image.new("RGB", (width, sum(row.height for row in rows)), "white")
-    top = 0
-    for row in rows:
-        sheet.paste(row, (0, top))
-        top += row.height
+def save_grid(
+    model: DemoModel, judge: Judge, presets: Sequence[tuple[Preset, float]], scenes: Sequence[Scene], drawing: Drawing,
+    path: Path, columns: int = 4,
+) -> None:  # fmt: skip
+    """A row for each preset and its k; of each of the first scenes the dense picture, then CR-Diff's.
+
+    Under each picture stands the scorer's probability of the caption, in percent.
+    """
+    sample = Sample(tuple(scenes[:columns]), (SEED,))
+    wide = max(preset.size.width for preset, _ in presets)
+    block = 2 * (wide + GAP) + BLOCK_GAP
+    height = 3 * LABEL + sum(preset.size.height + LABEL + 2 * GAP for preset, _ in presets)
+    sheet = Image.new("RGB", (SIZE_WIDTH + len(sample.scenes) * block - BLOCK_GAP, height), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+    for index, scene in enumerate(sample.scenes):
+        left = SIZE_WIDTH + index * block
+        for line, text in enumerate(_two_lines(scene.caption())):
+            pen.text((left, line * LABEL), text, fill="black", font=font)
+        for place, way in enumerate(("dense", "CR-Diff")):
+            pen.text((left + place * (wide + GAP), 2 * LABEL), way, fill="gray", font=font)
+    top = 3 * LABEL
+    for preset, k in presets:
+        pen.text((0, top), f"{preset.size}\nk = {k:g}", fill="black", font=font)
+        for place, (ratios, amplification) in enumerate(((DENSE, 0.0), (preset.ratios, k))):
+            drawn = _drawn(model, judge, sample, preset, ratios, amplification, drawing)
+            for index, (picture, score) in enumerate(drawn):
+                left = SIZE_WIDTH + index * block + place * (wide + GAP)
+                sheet.paste(Image.fromarray(picture), (left, top))
+                pen.text((left, top + preset.size.height), f"{100 * score:.0f} %", fill="gray", font=font)
+        top += preset.size.height + LABEL + 2 * GAP
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, optimize=True)
+    # A palette halves the file, and the pictures have few colours.
+    sheet.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
-def _row(one: Comparison, pictures: int) -> Image.Image:
-    tall, wide = one.size.height, one.size.width
-    block = len(SHOWN) * (wide + GAP) + 2 * GAP
-    row = Image.new("RGB", (pictures * block, tall + LABEL + GAP), "white")
-    pen = ImageDraw.Draw(row)
-    for index in range(pictures):
-        for column, way in enumerate(SHOWN):
-            left = index * block + column * (wide + GAP)
-            text = f"{one.size} {way}" if column == 0 else way
-            pen.text((left, 2), text, fill="black")
-            row.paste(Image.fromarray(one.pictures[way][index]), (left, LABEL))
-    return row
+def _drawn(
+    model: DemoModel, judge: Judge, sample: Sample, preset: Preset, ratios: Ratios, k: float, drawing: Drawing
+) -> list[tuple[NDArray[np.uint8], float]]:  # fmt: skip
+    pictures = sample.draw(model, preset.size, ratios, k, drawing)
+    return list(zip(pictures, judge.verdict(pictures, sample.asked).scores.tolist()))
+
+
+def _two_lines(caption: str) -> tuple[str, str]:
+    first, second = caption.split(" left of ")
+    return f"{first} left of", second

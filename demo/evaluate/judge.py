@@ -30,6 +30,10 @@ class Interval:
     def __str__(self) -> str:
         return f"{100 * self.value:.1f} ({100 * self.low:.1f}-{100 * self.high:.1f})"
 
+    def as_gain(self) -> str:
+        """With signs, for a difference."""
+        return f"{100 * self.value:+.1f} ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -55,6 +59,15 @@ def mean_interval(values: NDArray[np.floating]) -> Interval:
         return Interval(mean, mean * (1 - reach), mean + (1 - mean) * reach)
     half = Z * float(values.std(ddof=1)) / math.sqrt(count)
     return Interval(mean, mean - half, mean + half)
+
+
+def gain_interval(values: NDArray[np.floating], others: NDArray[np.floating]) -> Interval:
+    """The mean difference of values from 0 to 1, pair by pair, with its 95 % interval."""
+    differences = values - others
+    if differences.any():
+        return mean_interval(differences)
+    reach = mean_interval(np.zeros(len(differences))).high
+    return Interval(0.0, -reach, reach)
 
 
 class Judge:

@@ -6,10 +6,12 @@ import copy
 import json
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from crdiff.model.family import Family
 from crdiff.presets.size import Size
@@ -20,8 +22,9 @@ from demo.evaluate import __main__ as evaluate
 from demo.evaluate import find_presets
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DENSE, DemoModel, Drawing
+from demo.evaluate.picturing import noise_seed
 from demo.prepare import CHECKPOINT
-from demo.scenes.scene import judging_scenes
+from demo.scenes.scene import judging_scenes, search_scenes
 
 GROUPS = {"down": "input_blocks", "mid": "middle_block", "up": "output_blocks"}
 QUICK = Drawing(steps=3, guidance=3.0, batch=2)
@@ -114,6 +117,7 @@ def test_presets_are_found_kept_and_resumed(checkpoint, tmp_path, monkeypatch, c
     stale = Preset.own("Demo 96x64", Family.OTHER, Size(96, 64), Ratios(0.1, 0.1, 0.1), None, "f" * 64)
     out.write_text(to_text([other, stale]), encoding="utf-8")
     command = ["find_presets", "64x96", "--evaluations", "3", "--prompts", "2", "--steps", "1"]
+    command += ["--k-prompts", "3", "--amplifications", "1", "1.5"]
     command += ["--checkpoint", str(checkpoint), "--work", str(work), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", command)
     find_presets.main()
@@ -122,10 +126,29 @@ def test_presets_are_found_kept_and_resumed(checkpoint, tmp_path, monkeypatch, c
     found = presets["64x96"]
     assert found.checkpoints == {model.sha256} and found.limited
     assert all(0.1 <= ratio <= 0.8 for ratio in found.ratios)
+    means = {k: sum(scores) / len(scores) for k, scores in scores_by_k(model, found).items()}
+    assert found.k == max(means, key=means.get)
     written = {path: path.read_bytes() for path in work.iterdir()}
     find_presets.main()
     assert {path: path.read_bytes() for path in work.iterdir()} == written
     assert from_text(out.read_text("utf-8"))[-1] == found
+    out.write_text(to_text([replace(found, ratios=Ratios(0.2, 0.2, 0.2), k=None)]), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", [*command, "--only-k"])
+    find_presets.main()
+    (again,) = from_text(out.read_text("utf-8"))
+    assert again.ratios == Ratios(0.2, 0.2, 0.2) and again.k in (1.0, 1.5)
+
+
+def scores_by_k(model, preset):
+    """What the pictures of the first three search prompts score with the preset's ratios, drawn one by one."""
+    size = (preset.size.height, preset.size.width)
+    scores = {}
+    for k in (1.0, 1.5):
+        for scene in search_scenes(3):
+            noise = noise_seed(scene.caption(), find_presets.K_SEEDS[0])
+            (picture,) = model.draw([scene.caption()], [noise], size, preset.ratios, k, Drawing(steps=1))
+            scores.setdefault(k, []).append(Judge().verdict([picture], [scene]).scores[0])
+    return scores
 
 
 def test_the_evaluation_prints_a_table_and_keeps_all_figures(checkpoint, tmp_path, monkeypatch, capsys):
@@ -137,13 +160,52 @@ def test_the_evaluation_prints_a_table_and_keeps_all_figures(checkpoint, tmp_pat
     command += ["--checkpoint", str(checkpoint), "--presets", str(presets), "--json", str(figures), "--grid", str(grid)]
     monkeypatch.setattr(sys, "argv", command)
     evaluate.main()
-    assert "| 64x96 | 0.5/0.4/0.3 |" in capsys.readouterr().out
+    assert "| 64x96 | 0.5/0.4/0.3 | 1.5 |" in capsys.readouterr().out
     (row,) = json.loads(figures.read_text("utf-8"))
     assert row["prompts"] == 3 and row["seeds"] == 2 and row["best_of"]["n"] == 2
-    assert row["ways"]["dense"]["gain"]["value"] == 0.0
     for way in row["ways"].values():
         assert 0 <= way["score"]["value"] <= 1
-    assert grid.stat().st_size > 1000
+    means = {}
+    for name, ratios, k in (("dense", DENSE, 0.0), ("CR-Diff", preset.ratios, 1.5)):
+        by_prompt = []
+        for scene in judging_scenes(3):
+            prompt, seeds = scene.caption(), [noise_seed(scene.caption(), seed) for seed in (1, 2)]
+            drawn = model.draw([prompt] * 2, seeds, (64, 96), ratios, k, Drawing(steps=1))
+            by_prompt.append(Judge().verdict(drawn, [scene] * 2).scores.mean())
+        means[name] = np.array(by_prompt)
+        assert row["ways"][name]["score"]["value"] == pytest.approx(means[name].mean(), rel=1e-4)
+    gains = means["CR-Diff"] - means["dense"]
+    gain = row["ways"]["CR-Diff"]["score_gain"]
+    assert gain["value"] == pytest.approx(gains.mean(), rel=1e-3)
+    assert gain["high"] - gain["value"] == pytest.approx(1.96 * gains.std(ddof=1) / 3**0.5, rel=1e-3)
+    with Image.open(grid) as picture:
+        assert picture.height > 64 and picture.width > 3 * 2 * 96
     monkeypatch.setattr(sys, "argv", [*command, "512x512"])
     with pytest.raises(SystemExit, match="no preset for 512x512"):
         evaluate.main()
+
+
+def test_figures_of_another_run_are_merged_and_not_drawn_again(checkpoint, tmp_path, monkeypatch, capsys):
+    presets, other, figures = tmp_path / "presets.json", tmp_path / "other.json", tmp_path / "figures.json"
+    made = [
+        Preset.own(f"Demo 64x{width}", Family.OTHER, Size(64, width), Ratios(0.5, 0.4, 0.3), 1.0,
+                   DemoModel(checkpoint).sha256)
+        for width in (64, 96)
+    ]  # fmt: skip
+    presets.write_text(to_text(made), encoding="utf-8")
+    command = ["evaluate", "--prompts", "2", "--seeds", "1", "--steps", "1", "--checkpoint", str(checkpoint)]
+    command += ["--presets", str(presets)]
+    monkeypatch.setattr(sys, "argv", [*command, "64x96", "--json", str(other)])
+    evaluate.main()
+    kept = json.loads(other.read_text("utf-8"))
+    kept[0]["ways"]["CR-Diff"]["right"]["value"] = 0.123
+    other.write_text(json.dumps(kept), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", [*command, "--json", str(figures), "--merge", str(other)])
+    evaluate.main()
+    merged = json.loads(figures.read_text("utf-8"))
+    assert [one["size"] for one in merged] == ["64x64", "64x96"] and merged[1] == kept[0]
+    assert "| 12.3 (" in capsys.readouterr().out
+    # Another number of prompts is another measurement.
+    monkeypatch.setattr(sys, "argv", [*command, "64x96", "--prompts", "3", "--merge", str(other), "--json", str(other)])
+    evaluate.main()
+    assert json.loads(other.read_text("utf-8"))[0]["prompts"] == 3

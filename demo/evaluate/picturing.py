@@ -1,0 +1,30 @@
+"""What a search on the demo's model asks for: the scores of pictures, drawn and judged in batches."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+from crdiff.presets.size import Size
+from crdiff.pruning.ratios import Ratios
+from crdiff.search.objective import EvaluateMany
+from demo.evaluate.judge import Judge
+from demo.evaluate.model import DemoModel, Drawing
+from demo.scenes.scene import Scene
+
+
+def noise_seed(caption: str, seed: int) -> int:
+    """The seed of the starting noise: another one for each caption, or one lucky noise would pass for a good ratio."""
+    return zlib.crc32(f"{caption}/{seed}".encode())
+
+
+def scores_at(model: DemoModel, judge: Judge, size: Size, drawing: Drawing) -> EvaluateMany:
+    """A function that gives the probabilities of captions, for ratios, k, and pairs of caption and image seed."""
+
+    def evaluate_many(ratios: Ratios, k: float, pictures: Sequence[tuple[str, int]]) -> list[float]:
+        prompts, seeds = [prompt for prompt, _ in pictures], [noise_seed(*picture) for picture in pictures]
+        drawn = model.draw(prompts, seeds, (size.height, size.width), ratios, k, drawing)
+        scores: list[float] = judge.verdict(drawn, [Scene.from_caption(prompt) for prompt in prompts]).scores.tolist()
+        return scores
+
+    return evaluate_many

@@ -1,0 +1,48 @@
+"""The evaluation's figures as Markdown, from the plain JSON they are kept in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from demo.evaluate.compare import WAYS
+from demo.evaluate.judge import Interval
+
+Figures = Mapping[str, Any]
+"""What is kept of one size."""
+
+
+def tables(found: Sequence[Figures]) -> list[str]:
+    """The share of captions right, then the mean probability of the caption, both in percent."""
+    return [
+        "Captions right, % (95 % interval):", "", *_table(found, "right"), "",
+        "Score, the probability of the caption, x 100:", "", *_table(found, "score"),
+    ]  # fmt: skip
+
+
+def _table(found: Sequence[Figures], of: str) -> list[str]:
+    ways = [way for way in WAYS if any(way in one["ways"] for one in found)]
+    counts = {one["best_of"]["n"] for one in found if one["best_of"]}
+    heads = ["size (h x w)", "ratios", "k", *ways, "gain of CR-Diff", *(f"best of {n} dense" for n in sorted(counts))]
+    lines = [_row(heads), _row(["---"] * len(heads))]
+    for one in found:
+        cells = [one["size"], "/".join(f"{ratio:g}" for ratio in one["ratios"]), f"{one['k']:g}"]
+        cells += [_text(one["ways"].get(way, {}).get(of)) for way in ways]
+        cells.append(gain_text(Interval(**one["ways"]["CR-Diff"][f"{of}_gain"])))
+        best = one["best_of"]
+        cells += [_text(best[of]) if best and best["n"] == count else "" for count in sorted(counts)]
+        lines.append(_row(cells))
+    return lines
+
+
+def gain_text(gain: Interval) -> str:
+    """A gain, in bold if zero lies outside its interval."""
+    return gain.as_gain() if gain.low <= 0.0 <= gain.high else f"**{gain.as_gain()}**"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _text(interval: Mapping[str, float] | None) -> str:
+    return str(Interval(**interval)) if interval else ""
