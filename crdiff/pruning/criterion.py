@@ -17,20 +17,24 @@ from crdiff.model.layers import PrunedLayer
 from crdiff.pruning.cache import ProfileCache, WeightsState
 from crdiff.pruning.profile import DetailBuilder, MagnitudeProfile, ProfileBuilder, Threshold
 from crdiff.pruning.ratios import Ratios
-from crdiff.pruning.shrink import zero_up_to
+from crdiff.pruning.shrink import Scratch, zero_up_to
 
 
 class WeightUse(Protocol):
     """Sees the weight a layer is about to multiply by and returns the one it shall multiply by.
 
-    ``weight`` is (out, in), as it stands after device move, cast, dequantisation and LoRA; it is never edited.
+    ``weight`` is (out, in), as it stands after device move, cast, dequantisation and LoRA; it is never edited. What is
+    returned may be a buffer that the next call overwrites.
     """
+
+    def wants(self, layer: PrunedLayer) -> bool:
+        """Whether it has anything to do with this layer; if not, the layer runs as it is."""
 
     def __call__(self, layer: PrunedLayer, weight: torch.Tensor) -> torch.Tensor: ...
 
 
 class Observer(WeightUse, Protocol):
-    """Looks at every layer's weight during one pass and returns it unchanged."""
+    """Looks at every layer's weight once during one pass and returns it unchanged."""
 
     def finish(self, layers: int) -> None:
         """End of the pass, in which ``layers`` layers should have been seen."""
@@ -53,11 +57,15 @@ class MagnitudePruning:
     """Zeroes every weight with |w| up to its group's threshold (paper 3.3)."""
 
     def __init__(self, thresholds: Mapping[str, Threshold]) -> None:
+        self._scratch = Scratch()
         self._values = {group: found.value for group, found in thresholds.items() if found.value is not None}
+
+    def wants(self, layer: PrunedLayer) -> bool:
+        return layer.group in self._values
 
     def __call__(self, layer: PrunedLayer, weight: torch.Tensor) -> torch.Tensor:
         value = self._values.get(layer.group)
-        return weight if value is None else zero_up_to(weight, value)
+        return weight if value is None else zero_up_to(weight, value, self._scratch)
 
 
 class MagnitudeCriterion:
@@ -100,8 +108,11 @@ class _Looking:
         self._builder = builder
         self.seen: set[str] = set()
 
+    def wants(self, layer: PrunedLayer) -> bool:
+        return layer.name not in self.seen
+
     def __call__(self, layer: PrunedLayer, weight: torch.Tensor) -> torch.Tensor:
-        if layer.name not in self.seen:
+        if self.wants(layer):
             self._builder.add(layer.group, weight)
             self.seen.add(layer.name)
         return weight

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -16,17 +17,18 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from crdiff.errors import UnsupportedModelError
+from crdiff.model.forward import Forward, ForwardOverride
 from crdiff.model.layers import PrunedLayer
 from crdiff.pruning.criterion import WeightUse
 
-Forward = Callable[..., torch.Tensor]
+ChangeWeight = Callable[[PrunedLayer, torch.Tensor], torch.Tensor]
 
 
 class LayerRun(Protocol):
     """Runs a layer's forward with another weight. Hosts whose layers add to the product bring their own."""
 
     def __call__(
-        self, layer: PrunedLayer, forward: Forward, use: WeightUse, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, layer: PrunedLayer, forward: Forward, use: ChangeWeight, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> torch.Tensor: ...
 
 
@@ -36,7 +38,7 @@ class _LinearWeight(TorchFunctionMode):
     A layer's forward may hold further ``linear`` calls, such as an unmerged LoRA's.
     """
 
-    def __init__(self, layer: PrunedLayer, use: WeightUse) -> None:
+    def __init__(self, layer: PrunedLayer, use: ChangeWeight) -> None:
         super().__init__()
         self._layer, self._use = layer, use
         self._shape = layer.features
@@ -59,7 +61,7 @@ class _LinearWeight(TorchFunctionMode):
 
 
 def run_with_weight(
-    layer: PrunedLayer, forward: Forward, use: WeightUse, args: tuple[Any, ...], kwargs: dict[str, Any]
+    layer: PrunedLayer, forward: Forward, use: ChangeWeight, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> torch.Tensor:
     """The layer's own forward with ``use`` applied to its weight.
 
@@ -67,32 +69,13 @@ def run_with_weight(
         UnsupportedModelError: the layer does not multiply through ``torch.nn.functional.linear``.
     """
     with _LinearWeight(layer, use) as linear:
-        result = forward(*args, **kwargs)
+        result: torch.Tensor = forward(*args, **kwargs)
     if not linear.used:
         raise UnsupportedModelError(
             f"CR-Diff cannot reach the weights of {type(layer.module).__name__} layers: "
             "they do not multiply through torch.nn.functional.linear (fast fp8, 4-bit or compiled layers)."
         )
     return result
-
-
-class _Override:
-    """A layer's forward from ``install`` on. Once it is dormant, without an owner, it only calls through."""
-
-    def __init__(self, owner: LayerOverrides, layer: PrunedLayer) -> None:
-        self.owner: LayerOverrides | None = owner
-        self.layer = layer
-        # Another extension's override of this very layer, if any: ours runs around it.
-        self.previous: Forward | None = layer.module.__dict__.get("forward")
-        while isinstance(self.previous, _Override) and self.previous.owner is None:
-            # One of ours that was wrapped when it was removed, and that the wrapper has put back.
-            self.previous = self.previous.previous
-
-    def __call__(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        module = self.layer.module
-        # The class's forward is looked up at the call, because hosts patch it at run time (LoRA, manual cast).
-        own: Forward = self.previous if self.previous is not None else type(module).forward.__get__(module)
-        return own(*args, **kwargs) if self.owner is None else self.owner.run(self.layer, own, args, kwargs)
 
 
 class LayerOverrides:
@@ -107,47 +90,50 @@ class LayerOverrides:
         self.layers = layers
         self._run = run
         self._use: WeightUse | None = None
+        self._half = False
         self.used = 0
         """How many layer calls the last ``applying`` block reached."""
-        self._installed: list[_Override] = []
+        self._installed: list[ForwardOverride] = []
 
     def install(self) -> None:
         """Put the overrides in place; until ``applying`` they do nothing but call through."""
         try:
             for layer in self.layers:
-                override = _Override(self, layer)
-                self._installed.append(override)
-                layer.module.forward = override
+                self._installed.append(ForwardOverride(layer.module, partial(self._call, layer)))
         except BaseException:
             self.remove()
             raise
 
-    def run(self, layer: PrunedLayer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
+    def _call(self, layer: PrunedLayer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A layer's forward, with the weight of the pass that is under way."""
         use = self._use
         if use is None:
             return forward(*args, **kwargs)
         self.used += 1
-        return self._run(layer, forward, use, args, kwargs)
+        if not use.wants(layer):
+            return forward(*args, **kwargs)
+        if not self._half:
+            return self._run(layer, forward, use, args, kwargs)
+        first, second = args[0].chunk(2)
+        changed = self._run(layer, forward, use, (first, *args[1:]), kwargs)
+        return torch.cat([changed, forward(second, *args[1:], **kwargs)])
 
     def remove(self) -> None:
-        """Take the overrides away. One that somebody has wrapped meanwhile stays dormant, so as not to cut them off."""
+        """Take the overrides away."""
         self._use = None
         for override in reversed(self._installed):
-            override.owner = None
-            module = override.layer.module
-            if module.__dict__.get("forward") is not override:
-                continue
-            if override.previous is None:
-                del module.__dict__["forward"]
-            else:
-                module.forward = override.previous
+            override.remove()
         self._installed.clear()
 
     @contextmanager
-    def applying(self, use: WeightUse) -> Iterator[None]:
-        """Within the block every layer multiplies by what ``use`` makes of its weight."""
-        self._use = use
+    def applying(self, use: WeightUse, *, half: bool = False) -> Iterator[None]:
+        """Within the block every layer that ``use`` wants multiplies by what it makes of the layer's weight.
+
+        Args:
+            use: what changes the weights.
+            half: only the first half of each batch; the second half runs with the weights as they are.
+        """
+        self._use, self._half = use, half
         self.used = 0
         try:
             yield

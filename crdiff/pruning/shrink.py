@@ -29,12 +29,32 @@ def _rounded_down(threshold: float, dtype: torch.dtype) -> float:
     return float(rounded)
 
 
-def zero_up_to(weight: torch.Tensor, threshold: float) -> torch.Tensor:
-    """A copy of ``weight`` with every |w| <= threshold set to zero; NaN weights stay NaN.
+class Scratch:
+    """A buffer for the pruned weight of the moment, as large as the largest layer; the next use overwrites it."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[torch.device, torch.dtype], torch.Tensor] = {}
+
+    def like(self, weight: torch.Tensor) -> torch.Tensor:
+        """An uninitialised contiguous tensor of the shape, dtype and device of ``weight``."""
+        key = (weight.device, weight.dtype)
+        buffer = self._buffers.get(key)
+        if buffer is None or buffer.numel() < weight.numel():
+            self._buffers.pop(key, None)
+            # A buffer made in inference mode could not be written to outside of it.
+            with torch.inference_mode(False):
+                buffer = torch.empty(weight.numel(), dtype=weight.dtype, device=weight.device)
+            self._buffers[key] = buffer
+        return buffer[: weight.numel()].view(weight.shape)
+
+
+def zero_up_to(weight: torch.Tensor, threshold: float, scratch: Scratch | None = None) -> torch.Tensor:
+    """``weight`` with every |w| <= threshold set to zero; NaN weights stay NaN. The weight itself is not changed.
 
     Args:
         weight: any shape; fp8 comes back as fp16, which holds every fp8 value and can be computed with.
         threshold: a magnitude, exact in float32. NaN, which sorts above everything, prunes all.
+        scratch: where the result may be put, valid until its next use; None makes a new tensor.
     """
     if weight.element_size() == 1:
         weight = weight.to(torch.float16)
@@ -42,7 +62,23 @@ def zero_up_to(weight: torch.Tensor, threshold: float) -> torch.Tensor:
         return weight.masked_fill(~weight.isnan(), 0.0)
     # Layers of a group can have several dtypes, and the threshold need not be a value of this one.
     threshold = _rounded_down(threshold, weight.dtype)
-    if _has_hardshrink(weight.device.type, weight.dtype):
-        # hardshrink keeps x < -t and x > t: exactly the strict comparison of the method, in one kernel.
+    if not _has_hardshrink(weight.device.type, weight.dtype):
+        return weight.masked_fill(weight.abs() <= threshold, 0.0)
+    # hardshrink keeps x < -t and x > t: exactly the strict comparison of the method, in one kernel.
+    if scratch is None or not weight.is_contiguous() or (torch.is_grad_enabled() and weight.requires_grad):
         return functional.hardshrink(weight, threshold)
-    return weight.masked_fill(weight.abs() <= threshold, 0.0)
+    pruned: torch.Tensor = torch.ops.aten.hardshrink.out(weight, threshold, out=scratch.like(weight))
+    return pruned
+
+
+def towards(weight: torch.Tensor, pruned: torch.Tensor, k: float) -> torch.Tensor:
+    """``k * pruned + (1 - k) * weight``, exactly ``weight`` where the two are equal.
+
+    Args:
+        weight: the dense weight, of any shape and a floating dtype.
+        pruned: the pruned one, of the same shape; may be overwritten with the result.
+        k: amplification.
+    """
+    # Written from the pruned end, so that kept weights come out to the last bit.
+    difference = weight.to(pruned.dtype) - pruned
+    return pruned.add_(difference, alpha=1.0 - k)

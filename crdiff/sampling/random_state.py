@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,19 @@ class RandomState:
             tuple((generator, generator.getstate()) for generator in extra),
         )
 
+    def same_as(self, other: RandomState) -> bool:
+        """Whether nothing has been drawn between the two."""
+        on_device = self.torch_device is None or (
+            other.torch_device is not None and torch.equal(self.torch_device, other.torch_device)
+        )
+        return (
+            on_device
+            and torch.equal(self.torch_cpu, other.torch_cpu)
+            and self.python == other.python
+            and _legacy(self.numpy) == _legacy(other.numpy)
+            and [state for _, state in self.extra] == [state for _, state in other.extra]
+        )
+
     def restore(self) -> None:
         """Put every generator back to where it was."""
         torch.set_rng_state(self.torch_cpu)
@@ -49,3 +62,28 @@ class RandomState:
         np.random.set_state(self.numpy)
         for generator, state in self.extra:
             generator.setstate(state)
+
+
+def _legacy(state: Any) -> tuple[Any, ...]:
+    """Numpy's state tuple with its array as bytes, to be compared."""
+    name, keys, *rest = state
+    return (name, keys.tobytes(), *rest)
+
+
+class RandomWatch:
+    """Tells whether random numbers are drawn.
+
+    Args:
+        device: where the UNet runs.
+        extra: gives the host's own generators.
+    """
+
+    def __init__(self, device: torch.device, extra: Callable[[], Iterable[random.Random]]) -> None:
+        self._device, self._extra = device, extra
+        self._last: RandomState | None = None
+
+    def drawn(self) -> bool:
+        """Whether any generator has moved since the last time this was asked."""
+        now = RandomState.capture(self._device, self._extra())
+        last, self._last = self._last, now
+        return last is None or not now.same_as(last)

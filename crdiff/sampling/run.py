@@ -3,51 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 
-from crdiff.errors import CRDiffError, UnsupportedModelError
-from crdiff.model.family import Family
-from crdiff.model.layers import UNetLayers, find_layers
+from crdiff.errors import CRDiffError
+from crdiff.model.layers import find_layers
 from crdiff.pruning.cache import ProfileCache, WeightsState, fingerprint
 from crdiff.pruning.criterion import Criterion, MagnitudeCriterion
 from crdiff.pruning.override import LayerOverrides
-from crdiff.pruning.profile import Threshold
 from crdiff.pruning.ratios import Ratios
 from crdiff.sampling.access import ModelAccess, WeightsIdentity
-from crdiff.sampling.plan import Plan, Planner
-from crdiff.sampling.poa import amplify
-from crdiff.sampling.random_state import RandomState
+from crdiff.sampling.mode import Execution, Mode
+from crdiff.sampling.plan import Planner
+from crdiff.sampling.prepared import Applied, PreparedModel
+from crdiff.sampling.random_state import RandomState, RandomWatch
+from crdiff.sampling.residual import Residuals
+from crdiff.sampling.shared_calls import SharedCalls
+from crdiff.sampling.step import Forward, Step
 from crdiff.sampling.window import Position, StepWindow
 
 _log = logging.getLogger("crdiff")
 
-Forward = Callable[[], torch.Tensor]
 MakeCriterion = Callable[[WeightsState, ProfileCache], Criterion]
-
-
-@dataclass(frozen=True)
-class Applied:
-    """What a run did with one model, for the infotext and the log."""
-
-    family: Family
-    plan: Plan
-    ratios: Ratios
-    thresholds: Mapping[str, Threshold]
-
-
-@dataclass(frozen=True)
-class _Model:
-    """A UNet with the weights it has now."""
-
-    unet: torch.nn.Module
-    identity: WeightsIdentity
-    layers: UNetLayers
-    plan: Plan
-    overrides: LayerOverrides
-    criterion: Criterion
 
 
 class SamplingRun:
@@ -62,6 +40,7 @@ class SamplingRun:
         access: the host's model.
         cache: profiles of weights seen before.
         make_criterion: what decides which weights are pruned.
+        execution: how the amplified prediction is computed.
     """
 
     def __init__(
@@ -71,36 +50,58 @@ class SamplingRun:
         access: ModelAccess,
         cache: ProfileCache,
         make_criterion: MakeCriterion = MagnitudeCriterion,
+        execution: Execution = Execution(),  # noqa: B008 (frozen)
     ) -> None:
         self._planner = planner
         self._window = window
         self._access = access
         self._cache = cache
         self._make_criterion = make_criterion
-        self._model: _Model | None = None
+        self._execution = execution
+        self._model: PreparedModel | None = None
         self._refused: tuple[torch.nn.Module, WeightsIdentity] | None = None
+        self._residuals = Residuals(execution.refresh)
         self._inside = False
-        self.position = Position(0, 1)
+        self._position = Position(0, 1)
+        self._calls = 0
         self.applied: list[Applied] = []
         self.refusals: list[str] = []
 
-    def predict(self, unet: torch.nn.Module, forward: Forward, device: torch.device) -> torch.Tensor:
+    @property
+    def position(self) -> Position:
+        """Where the denoiser call under way stands in the schedule; the host's hook sets it before each."""
+        return self._position
+
+    @position.setter
+    def position(self, position: Position) -> None:
+        self._position = position
+        self._calls = 0
+
+    def predict(
+        self, unet: torch.nn.Module, forward: Forward, device: torch.device, context: torch.Tensor | None = None,
+        doubled: Forward | None = None,
+    ) -> torch.Tensor:  # fmt: skip
         """What the host shall take for the UNet's prediction.
 
         Args:
             unet: the UNet that ``forward`` runs.
             forward: one pass on the step's inputs; each call must start from the same inputs.
             device: where the UNet runs.
+            context: the conditioning, (batch, tokens, width), by which a change of prompt is noticed.
+            doubled: one pass on the step's inputs with all rows repeated, in their order, after themselves.
         """
         if self._inside or self.position not in self._window:
             return forward()
         self._inside = True
         try:
-            return self._predict(unet, forward, device)
+            return self._predict(unet, forward, device, context, doubled)
         finally:
             self._inside = False
 
-    def _predict(self, unet: torch.nn.Module, forward: Forward, device: torch.device) -> torch.Tensor:
+    def _predict(
+        self, unet: torch.nn.Module, forward: Forward, device: torch.device, context: torch.Tensor | None,
+        doubled: Forward | None,
+    ) -> torch.Tensor:  # fmt: skip
         try:
             identity = self._access.identity()
         except CRDiffError as refusal:
@@ -110,25 +111,31 @@ class SamplingRun:
             return forward()
         before = RandomState.capture(device, self._access.generators())
         try:
-            model = self._prepare(unet, identity)
+            model = self._prepare(unet, identity, device)
             if model.plan.k == 0.0:
                 return forward()
-            pruned = self._pruned_pass(model, forward, before)
+            step = self._step(model, forward, before)
+            if step is None:
+                return forward()
+            return self._amplified(step, context, doubled)
         except CRDiffError as refusal:
             self._refuse(str(refusal))
             self._refused = (unet, identity)
             before.restore()
             return forward()
-        if pruned is None:
-            return forward()
-        if model.plan.k == 1.0:
-            return pruned
-        # The dense pass comes last: hosts and extensions that keep something from a pass (SAG's attention map,
-        # the random state) then keep what they would without CR-Diff.
-        before.restore()
-        return amplify(pruned, forward(), model.plan.k)
 
-    def _prepare(self, unet: torch.nn.Module, identity: WeightsIdentity) -> _Model:
+    def _amplified(self, step: Step, context: torch.Tensor | None, doubled: Forward | None) -> torch.Tensor:
+        k, mode = step.model.plan.k, self._execution.mode
+        call, self._calls = self._calls, self._calls + 1
+        if mode is Mode.FAST:
+            return step.with_weights(k)
+        if mode is Mode.BALANCED and k != 1.0:
+            return self._residuals.predict(step, k, self.position.step, call, context)
+        if mode is Mode.BATCHED and k != 1.0 and doubled is not None:
+            return step.batched(k, doubled)
+        return step.exact(k)
+
+    def _prepare(self, unet: torch.nn.Module, identity: WeightsIdentity, device: torch.device) -> PreparedModel:
         model = self._model
         if model is not None and model.unet is unet and model.identity == identity:
             return model
@@ -138,13 +145,15 @@ class SamplingRun:
         stored = fingerprint(self._access.stored_weight(layer.module) for layer in layers.layers)
         state = WeightsState(identity.checkpoint, identity.precision, identity.modifiers, stored)
         overrides = LayerOverrides(layers.layers, self._access.run_layer)
-        model = _Model(unet, identity, layers, plan, overrides, self._make_criterion(state, self._cache))
+        criterion = self._make_criterion(state, self._cache)
+        shared = SharedCalls(unet, RandomWatch(device, self._access.generators).drawn)
+        model = PreparedModel(unet, identity, layers, plan, overrides, criterion, shared, self._execution.storage)
         overrides.install()
         self._model = model
         return model
 
-    def _pruned_pass(self, model: _Model, forward: Forward, before: RandomState) -> torch.Tensor | None:
-        """The pruned prediction, None if the ratios prune nothing."""
+    def _step(self, model: PreparedModel, forward: Forward, before: RandomState) -> Step | None:
+        """The call's passes, once the weights are known; None if the ratios prune nothing."""
         ratios = model.plan.schedule.at(self.position.fraction)
         if not any(ratios):
             return None
@@ -154,18 +163,9 @@ class SamplingRun:
             observer.finish(len(model.layers.layers))
             before.restore()
         self._note(model, ratios)
-        pruning = model.criterion.pruning(ratios)
-        if pruning is None:
-            return None
-        with model.overrides.applying(pruning):
-            prediction = forward()
-        if model.overrides.used == 0:
-            raise UnsupportedModelError(
-                "CR-Diff found none of the UNet's layers running: another extension computes the UNet in its place."
-            )
-        return prediction
+        return None if model.weights(ratios) is None else Step(model, ratios, forward, before)
 
-    def _note(self, model: _Model, ratios: Ratios) -> None:
+    def _note(self, model: PreparedModel, ratios: Ratios) -> None:
         last = self.applied[-1] if self.applied else None
         if last is not None and last.plan is model.plan and last.ratios == ratios:
             return
@@ -181,8 +181,9 @@ class SamplingRun:
             _log.warning("%s The picture is drawn without CR-Diff.", reason)
 
     def _release(self) -> None:
+        self._residuals = Residuals(self._execution.refresh)
         if self._model is not None:
-            self._model.overrides.remove()
+            self._model.remove()
             self._model = None
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from crdiff import __version__
 from crdiff.pruning.ratios import GROUPS
-from crdiff.sampling.run import Applied
+from crdiff.sampling.prepared import Applied
 from crdiff.settings import AUTO, CUSTOM, SPECS, Settings
 
 _PREFIX = "CR-Diff "

@@ -370,7 +370,6 @@ class Failure(BaseException):
         (ValueError, True),
         (KeyboardInterrupt, True),
         (Failure, True),
-        (torch.cuda.OutOfMemoryError, True),
         (KeyboardInterrupt, False),  # the two passes that look at new weights as well
     ],
 )

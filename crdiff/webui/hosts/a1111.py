@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from crdiff.errors import UnsupportedModelError
+from crdiff.model.forward import Forward
 from crdiff.model.layers import PrunedLayer
-from crdiff.pruning.criterion import WeightUse
-from crdiff.pruning.override import Forward, LayerRun, run_with_weight
+from crdiff.pruning.override import ChangeWeight, LayerRun, run_with_weight
 from crdiff.sampling.access import WeightsIdentity
 from crdiff.sampling.run import SamplingRun
 from crdiff.webui.hosts.checkpoint import checkpoint_identity
@@ -79,7 +79,7 @@ class A1111Access:
 
 
 def _run_layer(
-    layer: PrunedLayer, forward: Forward, use: WeightUse, args: tuple[Any, ...], kwargs: dict[str, Any]
+    layer: PrunedLayer, forward: Forward, use: ChangeWeight, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> torch.Tensor:
     networks = _networks()
     if networks is not None and _functional(networks):
@@ -91,7 +91,7 @@ def _run_layer(
 
 
 def _run_merged(
-    networks: Any, layer: PrunedLayer, added: list[Any], use: WeightUse, args: tuple[Any, ...], kwargs: dict[str, Any]
+    networks: Any, layer: PrunedLayer, added: list[Any], use: ChangeWeight, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> torch.Tensor:
     """A functional LoRA's layer as if merged, so that the LoRA-changed weight is what gets pruned."""
     module = layer.module

@@ -1,0 +1,212 @@
+"""Calls that both passes of a step make alike, computed once: recorded in the first pass, replayed in the second.
+
+A call is replayed only if its inputs are bit for bit those of the first pass, and only if it did nothing but compute:
+drew no random numbers, ran no patch of another extension. So the second pass gets what it would have computed.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+from typing import Any
+
+import torch
+
+from crdiff.model.blocks import common_prefix, context_projections
+from crdiff.model.forward import Forward, ForwardOverride
+
+# In Forge's transformer_options: patches that act between the blocks, never inside one.
+_OUTSIDE = frozenset(
+    ("block_modifiers", "input_block_patch", "input_block_patch_after_skip", "output_block_patch", "group_norm_wrapper")
+)
+_PLAIN = (type(None), bool, int, float, str, Enum, torch.dtype, torch.device)
+
+
+class _Mode(Enum):
+    OFF = "off"
+    RECORD = "record"
+    REPLAY = "replay"
+    REPLAY_LAST = "replay for the last time"
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call of the first pass: its arguments, its result, and what it set in the dicts it was given."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    result: torch.Tensor
+    entries: tuple[dict[Any, Any], ...]
+
+
+@dataclass
+class _Unit:
+    """A module whose calls are shared. ``may_draw``: whether it could draw random numbers."""
+
+    may_draw: bool
+    calls: list[_Call | None] = field(default_factory=list)
+    next: int = 0
+
+
+class SharedCalls:
+    """The shared calls of one UNet, from ``install`` to ``remove``.
+
+    Args:
+        unet: the UNet.
+        drawn: whether random numbers have been drawn since it was last asked.
+    """
+
+    def __init__(self, unet: torch.nn.Module, drawn: Callable[[], bool]) -> None:
+        self._unet = unet
+        self._drawn = drawn
+        self._pruned: frozenset[str] | None = None
+        self._overrides: list[ForwardOverride] = []
+        self._units: list[_Unit] = []
+        self._mode = _Mode.OFF
+        self._copies: dict[int, tuple[weakref.ref[torch.Tensor], torch.Tensor]] = {}
+        self._equal_pairs: dict[tuple[int, int], torch.Tensor] = {}
+        self.replayed = 0
+        """How many calls have been taken over so far."""
+
+    def install(self, pruned: Collection[str]) -> None:
+        """Share what runs alike while the layers ``pruned`` differ; nothing happens if it does so already."""
+        if self._pruned == frozenset(pruned):
+            return
+        self.remove()
+        prefix = common_prefix(self._unet, pruned)
+        projections = context_projections(self._unet, prefix)
+        for module in (*prefix, *projections):
+            unit = _Unit(may_draw=module not in projections)
+            self._units.append(unit)
+            self._overrides.append(ForwardOverride(module, partial(self._call, unit)))
+        self._pruned = frozenset(pruned)
+
+    def remove(self) -> None:
+        """Take the overrides away and forget every call."""
+        for override in reversed(self._overrides):
+            override.remove()
+        self._overrides, self._units, self._pruned = [], [], None
+        self._forget()
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """The first pass of a step."""
+        self._forget()
+        with self._in_mode(_Mode.RECORD):
+            yield
+
+    @contextmanager
+    def replaying(self, *, last: bool = True) -> Iterator[None]:
+        """A further pass of the step; after the last one what was recorded is gone."""
+        for unit in self._units:
+            unit.next = 0
+        try:
+            with self._in_mode(_Mode.REPLAY_LAST if last else _Mode.REPLAY):
+                yield
+        finally:
+            if last:
+                self._forget()
+
+    @contextmanager
+    def _in_mode(self, mode: _Mode) -> Iterator[None]:
+        self._mode = mode
+        try:
+            yield
+        finally:
+            self._mode = _Mode.OFF
+
+    def _forget(self) -> None:
+        for unit in self._units:
+            unit.calls = []
+        self._copies, self._equal_pairs = {}, {}
+
+    def _call(self, unit: _Unit, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._mode is _Mode.OFF:
+            return forward(*args, **kwargs)
+        if self._mode is _Mode.RECORD:
+            return self._record(unit, forward, args, kwargs)
+        # The n-th call of a later pass stands for the n-th of the first.
+        call = unit.calls[unit.next] if unit.next < len(unit.calls) else None
+        unit.next += 1
+        if call is None or not self._equal((call.args, call.kwargs), (args, kwargs)):
+            return forward(*args, **kwargs)
+        self.replayed += 1
+        for given, entries in zip(_dicts((args, kwargs)), call.entries):
+            given.update(entries)
+        # What is handed out may be changed in place, by ControlNet's residuals for instance.
+        return call.result if self._mode is _Mode.REPLAY_LAST else call.result.clone()
+
+    def _record(self, unit: _Unit, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        place = len(unit.calls)
+        unit.calls.append(None)
+        if not _is_plain((args, kwargs)):
+            return forward(*args, **kwargs)
+        kept_args, kept_kwargs = self._copy(args), self._copy(kwargs)
+        before = [dict(given) for given in _dicts((args, kwargs))]
+        if unit.may_draw:
+            self._drawn()
+        result = forward(*args, **kwargs)
+        if isinstance(result, torch.Tensor) and not (unit.may_draw and self._drawn()):
+            changes = zip(_dicts((args, kwargs)), before)
+            entries = tuple(
+                {key: value for key, value in given.items() if key not in old or old[key] is not value}
+                for given, old in changes
+            )
+            unit.calls[place] = _Call(kept_args, kept_kwargs, result.clone(), entries)
+        return result
+
+    def _copy(self, value: Any) -> Any:
+        """Arguments as they are now; a tensor given to many modules, such as the context, is copied once."""
+        if isinstance(value, torch.Tensor):
+            known, copy = self._copies.get(id(value), (None, value))
+            if known is None or known() is not value:
+                copy = value.clone()
+                self._copies[id(value)] = (weakref.ref(value), copy)
+            return copy
+        if isinstance(value, dict):
+            return {key: self._copy(part) for key, part in value.items() if key not in _OUTSIDE}
+        if type(value) in (tuple, list):
+            return type(value)(self._copy(part) for part in value)
+        return value
+
+    def _equal(self, kept: Any, given: Any) -> bool:
+        if isinstance(kept, torch.Tensor):
+            return isinstance(given, torch.Tensor) and self._equal_tensors(kept, given)
+        if isinstance(kept, dict):
+            if not isinstance(given, dict):
+                return False
+            given = {key: part for key, part in given.items() if key not in _OUTSIDE}
+            return kept.keys() == given.keys() and all(self._equal(part, given[key]) for key, part in kept.items())
+        if type(kept) in (tuple, list):
+            return type(kept) is type(given) and len(kept) == len(given) and all(map(self._equal, kept, given))
+        return bool(type(kept) is type(given) and kept == given)
+
+    def _equal_tensors(self, kept: torch.Tensor, given: torch.Tensor) -> bool:
+        pair = (id(kept), id(given))
+        if pair in self._equal_pairs:
+            return True
+        # Strides count too: with others, a kernel may round otherwise.
+        alike = kept.dtype == given.dtype and kept.device == given.device and kept.stride() == given.stride()
+        if not alike or not torch.equal(kept, given):
+            return False
+        self._equal_pairs[pair] = given
+        return True
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether these arguments are data only. A function among them may do anything."""
+    if isinstance(value, dict):
+        return all(key in _OUTSIDE or _is_plain(part) for key, part in value.items())
+    if isinstance(value, (tuple, list)):
+        return all(map(_is_plain, value))
+    return isinstance(value, (torch.Tensor, *_PLAIN))
+
+
+def _dicts(value: Any) -> Iterator[dict[Any, Any]]:
+    """The dicts among a call's arguments, in order."""
+    args, kwargs = value
+    yield from (part for part in (*args, *kwargs.values()) if isinstance(part, dict))
