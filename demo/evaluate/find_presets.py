@@ -35,7 +35,7 @@ STARTS = (0.3, 0.5, 0.7)
 
 TEMPERATURE = 0.02
 
-AMPLIFICATIONS = (0.75, 1.0, 1.25, 1.5)
+AMPLIFICATIONS = (1.0, 1.5, 2.0)
 """What k is chosen from, once the ratios are found."""
 
 K_SEEDS = (2, 3)

@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from crdiff.presets.store import from_text, to_text
 from crdiff.presets.table import Preset
 from crdiff.pruning.ratios import Ratios
 from demo.evaluate import __main__ as evaluate
-from demo.evaluate import find_presets
+from demo.evaluate import find_presets, prompts, strategies
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DENSE, DemoModel, Drawing
 from demo.evaluate.picturing import noise_seed
@@ -209,3 +210,54 @@ def test_figures_of_another_run_are_merged_and_not_drawn_again(checkpoint, tmp_p
     monkeypatch.setattr(sys, "argv", [*command, "64x96", "--prompts", "3", "--merge", str(other), "--json", str(other)])
     evaluate.main()
     assert json.loads(other.read_text("utf-8"))[0]["prompts"] == 3
+
+
+def test_searches_for_single_prompts_are_measured_on_seeds_they_have_not_seen(
+    checkpoint, tmp_path, monkeypatch, capsys
+):
+    presets, figures, work = tmp_path / "presets.json", tmp_path / "figures.json", tmp_path / "work"
+    model = DemoModel(checkpoint)
+    preset = Preset.own("Demo 64x96", Family.OTHER, Size(64, 96), Ratios(0.5, 0.4, 0.3), 1.0, model.sha256)
+    presets.write_text(to_text([preset]), encoding="utf-8")
+    command = ["prompts", "64x96", "--prompts", "2", "--evaluations", "2", "--steps", "1", "--json", str(figures)]
+    command += ["--checkpoint", str(checkpoint), "--presets", str(presets), "--work", str(work)]
+    monkeypatch.setattr(sys, "argv", command)
+    prompts.main()
+    kept = json.loads(figures.read_text("utf-8"))
+    found, scene = kept["64x96"][1], judging_scenes(2)[1]
+
+    def mean(ratios, k, seeds):
+        noises = [noise_seed(scene.caption(), seed) for seed in seeds]
+        drawn = model.draw([scene.caption()] * len(noises), noises, (64, 96), ratios, k, Drawing(steps=1))
+        return Judge().verdict(drawn, [scene] * len(noises)).scores
+
+    assert found["dense"] == pytest.approx(mean(DENSE, 0.0, prompts.SEARCH_SEEDS).mean(), rel=1e-3)
+    assert found["preset"] == pytest.approx(mean(preset.ratios, 1.0, prompts.SEARCH_SEEDS).mean(), rel=1e-3)
+    assert found["search"] == max(found["dense"], found["preset"])
+    assert found["preset_elsewhere"] == pytest.approx(mean(preset.ratios, 1.0, prompts.OTHER_SEEDS).mean(), rel=1e-3)
+    # Two evaluations of two pictures each.
+    assert found["best_dense"] == pytest.approx(mean(DENSE, 0.0, range(1000, 1004)).max(), rel=1e-3)
+    shown = capsys.readouterr().out
+    assert "| ratios for the prompt, other seeds |" in shown
+    prompts.main()
+    assert json.loads(figures.read_text("utf-8")) == kept
+
+
+def test_strategies_are_compared_at_equal_budgets_and_racing_in_exact_mode_changes_nothing(
+    checkpoint, tmp_path, monkeypatch, capsys
+):
+    figures, plot = tmp_path / "figures.json", tmp_path / "plot.svg"
+    command = ["strategies", "--size", "64x64", "--prompts", "2", "--evaluations", "3", "--seeds", "1", "--batch", "1"]
+    command += ["--steps", "1", "--checkpoint", str(checkpoint), "--work", str(tmp_path / "work")]
+    monkeypatch.setattr(sys, "argv", [*command, "--json", str(figures), "--plot", str(plot)])
+    strategies.main()
+    found = json.loads(figures.read_text("utf-8"))
+    for runs in found["curves"].values():
+        assert [len(run) for run in runs] == [3]
+        assert runs[0] == sorted(runs[0])
+    assert len({run[0] for runs in found["curves"].values() for run in runs}) == 1  # all start with the same point
+    exact = found["racing"]["exact"]
+    assert exact["same_walk"] == [True] and exact["best"] == exact["best_without"]
+    assert exact["pictures"] <= exact["pictures_without"] == 4 * 2
+    drawing = ElementTree.parse(plot).getroot()
+    assert len(drawing.findall("{http://www.w3.org/2000/svg}polyline")) == 3

@@ -1,0 +1,176 @@
+"""``python -m demo.evaluate.strategies``: the best score against the evaluations spent, for each strategy; racing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from crdiff.presets.size import Size
+from crdiff.pruning.ratios import Ratios
+from crdiff.search.annealing import Schedule, SimulatedAnnealing
+from crdiff.search.cma import CmaEs
+from crdiff.search.errors import AbortSearchError
+from crdiff.search.journal import Journal
+from crdiff.search.objective import EvaluateMany, Objective
+from crdiff.search.random_search import RandomSearch
+from crdiff.search.search import Budget, Report, Search
+from crdiff.search.space import START, Point, Space, rounded
+from crdiff.search.strategy import Strategy
+from demo.evaluate.find_presets import TEMPERATURE
+from demo.evaluate.judge import Judge
+from demo.evaluate.model import DemoModel, Drawing
+from demo.evaluate.picturing import scores_at
+from demo.evaluate.plot import save_plot
+from demo.prepare import CHECKPOINT
+from demo.scenes.scene import search_scenes
+
+K = 1.0
+STARTS = (Point(0.3, 0.3, 0.3, K),)
+"""Where the authors' search starts."""
+
+DENSE = Point(0.0, 0.0, 0.0, K)
+
+
+def strategy(name: str, space: Space, seed: int, evaluations: int) -> Strategy:
+    """A strategy that starts where all do."""
+    if name == "annealing":
+        schedule = Schedule(iterations=evaluations, temperature=TEMPERATURE)
+        return SimulatedAnnealing(space, STARTS, seed, schedule)
+    return RandomSearch(space, STARTS, seed) if name == "random" else CmaEs(space, STARTS, seed)
+
+
+STRATEGIES = ("annealing", "random", "cmaes")
+RACING = ("exact", "likely")
+
+
+class Known:
+    """Scores shared by all searches of a run, so that a picture is drawn once."""
+
+    def __init__(self, many: EvaluateMany) -> None:
+        self._many = many
+        self._scores: dict[tuple[str, str, int], float] = {}
+
+    def evaluate(self, ratios: Ratios, k: float, pictures: Sequence[tuple[str, int]]) -> list[float]:
+        """The scores of some pictures."""
+        name = rounded(Point(*ratios, k))
+        missing = [picture for picture in pictures if (name, *picture) not in self._scores]
+        if missing:
+            found = self._many(ratios, k, missing)
+            self._scores.update(((name, *picture), score) for picture, score in zip(missing, found))
+        return [self._scores[(name, *picture)] for picture in pictures]
+
+
+def best_so_far(report: Report) -> list[float]:
+    """The best mean score after each evaluation, the dense model's and repeats not counted; a cut one changes none."""
+    best, curve = 0.0, []
+    for entry in report.history:
+        if entry.kind != "baseline" and not entry.repeat:
+            best = max(best, entry.score or 0.0)
+            curve.append(best)
+    return curve
+
+
+class Trials:
+    """Searches at one size, by strategy, seed and racing, each with a journal in the work folder."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options, self._size = options, Size.parse(options.size)
+        self._drawing = Drawing(steps=options.steps)
+        model = DemoModel(options.checkpoint)
+        self._sha256 = model.sha256
+        self._known = Known(scores_at(model, Judge(), self._size, self._drawing))
+        self._prompts = tuple(scene.caption() for scene in search_scenes(options.prompts))
+
+    def run(self, name: str, seed: int, racing: str) -> Report:
+        """One search to the end of its budget.
+
+        Raises:
+            AbortSearchError: it did not get there.
+        """
+        options, space = self._options, Space(fixed=START.moved("k", K))
+        objective = Objective(
+            self._prompts, (1,), evaluate_many=self._known.evaluate, batch=options.batch, highest=1.0, racing=racing
+        )
+        identity = {"checkpoint": self._sha256, "size": str(self._size), "steps": self._drawing.steps}
+        journal = Journal(options.work / f"{self._size}-{name}-{seed}-{racing}.jsonl", identity)
+        chosen = strategy(name, space, seed, options.evaluations)
+        # The dense model is measured besides.
+        report = Search(space, chosen, objective, journal, DENSE).run(Budget(evaluations=options.evaluations + 1))
+        if report.state != "done":
+            raise AbortSearchError(report.message)
+        print(f"{name}, seed {seed}, racing {racing}: best {_best(report):.3f}, {report.pictures} pictures, "
+              f"{report.saved_by_racing} saved", flush=True)  # fmt: skip
+        return report
+
+
+def _best(report: Report) -> float:
+    return best_so_far(report)[-1]
+
+
+def main() -> None:
+    """Runs all searches, draws the curves and prints what racing saves; what journals hold is not drawn again."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", default="96x128", help="HEIGHTxWIDTH")
+    parser.add_argument("--prompts", type=int, default=20)
+    parser.add_argument("--evaluations", type=int, default=30)
+    parser.add_argument("--seeds", type=int, default=5, help="of the strategies")
+    parser.add_argument("--batch", type=int, default=5, help="pictures between two looks whether to go on")
+    parser.add_argument("--steps", type=int, default=Drawing.steps)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
+    parser.add_argument("--work", type=Path, default=Path(".cache/demo/strategies"))
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.add_argument("--plot", type=Path, help="SVG of the best score against evaluations")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    trials, seeds = Trials(options), range(options.seeds)
+    reports = {name: [trials.run(name, seed, "off") for seed in seeds] for name in STRATEGIES}
+    curves: dict[str, NDArray[np.float64]] = {}
+    for name, runs in reports.items():
+        curves[name] = np.array([_padded(best_so_far(report), options.evaluations) for report in runs])
+        print(f"{name}: best of {options.evaluations} evaluations {curves[name][:, -1].mean():.3f} on average, "
+              f"{curves[name][:, -1].min():.3f} to {curves[name][:, -1].max():.3f}", flush=True)  # fmt: skip
+    dense = reports["annealing"][0].baseline
+    if dense is None or dense.score is None:
+        raise AbortSearchError("The dense model could not be scored.")
+    raced = {mode: [trials.run("annealing", seed, mode) for seed in seeds] for mode in RACING}
+    savings = {mode: _saving(reports["annealing"], runs) for mode, runs in raced.items()}
+    for mode, saving in savings.items():
+        print(f"racing {mode}: {json.dumps(saving)}")
+    if options.json:
+        kept = {"size": options.size, "prompts": options.prompts, "dense": dense.score, "racing": savings,
+                "curves": {name: curve.round(4).tolist() for name, curve in curves.items()}}  # fmt: skip
+        options.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    if options.plot:
+        save_plot(curves, dense.score, f"{options.size}, {options.prompts} prompts", options.plot)
+
+
+def _padded(curve: list[float], length: int) -> list[float]:
+    """A strategy that ended before its budget keeps its best."""
+    return curve + [curve[-1]] * (length - len(curve))
+
+
+def _saving(full: Sequence[Report], raced: Sequence[Report]) -> dict[str, Any]:
+    """Pictures drawn with and without racing, and whether every search found the same."""
+    return {
+        "pictures": sum(report.pictures for report in raced),
+        "pictures_without": sum(report.pictures for report in full),
+        "same_walk": [_walk(one) == _walk(other) for one, other in zip(full, raced)],
+        "best": [round(_best(report), 4) for report in raced],
+        "best_without": [round(_best(report), 4) for report in full],
+    }
+
+
+def _walk(report: Report) -> list[tuple[Point, bool]]:
+    return [(entry.point, entry.accepted) for entry in report.history]
+
+
+if __name__ == "__main__":
+    main()
