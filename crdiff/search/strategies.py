@@ -25,10 +25,9 @@ STRATEGIES: Mapping[str, Maker] = {
     "annealing": _annealing,
     "random": lambda space, starts, seed, evaluations: RandomSearch(space, starts, seed),
     "cmaes": lambda space, starts, seed, evaluations: cma.CmaEs(space, starts, seed),
-    "listed": lambda space, starts, seed, evaluations: Listed(starts),
 }
 LISTED = "listed"
-"""Measures the starting points and searches nothing."""
+"""The name of what only measures the starting points, for programs."""
 DEFAULT_STRATEGY = "annealing"
 
 
@@ -42,6 +41,8 @@ def make(name: str, space: Space, starts: Sequence[Point], seed: int = 0, evalua
         SettingsError: there is none of this name, or it cannot search this space.
         MissingPackageError: its package is not installed.
     """
+    if name == LISTED:
+        return Listed(starts)
     if name not in STRATEGIES:
         raise SettingsError(f"A search's strategy must be one of {', '.join(STRATEGIES)}, not {name!r}.")
     return STRATEGIES[name](space, starts, seed, evaluations)

@@ -13,6 +13,9 @@ from crdiff.webui.checkpoints import CheckpointReader
 from crdiff.webui.generation import ActiveSlot
 from crdiff.webui.library import PresetLibrary
 from crdiff.webui.search.board import Board
+from crdiff.webui.search.fetching import Fetching
+from crdiff.webui.search.orders import Orders
+from crdiff.webui.search.routes import add_search_routes
 from crdiff.webui.xyz import add_axes
 
 _log = logging.getLogger("crdiff")
@@ -20,7 +23,7 @@ _log = logging.getLogger("crdiff")
 
 class Extension:
     """Everything CR-Diff keeps between jobs: presets, profiles, the slot of the sampler call under way,
-    and the standing of the last search.
+    the standing of the page's last search, and the API's searches.
 
     Args:
         data: the host's data path; CR-Diff keeps its files in the folder ``crdiff`` there.
@@ -34,6 +37,8 @@ class Extension:
         self.checkpoints = CheckpointReader()
         self.slot = ActiveSlot()
         self.board = Board()
+        self.fetching = Fetching()
+        self.orders = Orders()
 
     def on_cfg_denoiser(self, params: Any) -> None:
         """Host callback before each UNet evaluation."""
@@ -55,4 +60,5 @@ class Extension:
         script_callbacks.on_ui_settings(options.add_options)
         script_callbacks.on_before_ui(lambda: add_axes(self.library))
         script_callbacks.on_app_started(lambda _, app: add_routes(app, self.library))
+        script_callbacks.on_app_started(lambda _, app: add_search_routes(app, self))
         script_callbacks.on_app_started(lambda *_: options.apply_log_level())

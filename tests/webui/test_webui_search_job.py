@@ -6,55 +6,12 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-WEBUI = str(ROOT / "demo" / "webui")
-if WEBUI not in sys.path:
-    sys.path.insert(0, WEBUI)
-
-from common.checkpoints import write_random  # noqa: E402
-from common.process import HostProcess  # noqa: E402
-
 PROMPT = "a small red house"
-SCORE = """
-import json
-import numpy
-from pathlib import Path
-
-LOG = Path(__file__).with_name("score.log")
-HIGHEST = 0.0
-
-def score(pictures, prompt):
-    '''Dark pictures are better.'''
-    with LOG.open("a") as log:
-        log.write(json.dumps([prompt, [picture.size for picture in pictures]]) + "\\n")
-    if Path(__file__).with_name("broken").exists():
-        raise RuntimeError("the scorer is broken")
-    return [-float(numpy.asarray(picture).mean()) / 255 for picture in pictures]
-"""
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    for seed, name in enumerate("ab"):
-        write_random(folder, f"sd1-{name}", "sd1", seed)
-    return folder
-
-
-@pytest.fixture(scope="module", params=["a1111", "forge"])
-def host(request: pytest.FixtureRequest, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    data = tmp_path_factory.mktemp(f"data-{request.param}")
-    (data / "crdiff").mkdir()
-    (data / "crdiff" / "score.py").write_text(SCORE, encoding="utf-8")
-    with HostProcess(request.param, models=models, data=data, extensions=[ROOT]) as process:
-        process.data = data
-        yield process
 
 
 def searched(host: Any, **plan: Any) -> dict[str, Any]:

@@ -20,19 +20,24 @@ def make_search_script(extension: Extension) -> type[scripts.Script]:
             return TITLE
 
         def show(self, is_img2img: bool) -> bool:
-            return not is_img2img
+            return True
 
         def ui(self, is_img2img: bool) -> list[Any]:
             import gradio as gr
 
-            plan = gr.Textbox("", label="Settings of the search", elem_id="txt2img_crdiff_search_plan", visible=False)
+            tab = "img2img" if is_img2img else "txt2img"
+            plan = gr.Textbox("", label="Settings of the search", elem_id=f"{tab}_crdiff_search_plan", visible=False)
             plan.do_not_save_to_config = True
             return [plan]
 
         def run(self, p: Any, plan: Any = "", *args: Any) -> Any:
             from crdiff.webui.search.job import run_search
+            from crdiff.webui.search.orders import Order
             from crdiff.webui.search.plan import SearchPlan
 
+            if isinstance(plan, Order):
+                plan.begin()
+                return run_search(p, plan.plan, extension, plan.board, extension.folder, shown=False)
             wanted = SearchPlan.from_dict(plan) if isinstance(plan, dict) else SearchPlan.from_text(plan)
             return run_search(p, wanted, extension, extension.board, extension.folder)
 

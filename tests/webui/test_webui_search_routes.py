@@ -1,0 +1,341 @@
+"""The search by the host's API: asked for, watched, stopped, refused."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BODY = {"prompt": "a small red house", "seed": 5, "steps": 2, "width": 64, "height": 96, "sampler_name": "Euler",
+        "scheduler": "Automatic", "cfg_scale": 5.0}  # fmt: skip
+ANSWER = {"state", "message", "evaluations", "dense", "best", "history"}
+
+
+def asked(host: Any, search: dict[str, Any] | None, **fields: Any) -> str:
+    body = {**BODY, **fields}
+    return host.post("/crdiff/v1/search", body if search is None else {**body, "search": search})["id"]
+
+
+def waited(host: Any, name: str, until: Any = None, seconds: float = 120) -> dict[str, Any]:
+    """Polls as a client would."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        answer = host.get(f"/crdiff/v1/search/{name}")
+        if until(answer) if until else answer["state"] != "running":
+            return answer
+        time.sleep(0.02)
+    raise AssertionError(answer)
+
+
+def done(host: Any, search: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return waited(host, asked(host, {"score": "own", **search}, **fields))
+
+
+def drawn_with(host: Any, found: dict[str, Any]) -> float:
+    """The score of the picture that the host's own API draws with what was found."""
+    import numpy
+
+    own = {"enabled": True, **{name: found[name] for name in ("down", "mid", "up", "k")}}
+    picture = host.txt2img(BODY, alwayson_scripts={"cr-diff": {"args": [own]}}).images[0]
+    return -float(numpy.asarray(picture).mean()) / 255
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path) for path in folder.rglob("*") if path.suffix in (".png", ".txt")}
+
+
+def test_a_search_is_asked_for_and_watched(host: Any) -> None:
+    before = files(host.data)
+    plan = {"evaluations": 5, "racing": "off"}
+    seen = host.run(done, plan)
+    assert set(seen) == ANSWER
+    assert (seen["state"], seen["message"], seen["evaluations"]) == (
+        "done",
+        "The budget of 5 evaluations is used up.",
+        5,
+    )
+    assert set(seen["dense"]) == {"score"}
+    assert set(seen["best"]) == {"score", "down", "mid", "up", "k"}
+    scores = [entry["score"] for entry in seen["history"] if entry["score"] is not None]
+    assert seen["best"]["score"] == max(scores) > seen["dense"]["score"]
+    assert [entry["number"] for entry in seen["history"]] == list(range(1, len(seen["history"]) + 1))
+    assert files(host.data) == before
+    # What is reported is what anybody gets who draws with it.
+    assert host.run(drawn_with, seen["best"]) == pytest.approx(seen["best"]["score"], abs=1e-9)
+    # The same request goes on with what was measured, at no cost.
+    log = host.data / "crdiff" / "score.log"
+    lines = len(log.read_text(encoding="utf-8").splitlines())
+    assert host.run(done, plan) == seen
+    assert len(log.read_text(encoding="utf-8").splitlines()) == lines
+
+
+def stopped_while_running_and_waiting(host: Any) -> dict[str, Any]:
+    first = asked(host, {"score": "own", "evaluations": 400, "seed": 5})
+    second = asked(host, {"score": "own", "evaluations": 400, "seed": 6})
+    waited(host, first, lambda answer: answer["evaluations"] >= 3)
+    watched = host.get(f"/crdiff/v1/search/{first}")
+    waiting = host.get(f"/crdiff/v1/search/{second}")
+    progress = host.get("progress")["state"]["job"]
+    answers = [host.client.delete(f"/crdiff/v1/search/{name}").json() for name in (second, first)]
+    again = host.client.delete(f"/crdiff/v1/search/{first}").json()
+    ends = [waited(host, name) for name in (second, first)]
+    after = host.txt2img(BODY).infotexts[0]
+    return {"watched": watched, "waiting": waiting, "progress": progress, "answers": answers, "ends": ends,
+            "again": again, "after": after}  # fmt: skip
+
+
+def test_searches_wait_for_one_another_and_a_stop_keeps_the_best(host: Any) -> None:
+    seen = host.run(stopped_while_running_and_waiting)
+    assert seen["watched"]["state"] == "running"
+    assert "of 400 evaluations" in seen["watched"]["message"]
+    assert (seen["waiting"]["state"], seen["waiting"]["evaluations"]) == ("running", 0)
+    assert seen["waiting"]["message"] == "Waiting in the host's queue."
+    assert seen["progress"] == "scripts_txt2img"
+    waiting, running = seen["ends"]
+    assert (waiting["state"], waiting["message"]) == ("stopped", "The search was stopped before it began.")
+    assert waiting["history"] == []
+    assert running["state"] == "stopped"
+    assert running["message"].startswith("The search was stopped; the best so far is kept.")
+    assert running["best"]["score"] >= running["dense"]["score"]
+    assert 3 <= running["evaluations"] < 400
+    assert seen["answers"][1] == seen["again"] == running
+    assert "Steps: 2" in seen["after"]
+
+
+def interrupted(host: Any) -> dict[str, Any]:
+    name = asked(host, {"score": "own", "evaluations": 400, "seed": 7})
+    waited(host, name, lambda answer: answer["evaluations"] >= 2)
+    host.post("interrupt")
+    return waited(host, name)
+
+
+def test_the_hosts_own_interrupt_stops_it_too(host: Any) -> None:
+    seen = host.run(interrupted)
+    assert seen["state"] == "stopped"
+    assert seen["best"]["score"] >= seen["dense"]["score"]
+
+
+def refused(host: Any, body: Any) -> tuple[int, Any]:
+    answer = host.client.post("/crdiff/v1/search", json=body)
+    return answer.status_code, answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"search": {"evaluation": 4}}, "A search has no key 'evaluation'"),
+        ({"search": {"evaluations": "forty"}}, "evaluations of a search must be an integer from 1 on, not 'forty'."),
+        ({"search": {"evaluations": 0}}, "evaluations of a search must be an integer from 1 on, not 0."),
+        ({"search": {"minutes": "all night"}}, "The budget of minutes must be a number above 0, not 'all night'."),
+        ({"search": {"evaluations": None}}, "A search needs a budget of evaluations or of minutes."),
+        ({"search": {"score": "beauty"}}, "There is no score 'beauty'"),
+        ({"search": {"seeds": "1, 2"}}, "seeds of a search must be a list"),
+        ({"search": {"seeds": [1.5]}}, "The seeds of a search must be a list of integers"),
+        ({"search": {"prompts": [7]}}, "The prompts of a search must be a list of texts"),
+        ({"search": {"vary": [["down"]]}}, "vary of a search must hold names, not ['down']."),
+        ({"search": {"vary": ["middle"]}}, "A search can vary down, mid, up, k, not 'middle'."),
+        ({"search": {"starts": [1]}}, "starts of a search must be objects"),
+        ({"search": []}, "A search must be an object"),
+        ({"evaluations": 4}, 'evaluations belongs into the object "search" of the request.'),
+        ({"steps": "many"}, "steps of the request cannot be used"),
+        ({"alwayson_scripts": {"nobody": {"args": []}}}, "Script 'nobody' not found"),
+        ({"script_name": "x/y/z plot"}, "A search is a script itself"),
+        ({"alwayson_scripts": {"CR-Diff": {"args": [{"k": 9}]}}}, "CR-Diff: k must lie in [-2, 3], not 9."),
+    ],
+)
+def test_what_cannot_be_searched_is_answered_with_a_sentence(host: Any, change: Any, sentence: str) -> None:
+    search = {"score": "own", **change["search"]} if isinstance(change.get("search"), dict) else change.get("search")
+    status, detail = host.run(refused, {**BODY, **change, "search": {"score": "own"} if search is None else search})
+    assert detail.startswith(sentence)
+    assert status == 422
+
+
+def odd_requests(host: Any) -> list[tuple[int, Any]]:
+    answers = [
+        host.client.post("/crdiff/v1/search", content=b"{", headers={"Content-Type": "application/json"}),
+        host.client.post("/crdiff/v1/search", json=[1]),
+        host.client.get("/crdiff/v1/search/nothing"),
+        host.client.delete("/crdiff/v1/search/nothing"),
+        host.client.get("/crdiff/v1/checkpoint", params={"name": "nothing"}),
+    ]
+    return [(answer.status_code, answer.json()["detail"]) for answer in answers]
+
+
+def test_unknown_ids_and_odd_requests(host: Any) -> None:
+    broken, no_object, shown, stopped, checkpoint = host.run(odd_requests)
+    assert (broken[0], no_object[0]) == (422, 422)
+    assert "no JSON" in broken[1]
+    assert no_object[1].startswith("A search needs a txt2img request as a JSON object")
+    assert shown == stopped
+    assert shown[0] == 404
+    assert shown[1].startswith("There is no search 'nothing'; ids are forgotten when the WebUI restarts")
+    assert checkpoint == (404, "There is no checkpoint 'nothing' in this WebUI.")
+
+
+def about(host: Any) -> tuple[Any, Any]:
+    return host.get("/crdiff/v1/scores"), host.get("/crdiff/v1/checkpoint")
+
+
+def test_what_a_client_needs_to_know_first(host: Any) -> None:
+    scores, checkpoint = host.run(about)
+    problems = {entry["name"]: entry["problem"] for entry in scores}
+    assert problems["own"] is None
+    assert "ImageReward" in problems["imagereward"]
+    assert (checkpoint["family"], checkpoint["problem"]) == ("sd15", None)
+    assert len(checkpoint["sha256"]) == 64
+
+
+def test_given_configurations_are_measured_and_no_others(host: Any) -> None:
+    starts = [{"down": 0.2, "mid": 0.3, "up": 0.4, "k": 1.0}, {"down": 0.0, "mid": 0.0, "up": 0.0, "k": 0.0}]
+    wanted = {"strategy": "listed", "starts": starts, "prompts": ["one", "two"], "seeds": [1, 2]}
+    seen = host.run(done, wanted)
+    assert [[entry[name] for name in starts[0]] for entry in seen["history"]] == [list(one.values()) for one in starts]
+    for entry in seen["history"]:
+        assert len(entry["scores"]) == 4
+        assert entry["score"] == pytest.approx(sum(entry["scores"]) / 4)
+    broken = host.data / "crdiff" / "broken"
+    broken.touch()
+    try:
+        failed = host.run(done, {**wanted, "seeds": [3]})
+    finally:
+        broken.unlink()
+    assert failed["state"] == "failed"
+    assert "the scorer is broken" in failed["message"]
+
+
+def with_a_full_disk(host: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The disk is full after some writes; with room again the same request goes on."""
+    import crdiff.search.journal as journal
+
+    whole, written = journal.os.fsync, []
+
+    def full(handle: int) -> None:
+        written.append(handle)
+        if len(written) > 4:
+            raise OSError(28, "No space left on device")
+        whole(handle)
+
+    journal.os.fsync = full
+    try:
+        failed = done(host, {"evaluations": 6, "seed": 3})
+    finally:
+        journal.os.fsync = whole
+    return failed, done(host, {"evaluations": 6, "seed": 3})
+
+
+def test_a_full_disk_ends_with_the_best_and_a_sentence(host: Any) -> None:
+    failed, after = host.run(with_a_full_disk)
+    assert failed["state"] == "failed"
+    assert "the journal cannot be written (No space left on device)" in failed["message"]
+    assert failed["best"] is not None
+    assert (after["state"], after["evaluations"]) == ("done", 6)
+
+
+def cut_and_resumed(host: Any, data: str) -> list[dict[str, Any]]:
+    """The journal as a kill leaves it in the midst of an evaluation, at several places, each then resumed."""
+    plan = {"evaluations": 4, "seed": 4, "seeds": [1, 2]}
+    before = set(Path(data).glob("*.jsonl"))
+    answers = [done(host, plan)]
+    journal = next(iter(set(Path(data).glob("*.jsonl")) - before))
+    whole = journal.read_bytes()
+    for share in (0.4, 0.8):
+        journal.write_bytes(whole[: int(len(whole) * share)])
+        answers.append(done(host, plan))
+    return answers
+
+
+def test_a_search_killed_in_an_evaluation_goes_on_to_the_same_end(host: Any) -> None:
+    whole, *resumed = host.run(cut_and_resumed, str(host.data / "crdiff" / "searches"))
+    assert whole["state"] == "done"
+    assert all(answer == whole for answer in resumed)
+
+
+def switched(host: Any) -> dict[str, Any]:
+    before = host.shared.opts.data.get("sd_model_checkpoint")
+    name = asked(host, {"score": "own", "evaluations": 400, "seed": 8})
+    waited(host, name, lambda answer: answer["evaluations"] >= 2)
+    host.shared.opts.data["sd_model_checkpoint"] = "sd1-b"
+    try:
+        return waited(host, name)
+    finally:
+        host.shared.opts.data["sd_model_checkpoint"] = before
+
+
+def test_a_switched_checkpoint_ends_with_the_best_and_a_sentence(host: Any) -> None:
+    seen = host.run(switched)
+    assert seen["state"] == "failed"
+    assert "The checkpoint was switched during the search; the best so far is kept." in seen["message"]
+    assert seen["best"]["score"] >= seen["dense"]["score"]
+    whole = host.run(done, {"evaluations": len(seen["history"]), "seed": 8})
+    # Every score in it is the first checkpoint's: resumed there, the search draws none of them again.
+    assert whole["history"][: len(seen["history"])] == seen["history"]
+
+
+def objects() -> dict[str, int]:
+    import torch
+    from PIL import Image
+
+    gc.collect()
+    alive = gc.get_objects()
+    return {
+        "tensors": sum(isinstance(thing, torch.Tensor) for thing in alive),
+        "pictures": sum(isinstance(thing, Image.Image) for thing in alive),
+        "jobs": sum(type(thing).__name__ == "StableDiffusionProcessingTxt2Img" for thing in alive),
+        "modules": len(sys.modules),
+    }
+
+
+def counted(host: Any) -> list[dict[str, int]]:
+    """What is alive after 5 evaluations, and after 20 more."""
+    counts = []
+    for evaluations in (5, 25):
+        done(host, {"evaluations": evaluations, "seed": 9, "iterations": 120}, steps=1, height=64)
+        counts.append(objects())
+    return counts
+
+
+def test_memory_stays_flat(host: Any) -> None:
+    early, late = host.run(counted)
+    assert late == early
+
+
+def protected(host: Any) -> list[tuple[int, Any]]:
+    """The same routes beside a txt2img that asks for a password, and without one at all."""
+    from fastapi import Depends, FastAPI, HTTPException
+    from fastapi.security import HTTPBasic, HTTPBasicCredentials
+    from fastapi.testclient import TestClient
+
+    from crdiff.webui.search.routes import add_search_routes
+    from modules import script_loading
+
+    extension = next(m for p, m in script_loading.loaded_scripts.items() if p.endswith("cr_diff.py")).extension
+
+    def password(credentials: HTTPBasicCredentials = Depends(HTTPBasic())) -> None:  # noqa: B008
+        if (credentials.username, credentials.password) != ("me", "secret"):
+            raise HTTPException(401, "Incorrect username or password")
+
+    password.__annotations__ = {"credentials": HTTPBasicCredentials}
+    app = FastAPI()
+    app.add_api_route("/sdapi/v1/txt2img", host.api.text2imgapi, methods=["POST"], dependencies=[Depends(password)],
+                      response_model=None)  # fmt: skip
+    add_search_routes(app, extension)
+    client, bare = TestClient(app), FastAPI()
+    add_search_routes(bare, extension)
+    calls = [("POST", ""), ("GET", "/x"), ("DELETE", "/x")]
+    answers = [client.request(method, f"/crdiff/v1/search{path}") for method, path in calls]
+    answers += [client.get("/crdiff/v1/scores"), client.get("/crdiff/v1/checkpoint")]
+    answers += [client.get("/crdiff/v1/search/x", auth=("me", "secret"))]
+    answers += [TestClient(bare).request(method, f"/crdiff/v1/search{path}") for method, path in calls]
+    return [(answer.status_code, answer.json()["detail"]) for answer in answers]
+
+
+def test_the_routes_answer_only_where_the_hosts_own_api_would(host: Any) -> None:
+    seen = host.run(protected)
+    assert [status for status, _ in seen[:5]] == [401] * 5
+    assert seen[5][0] == 404
+    assert seen[5][1].startswith("There is no search 'x'")
+    assert seen[6:] == [(404, "The WebUI's API is switched off; start the WebUI with --api to search by it.")] * 3
