@@ -1,74 +1,183 @@
 // A search is Generate with another script chosen, for that one job: the host's own queue, progress, preview and
-// interrupt. While one runs the page asks for its panel; buttons in the panel's table apply a configuration.
+// interrupt. While one runs the page asks for its panel; buttons in the panel apply a configuration, or answer which of
+// two pictures is better.
 (() => {
     const SCRIPT = "CR-Diff search";
-    const TAB = "txt2img";
+    const SUBMITS = {txt2img: "submit", img2img: "submit_img2img"};
     const POLL_MS = 1500;
+    const QUICK_MS = 500;
+    const QUIET_MS = 600;
     // A job may wait in the host's queue before its search starts.
     const PATIENCE = 40;
+    const KEYS = {ArrowLeft: "left", ArrowRight: "right", ArrowDown: "same"};
 
-    let armed = null;
-    let chosen = null;
-    let waiting = 0;
+    const tabs = Object.keys(SUBMITS).map((name) => ({name, armed: null, chosen: null, answer: "", waiting: 0, key: ""}));
+    const byName = (name) => tabs.find((tab) => tab.name === name);
+    const find = (tab, name) => gradioApp().querySelector(`#${tab.name}_crdiff_search_${name}`);
+    const panel = (tab) => find(tab, "panel")?.querySelector("[data-crdiff-search]");
+    const isShown = (element) => Boolean(element?.getClientRects().length);
     let timer = null;
 
-    const find = (name) => gradioApp().querySelector(`#${TAB}_crdiff_search_${name}`);
-    const panel = () => find("panel")?.querySelector("[data-crdiff-search]");
-
     // Where a control stands among the values that Generate sends.
-    function place(elemId) {
+    function place(elemId, submit) {
         const {components, dependencies} = window.gradio_config;
         const ids = components.filter(({props}) => props?.elem_id === elemId).map(({id}) => id);
-        const generate = dependencies.find(({js}) => js === "submit");
+        const generate = dependencies.find(({js}) => js === submit);
         return generate ? generate.inputs.findIndex((id) => ids.includes(id)) : -1;
     }
 
-    const hostSubmit = window.submit;
-    if (hostSubmit) {
-        window.submit = function () {
+    // Both tabs have a list of scripts of this id; only one of them is among the values of a tab's own Generate.
+    for (const tab of tabs) {
+        const submit = SUBMITS[tab.name];
+        const hostSubmit = window[submit];
+        if (!hostSubmit) continue;
+        window[submit] = function () {
             const values = [...hostSubmit.apply(this, arguments)];
-            const [script, plan] = [place("script_list"), place(`${TAB}_crdiff_search_plan`)];
-            if (armed !== null && script >= 0 && plan >= 0) {
+            const [script, plan] = [place("script_list", submit), place(`${tab.name}_crdiff_search_plan`, submit)];
+            if (tab.armed !== null && script >= 0 && plan >= 0) {
                 values[script] = SCRIPT;
-                values[plan] = armed;
+                values[plan] = tab.armed;
             }
-            armed = null;
+            tab.armed = null;
             return values;
         };
     }
 
-    window.crdiffSearchStart = (text) => {
-        if (!text) return [];
-        armed = text;
-        gradioApp().querySelector(`#${TAB}_generate`).click();
-        waiting = PATIENCE;
+    function pollSoon(tab, times) {
+        tab.waiting = Math.max(tab.waiting, times);
         poll();
-        return [];
-    };
-
-    window.crdiffSearchVersion = () => Number(panel()?.dataset.crdiffVersion ?? -1);
-
-    window.crdiffSearchChosen = (k) => [true, "Custom", chosen.down, chosen.mid, chosen.up, chosen.k ?? k];
+    }
 
     function poll() {
         clearTimeout(timer);
-        find("poll")?.click();
-        waiting -= 1;
-        const running = panel()?.dataset.crdiffSearch === "running";
-        if (running) waiting = Math.max(waiting, 2);
-        if (running || waiting > 0) timer = setTimeout(poll, POLL_MS);
+        let wait = 0;
+        for (const tab of tabs) {
+            const shown = panel(tab);
+            const running = shown?.dataset.crdiffSearch === "running";
+            if (running && isShown(gradioApp().querySelector(`#${tab.name}_generate_box`) ?? find(tab, "panel"))) {
+                tab.waiting = Math.max(tab.waiting, 2);
+            }
+            if (tab.waiting <= 0) continue;
+            tab.waiting -= 1;
+            find(tab, "poll")?.click();
+            wait = shown?.dataset.crdiffScore === "eye" && running ? QUICK_MS : wait || POLL_MS;
+            if (tab.wasRunning && !running) tab.key = "";
+            tab.wasRunning = running;
+        }
+        lookUp();
+        if (wait) timer = setTimeout(poll, wait);
     }
 
-    onUiLoaded(() => {
-        if (!find("panel")) return;
-        find("panel").addEventListener("click", (event) => {
-            const button = event.target.closest("[data-crdiff-apply]");
-            if (!button) return;
-            chosen = JSON.parse(button.dataset.crdiffApply);
-            find("chosen").click();
+    // What was found earlier is asked for when the prompt, the size or the checkpoint is another one.
+    function wanted(tab) {
+        const value = (selector) => gradioApp().querySelector(selector)?.value;
+        return {
+            prompt: value(`#${tab.name}_prompt textarea`) ?? "",
+            width: value(`#${tab.name}_width input[type=number]`),
+            height: value(`#${tab.name}_height input[type=number]`),
+        };
+    }
+
+    let quiet = null;
+    function lookUp() {
+        clearTimeout(quiet);
+        quiet = setTimeout(() => {
+            for (const tab of tabs) {
+                const status = gradioApp().querySelector(`#${tab.name}_crdiff_status`)?.innerText;
+                const key = JSON.stringify([wanted(tab), status]);
+                if (!find(tab, "lookup") || key === tab.key) continue;
+                tab.key = key;
+                find(tab, "lookup").click();
+            }
+        }, QUIET_MS);
+    }
+
+    function give(tab, answer) {
+        tab.answer = answer;
+        find(tab, "answered").click();
+        pollSoon(tab, 2);
+    }
+
+    function onClick(tab, event) {
+        const button = event.target.closest("[data-crdiff-apply], [data-crdiff-answer]");
+        if (!button) return;
+        if (button.dataset.crdiffAnswer) {
+            give(tab, button.dataset.crdiffAnswer);
+        } else {
+            tab.chosen = JSON.parse(button.dataset.crdiffApply);
+            find(tab, "chosen").click();
+        }
+    }
+
+    function onKey(event) {
+        const typing = event.target.closest?.("input, textarea, select, [contenteditable=true]");
+        if (typing || event.ctrlKey || event.altKey || event.metaKey || !KEYS[event.key]) return;
+        for (const tab of tabs) {
+            const question = panel(tab)?.querySelector("[data-crdiff-question]");
+            if (!isShown(question)) continue;
+            event.preventDefault();
+            give(tab, `${question.dataset.crdiffQuestion}:${KEYS[event.key]}`);
+        }
+    }
+
+    // The picture that is looked at, else the last one, as a data URL; empty if there is none.
+    async function picture(tab) {
+        const gallery = gradioApp().querySelector(`#${tab.name}_gallery`);
+        const image = gallery?.querySelector(".preview img") ?? [...(gallery?.querySelectorAll("img") ?? [])].at(-1);
+        if (!image?.src) return "";
+        const blob = await (await fetch(image.src)).blob();
+        return new Promise((resolve) => {
+            const reader = new FileReader();
+            reader.onload = () => resolve(reader.result);
+            reader.onerror = () => resolve("");
+            reader.readAsDataURL(blob);
         });
-        // A search may be running already, started in another page or before this one was loaded again.
-        waiting = 2;
-        poll();
+    }
+
+    function watchDownload(tab) {
+        find(tab, "download_poll")?.click();
+        setTimeout(() => {
+            const state = find(tab, "download_progress")?.querySelector("[data-crdiff-download]");
+            if (state?.dataset.crdiffDownload === "running") watchDownload(tab);
+        }, POLL_MS);
+    }
+
+    window.crdiffSearch = {
+        start(name, text) {
+            if (!text) return [];
+            const tab = byName(name);
+            tab.armed = text;
+            gradioApp().querySelector(`#${name}_generate`).click();
+            pollSoon(tab, PATIENCE);
+            return [];
+        },
+        version: (name) => Number(panel(byName(name))?.dataset.crdiffVersion ?? -1),
+        chosen(name, k) {
+            const {chosen} = byName(name);
+            return [true, "Custom", chosen.down, chosen.mid, chosen.up, chosen.k ?? k];
+        },
+        answer: (name) => byName(name).answer,
+        wanted: (name) => JSON.stringify(wanted(byName(name))),
+        tested: async (name) => [await picture(byName(name)), wanted(byName(name)).prompt],
+        watchDownload(name) {
+            watchDownload(byName(name));
+            return [];
+        },
+    };
+
+    onUiLoaded(() => {
+        for (const tab of tabs) {
+            if (!find(tab, "panel")) continue;
+            for (const name of ["panel", "remembered"]) {
+                find(tab, name)?.addEventListener("click", (event) => onClick(tab, event));
+            }
+            gradioApp().querySelector(`#${tab.name}_prompt`)?.addEventListener("input", lookUp);
+            // A search may be running already, started in another page or before this one was loaded again.
+            pollSoon(tab, 2);
+            if (find(tab, "download_progress")?.querySelector("[data-crdiff-download=running]")) watchDownload(tab);
+        }
+        document.addEventListener("keydown", onKey);
+        window.onUiTabChange?.(() => tabs.forEach((tab) => find(tab, "panel") && pollSoon(tab, 2)));
+        window.onAfterUiUpdate?.(lookUp);
     });
 })();

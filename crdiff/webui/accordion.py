@@ -29,7 +29,6 @@ _TO_CUSTOM = f"() => {json.dumps(preset_label(CUSTOM))}"
 # Answers may come back in another order than they were asked for; the page's script numbers them and asks again then.
 # ``%d`` is the number of inputs before the turn: gradio hands over the values of the outputs as well.
 _WITH_TURN = "(...values) => [...values.slice(0, %d), window.crdiffTurn?.() ?? 0]"
-_SEARCHING_TABS = ("txt2img",)
 # Looked-up values go onto the sliders in the page, where it is known whether the user has meanwhile moved one.
 # Arguments: what was found (JSON, or empty), the preset, the sliders; gradio adds the outputs.
 _ONTO_SLIDERS = """(found, preset, ...values) => {
@@ -107,13 +106,11 @@ class Accordion:
             )
             own = OwnPresets(self._extension, tab)
             own.build()
-            search = SearchControls(self._extension, tab) if tab in _SEARCHING_TABS else None
-            if search is not None:
-                search.build()
+            search = SearchControls(self._extension, tab)
+            search.build()
         ordered = {name: controls[name] for name in SPECS}
         self._connect(ordered, status, picture, refresh, reload, own)
-        if search is not None:
-            search.connect(ordered, self._preset_choices)
+        search.connect(ordered, self._preset_choices)
         return ordered
 
     def _connect(

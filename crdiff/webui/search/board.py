@@ -32,6 +32,26 @@ class Snapshot:
     caption: str
 
 
+ANSWERS = ("left", "same", "right")
+
+
+@dataclass(frozen=True)
+class Question:
+    """Two pictures, one of which the user shall pick.
+
+    Attributes:
+        number: counts a search's questions from 1.
+        left: a data URL.
+        right: a data URL.
+        prompt: what both were drawn for.
+    """
+
+    number: int
+    left: str
+    right: str
+    prompt: str
+
+
 @dataclass(frozen=True)
 class Standing:
     """A search at one moment; never changed, only replaced.
@@ -49,6 +69,8 @@ class Standing:
         checkpoint: what was searched for.
         size: of the pictures.
         journal: name of the journal's file.
+        prompts: what the pictures are drawn for.
+        question: what the search waits for an answer to.
     """
 
     state: str = "none"
@@ -63,6 +85,8 @@ class Standing:
     checkpoint: SelectedCheckpoint | None = None
     size: Size | None = None
     journal: str = ""
+    prompts: tuple[str, ...] = ()
+    question: Question | None = None
 
     @property
     def found(self) -> Evaluation | None:
@@ -82,6 +106,7 @@ class Board:
     current: Standing = field(default_factory=Standing)
     version: int = 0
     stop_asked: bool = False
+    _answer: tuple[int, str] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def begin(self, standing: Standing) -> None:
@@ -97,6 +122,27 @@ class Board:
             self.current = replace(self.current, **changes)
             self.version += 1
             return self.current
+
+    def ask(self, question: Question) -> None:
+        """Show a question; an answer to an earlier one is forgotten."""
+        with self._lock:
+            self._answer = None
+            self.current = replace(self.current, question=question)
+            self.version += 1
+
+    def answer(self, number: int, choice: str) -> bool:
+        """Take the answer to a question; False if it is no longer asked, or has been answered."""
+        with self._lock:
+            question = self.current.question
+            if question is None or question.number != number or self._answer is not None or choice not in ANSWERS:
+                return False
+            self._answer = (number, choice)
+            return True
+
+    def answered(self, number: int) -> str | None:
+        """The answer to a question, once there is one."""
+        with self._lock:
+            return self._answer[1] if self._answer is not None and self._answer[0] == number else None
 
 
 def thumbnail(picture: Any) -> str:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from crdiff.errors import CRDiffError, PresetError
-from crdiff.pruning.ratios import GROUPS, Ratios
-from crdiff.settings import CUSTOM
-from crdiff.webui.infotext import preset_label
-from crdiff.webui.search.panel import applied, panel_html
-from crdiff.webui.search.plan import SCORES, SearchPlan, read_lines, read_seeds
-from modules.ui_components import ToolButton
+from crdiff.pruning.ratios import GROUPS
+from crdiff.webui.search.answers import QUIET, guarded, message_html
+from crdiff.webui.search.keeping import Keeping
+from crdiff.webui.search.panel import panel_html
+from crdiff.webui.search.plan import RACING, STRATEGIES, SearchPlan, read_lines, read_seeds
+from crdiff.webui.search.score_controls import ScoreControls, chosen_score
 
 if TYPE_CHECKING:
-    from crdiff.presets.table import Preset
     from crdiff.webui.extension import Extension
-
-_AUTO_SCORE = "first available"
-_QUIET = {"show_progress": False, "queue": False}
-_CHECK = "\U0001f50d"
 
 
 class SearchControls:
@@ -33,20 +27,19 @@ class SearchControls:
         self._extension = extension
         self._board = extension.board
         self._tab = tab
+        self._scores = ScoreControls(extension, tab, self._named)
+        self._keeping = Keeping(extension, tab, self._named)
+
+    def _named(self, name: str) -> str:
+        return f"{self._tab}_crdiff_search_{name}"
 
     def build(self) -> None:
         """Make the controls."""
-
-        def named(name: str) -> str:
-            return f"{self._tab}_crdiff_search_{name}"
-
+        named = self._named
+        self._keeping.build_remembered()
         with gr.Accordion("Search ratios for this prompt", open=False, elem_id=named("accordion")):
             with gr.Row():
-                self._score = gr.Dropdown(
-                    [_AUTO_SCORE, *SCORES], value=_AUTO_SCORE, label="Score", allow_custom_value=True,
-                    elem_id=named("score"),
-                )  # fmt: skip
-                self._check = ToolButton(_CHECK, elem_id=named("check"), tooltip="Which scores can be used here")
+                self._scores.build_choice()
                 self._evaluations = gr.Number(40, label="Evaluations", precision=0, elem_id=named("evaluations"))
                 self._minutes = gr.Number(0, label="Minutes (0: no limit)", elem_id=named("minutes"))
             self._prompts = gr.Textbox(
@@ -60,37 +53,59 @@ class SearchControls:
                 self._vary = gr.CheckboxGroup(
                     [*GROUPS, "k"], value=list(GROUPS), label="What to vary", elem_id=named("vary")
                 )
-                self._hires = gr.Checkbox(False, label="Hires. fix in trials too", elem_id=named("hires"))
+                hires = {"label": "Hires. fix in trials too", "elem_id": named("hires")}
+                self._hires = gr.Checkbox(False, visible=self._tab == "txt2img", **hires)
             with gr.Row():
                 self._low = gr.Number(0.1, label="Least ratio", elem_id=named("low"))
                 self._high = gr.Number(0.8, label="Largest ratio", elem_id=named("high"))
                 self._low_k = gr.Number(1.0, label="Least k", elem_id=named("low_k"))
                 self._high_k = gr.Number(2.5, label="Largest k", elem_id=named("high_k"))
+            self._build_advanced()
+            self._scores.build_files()
             with gr.Row():
                 self._start = gr.Button("Search", variant="primary", elem_id=named("start"))
                 self._stop = gr.Button("Stop", elem_id=named("stop"))
                 self._resume = gr.Button("Resume", elem_id=named("resume"))
-                self._apply = gr.Button("Apply best", elem_id=named("apply"))
+                self._keeping.build_apply()
             self._message = gr.HTML("", elem_id=named("message"))
             self._panel = gr.HTML("", elem_id=named("panel"))
-            with gr.Row():
-                self._name = gr.Textbox("", label="Name of the found preset", elem_id=named("name"))
-                self._only_this = gr.Checkbox(
-                    True, label="Found preset for this checkpoint only", elem_id=named("only")
-                )
-                self._save = gr.Button("Save as preset", size="sm", elem_id=named("save"))
+            self._keeping.build_save()
             self._prepared = gr.Textbox("", visible=False, elem_id=named("prepared"))
             self._version = gr.Number(-1, visible=False, elem_id=named("version"))
+            self._answer = gr.Textbox("", visible=False, elem_id=named("answer"))
             self._poll = gr.Button("Show", elem_id=named("poll"))
-            self._chosen = gr.Button("Apply", elem_id=named("chosen"))
-        for component in (*self._asked, self._name, self._only_this, self._prepared, self._version):
+            self._answered = gr.Button("Answer", elem_id=named("answered"))
+        for component in (*self._asked, self._prepared, self._version, self._answer):
             component.do_not_save_to_config = True
+
+    def _build_advanced(self) -> None:
+        named = self._named
+        with gr.Accordion("Advanced", open=False, elem_id=named("advanced")):
+            with gr.Row():
+                # Only looked for: what a search needs is imported when one is asked for.
+                offered = [name for name in STRATEGIES if name != "cmaes" or find_spec("cmaes") is not None]
+                self._strategy = gr.Dropdown(
+                    offered, value=STRATEGIES[0], label="Strategy", elem_id=named("strategy"),
+                    info="annealing is the paper's, random tries anything, cmaes needs the package of that name",
+                )  # fmt: skip
+                self._racing = gr.Radio(
+                    list(RACING), value=RACING[0], label="Racing", elem_id=named("racing"),
+                    info="exact leaves out pictures that cannot change the outcome, likely also those that hardly will",
+                )  # fmt: skip
+            with gr.Row():
+                self._seed = gr.Number(
+                    0, label="Search seed", precision=0, elem_id=named("seed"), info="another one takes another way"
+                )
+                self._heat = gr.Number(
+                    0.1, label="Temperature", elem_id=named("temperature"),
+                    info="of the annealing: how much worse a step may be; about the spread of the score, 0.01 for CLIP",
+                )  # fmt: skip
 
     @property
     def _asked(self) -> list[Any]:
         return [
-            self._score, self._evaluations, self._minutes, self._prompts, self._seeds, self._vary, self._hires,
-            self._low, self._high, self._low_k, self._high_k,
+            self._scores.score, self._evaluations, self._minutes, self._prompts, self._seeds, self._vary, self._hires,
+            self._low, self._high, self._low_k, self._high_k, self._strategy, self._racing, self._seed, self._heat,
         ]  # fmt: skip
 
     def connect(self, controls: dict[str, Any], choices: Callable[[], list[str]]) -> None:
@@ -100,51 +115,30 @@ class SearchControls:
             controls: the settings' controls by name.
             choices: the names the preset control offers.
         """
-        preset, k = controls["preset"], controls["k"]
-        ratios = [controls["enabled"], preset, *(controls[group] for group in GROUPS), k]
+        tab = self._tab
         start = [self._prepared, self._message]
-        press = {"fn": None, "inputs": [self._prepared], "outputs": [], "_js": "(text) => crdiffSearchStart(text)"}
+        pressed = f"(text) => crdiffSearch.start('{tab}', text)"
+        press = {"fn": None, "inputs": [self._prepared], "outputs": [], "_js": pressed}
         # Only what is asked for in the page goes on to Generate, which the host queues like any job.
-        self._start.click(self._guarded(self._plan, ""), self._asked, start, **_QUIET).then(**press, **_QUIET)
+        self._start.click(guarded(self._plan, ""), self._asked, start, **QUIET).then(**press, **QUIET)
         budget = [self._evaluations, self._minutes]
-        self._resume.click(self._guarded(self._last, ""), budget, start, **_QUIET).then(**press, **_QUIET)
-        self._stop.click(self._stopped, [], [self._message], **_QUIET)
-        self._check.click(self._guarded(self._offers), [], [self._message], **_QUIET)
-        newer = {"_js": "() => [crdiffSearchVersion()]", **_QUIET}
+        self._resume.click(guarded(self._last, ""), budget, start, **QUIET).then(**press, **QUIET)
+        self._stop.click(self._stopped, [], [self._message], **QUIET)
+        newer = {"_js": f"() => [crdiffSearch.version('{tab}')]", **QUIET}
         self._poll.click(self._shown, [self._version], [self._panel], **newer)
-        self._chosen.click(None, [k], ratios, _js="(k) => crdiffSearchChosen(k)", **_QUIET)
-        kept = [gr.update()] * len(ratios)
-        self._apply.click(self._guarded(self._best, *kept), [], [*ratios, self._message], **_QUIET)
-
-        def save(name: str, only_this: bool) -> list[Any]:
-            saved = self._found(name.strip(), bool(only_this))
-            self._extension.library.store.save(saved, overwrite=True)
-            return [gr.update(choices=choices()), f"Saved {saved.name} for {saved.family.label}, {saved.size}."]
-
-        saving = self._guarded(save, gr.update())
-        self._save.click(saving, [self._name, self._only_this], [preset, self._message], **_QUIET)
-
-    def _guarded(self, action: Callable[..., list[Any]], *failed: Any) -> Callable[..., Any]:
-        """The action's answer, its last part shown as a message; where it fails, ``failed`` and a message why."""
-
-        def run(*values: Any) -> Any:
-            try:
-                *others, message = action(*values)
-            except (CRDiffError, OSError) as problem:
-                others, text = list(failed), _message(str(problem), "problem")
-            else:
-                text = _message(message)
-            return [*others, text] if others else text
-
-        return run
+        answer = {"_js": f"() => [crdiffSearch.answer('{tab}')]", **QUIET}
+        self._answered.click(self._taken, [self._answer], [self._panel], **answer)
+        self._scores.connect(self._message)
+        self._keeping.connect(controls, choices, self._message)
 
     def _plan(self, *values: Any) -> list[Any]:
         from crdiff.webui.search.job import check
 
-        score, evaluations, minutes, prompts, seeds, vary, hires, low, high, low_k, high_k = values
+        score, evaluations, minutes, prompts, seeds, vary, hires, low, high, low_k, high_k, *advanced = values
+        strategy, racing, seed, heat = advanced
         plan = SearchPlan.from_dict(
             {
-                "score": None if not score or score == _AUTO_SCORE else str(score),
+                "score": chosen_score(score),
                 **_budget(evaluations, minutes),
                 "prompts": read_lines(prompts),
                 "seeds": read_seeds(seeds),
@@ -152,6 +146,10 @@ class SearchControls:
                 "ratios": [low, high],
                 "k": [low_k, high_k],
                 "hires": bool(hires),
+                "strategy": str(strategy),
+                "racing": str(racing),
+                "seed": int(seed or 0),
+                "temperature": heat or None,
             }
         )
         check(plan, self._extension.folder)
@@ -162,9 +160,9 @@ class SearchControls:
         from crdiff.webui.search.job import SEARCHES, check
         from crdiff.webui.search.journals import latest
 
-        kept = latest(self._extension.folder / SEARCHES)
+        kept = latest(self._extension.folder / SEARCHES, from_image=self._tab == "img2img")
         if kept is None:
-            raise SettingsError("There is no search to go on with.")
+            raise SettingsError(f"There is no search of {self._tab} to go on with.")
         plan = SearchPlan.from_dict({**kept.plan, **_budget(evaluations, minutes), "journal": kept.path.name})
         check(plan, self._extension.folder)
         return [json.dumps(plan.to_dict()), f"Going on with {kept.describe()}"]
@@ -173,15 +171,10 @@ class SearchControls:
         from modules import shared
 
         if self._board.current.state != "running":
-            return _message("No search is running.")
+            return message_html("No search is running.")
         self._board.stop_asked = True
         shared.state.interrupt()
-        return _message("Stopping; the best so far is kept.")
-
-    def _offers(self) -> list[Any]:
-        from crdiff.webui.search.judge import offers
-
-        return [" ".join(f"{name}: {problem or 'can be used.'}" for name, problem in offers(self._extension.folder))]
+        return message_html("Stopping; the best so far is kept.")
 
     def _shown(self, version: Any) -> Any:
         board = self._board
@@ -189,31 +182,11 @@ class SearchControls:
             return gr.update()
         return panel_html(board.current, board.version)
 
-    def _best(self) -> list[Any]:
-        found = self._board.current.found
-        if found is None:
-            raise PresetError("No search has found anything better than the dense model yet.")
-        values = applied(found, self._board.current)
-        k = gr.update() if values["k"] is None else values["k"]
-        return [True, preset_label(CUSTOM), *(values[group] for group in GROUPS), k, f"Applied {found.point.ratios}."]
-
-    def _found(self, name: str, only_this: bool) -> Preset:
-        from crdiff.presets.table import Preset
-
-        standing = self._board.current
-        found, checkpoint, size = standing.found, standing.checkpoint, standing.size
-        if found is None or size is None:
-            raise PresetError("No search has found anything better than the dense model yet.")
-        if checkpoint is None or checkpoint.family is None:
-            raise PresetError("The family of the model that was searched for is not known.")
-        if only_this and checkpoint.sha256 is None:
-            raise PresetError("The host has not computed this checkpoint's hash yet; try again in a moment.")
-        ratios = Ratios(*(round(found.point[group], 4) for group in GROUPS))
-        note = f"found by a search, {standing.score_name} {found.score:.3f}"
-        return Preset.own(
-            name, checkpoint.family, size, ratios, round(standing.k_of(found), 4), checkpoint.sha256, note,
-            limited=only_this,
-        )  # fmt: skip
+    def _taken(self, answer: str) -> str:
+        number, _, choice = (answer or "").partition(":")
+        if number.isdigit():
+            self._board.answer(int(number), choice)
+        return panel_html(self._board.current, self._board.version)
 
 
 def _budget(evaluations: Any, minutes: Any) -> dict[str, Any]:
@@ -221,7 +194,3 @@ def _budget(evaluations: Any, minutes: Any) -> dict[str, Any]:
         "evaluations": int(evaluations) if evaluations else None,
         "minutes": float(minutes) if minutes else None,
     }
-
-
-def _message(text: str, level: str = "ok") -> str:
-    return f'<p class="crdiff-status crdiff-{level}">{html.escape(text)}</p>' if text else ""

@@ -10,20 +10,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crdiff.errors import CRDiffError
+from crdiff.errors import CRDiffError, SettingsError
 from crdiff.presets.size import Size
 from crdiff.search import strategies
+from crdiff.search.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.journal import Journal, MemoryJournal
 from crdiff.search.objective import Objective
 from crdiff.search.search import Budget, Keeper, Report, Search
 from crdiff.search.space import DENSE, START, Point, Space
+from crdiff.search.strategy import Strategy
 from crdiff.settings import DEFAULT_K
 from crdiff.webui.search import journals, judge
 from crdiff.webui.search.board import Board, Snapshot, Standing, thumbnail
 from crdiff.webui.search.ending import Ending
+from crdiff.webui.search.eye import Eye
 from crdiff.webui.search.panel import status_text
-from crdiff.webui.search.plan import SearchPlan
-from crdiff.webui.search.trials import Drawn, Trials, accordion_settings
+from crdiff.webui.search.plan import EYE, ITERATIONS, SearchPlan
+from crdiff.webui.search.remembered import keep_best
+from crdiff.webui.search.trials import Drawn, SkippedError, Trials, accordion_settings
 
 if TYPE_CHECKING:
     from crdiff.webui.extension import Extension
@@ -58,7 +62,7 @@ def run_search(
     board.begin(Standing("running", evaluations=plan.evaluations))
     try:
         with _quiet_host():
-            return _Job(p, plan, extension, board, folder).run(shown)
+            return _Job(p, plan, extension, board, folder, shown).run()
     except BaseException as error:
         message = str(error) or type(error).__name__
         if board.current.report is None:  # it has not started: what the last one found stays to be applied
@@ -84,31 +88,36 @@ def _quiet_host() -> Iterator[None]:
 
 
 class _Job:
-    def __init__(self, p: Any, plan: SearchPlan, extension: Extension, board: Board, folder: Path) -> None:
+    def __init__(self, p: Any, plan: SearchPlan, extension: Extension, board: Board, folder: Path, shown: bool) -> None:
         from modules import processing
 
         processing.fix_seed(p)
-        self.p, self.board = p, board
+        self.p, self.board, self.shown, self.folder = p, board, shown, folder
         settings = accordion_settings(p)
+        searches = folder / SEARCHES
+        begun = journals.restore(p, searches / plan.journal) if plan.journal else None
+        if begun is not None:
+            settings = replace(settings, start=begun.start, end=begun.end)
         override = (p.override_settings or {}).get("sd_model_checkpoint")
         checkpoint = extension.checkpoints.hashed(override)
         self.size = Size(int(p.height), int(p.width))
-        self.scorer = judge.choose(plan.score, folder)
+        self.trials = Trials(p, settings)
+        self.scorer, self.judge = self._judging(plan, folder)
         self.k = DEFAULT_K if settings.k is None else settings.k
+        # Nobody should have to judge pictures that will not look like that.
+        as_drawn = self.k if self.scorer is self.judge and self.k else TRIAL_K
+        self.trial_k = as_drawn if begun is None else begun.k
         self.plan = replace(
             plan,
             score=str(self.scorer.name),
             prompts=plan.prompts or (str(p.prompt),),
             seeds=plan.seeds or (int(p.seed),),
-            starts=plan.starts or _starts(extension, checkpoint, self.size),
+            starts=plan.starts or _starts(extension, checkpoint, self.size, self.trial_k),
         )
-        self.trials = Trials(p, settings)
-        self.judge = judge.Judge(self.scorer, lambda prompt, seed: self.trials.draw(DENSE, prompt, seed).picture)
         self.pictures: dict[Point, Drawn] = {}
         self.first = (self.plan.prompts or ("",))[0], (self.plan.seeds or (0,))[0]
         self.started = time.monotonic()
         bound_to = journals.identity(p, checkpoint, self.plan.course(), (settings.start, settings.end))
-        searches = folder / SEARCHES
         path = searches / plan.journal if plan.journal else journals.journal_path(searches, bound_to)
         # Whoever lists configurations searches elsewhere, and keeps the scores there.
         self.listed = plan.strategy == strategies.LISTED
@@ -116,34 +125,57 @@ class _Job:
         self.budget = Budget(self.plan.evaluations, self.plan.minutes)
         board.update(
             score_name=str(self.scorer.name), k=self.k, varies_k="k" in self.plan.vary, checkpoint=checkpoint,
-            size=self.size, journal="" if self.listed else path.name,
+            size=self.size, journal="" if self.listed else path.name, prompts=self.plan.prompts,
         )  # fmt: skip
+
+    def _judging(self, plan: SearchPlan, folder: Path) -> tuple[Any, Any]:
+        """What judges: its name and bound, and what is asked for scores."""
+        if plan.score == EYE:
+            if not self.shown:
+                raise SettingsError("Your own eye can only be asked by the page, not by the API.")
+            eye = Eye(self.board, self._picture, lambda *key: self.search.objective.pictures.index(key))
+            return eye, eye
+        scorer = judge.choose(plan.score, folder)
+        return scorer, judge.Judge(scorer, lambda prompt, seed: self._picture(DENSE, prompt, seed, hires=False))
+
+    def _picture(self, point: Point, prompt: str, seed: int, hires: bool | None = None) -> Any:
+        wanted = self.plan.hires if hires is None else hires
+        return self.trials.draw(point, prompt, seed, hires=wanted).picture
 
     def _search(self, journal: Keeper) -> Search:
         plan = self.plan
-        fixed = replace(START, k=TRIAL_K)
+        fixed = replace(START, k=self.trial_k)
         space = Space.vary(plan.vary, fixed=fixed, ratios=plan.ratios, k=plan.k)
         starts = [Point.from_dict(start) for start in plan.starts or ()]
-        strategy = strategies.make(plan.strategy, space, starts, plan.seed, plan.iterations)
+        strategy = _strategy(plan, space, starts)
         objective = Objective(
             prompts=plan.prompts or (), seeds=plan.seeds or (), evaluate=self._evaluate, racing=plan.racing,
             highest=self.scorer.highest, failures=1 if self.listed else Objective.failures,
         )  # fmt: skip
         return Search(space, strategy, objective, journal, baseline=None if self.listed else DENSE)
 
-    def run(self, shown: bool) -> Any:
+    def run(self) -> Any:
         with self.judge:
             report = self.search.run(self.budget, self._should_stop, self._on_progress)
             ending = Ending(self.p, self.trials, self.judge, self.board, self.first)
-            return ending.finish(report, self.pictures, draw=shown and not self.listed)
+            result = ending.finish(report, self.pictures, draw=self.shown and not self.listed)
+        if self.shown:
+            keep_best(self.folder, self.board.current)
+        return result
 
     def _evaluate(self, ratios: Any, k: float, prompt: str, seed: int) -> float:
         point = Point(ratios.down, ratios.mid, ratios.up, k)
         dense = point == DENSE
-        drawn = self.trials.draw(point, prompt, seed, hires=self.plan.hires)
+        try:
+            drawn = self.trials.draw(point, prompt, seed, hires=self.plan.hires)
+        except SkippedError:
+            if not dense:
+                raise
+            # Everything is compared with it, so that it cannot be left out.
+            drawn = self.trials.draw(point, prompt, seed, hires=self.plan.hires)
         if dense:
             self.judge.remember_dense(drawn.picture, prompt, seed)
-        score = self.judge.score(drawn.picture, prompt, seed)
+        score: float = self.judge.score(drawn.picture, prompt, seed, point)
         if (prompt, seed) == self.first:  # one picture of each configuration is enough to look at
             self._keep(point, drawn, score)
         return score
@@ -186,13 +218,20 @@ class _Job:
         return done + 1 + round(report.seconds_left * done / max(spent, 1e-3))
 
 
-def _starts(extension: Extension, checkpoint: Any, size: Size) -> tuple[dict[str, float], ...]:
+def _strategy(plan: SearchPlan, space: Space, starts: list[Point]) -> Strategy:
+    if plan.temperature is None or plan.strategy != strategies.DEFAULT_STRATEGY:
+        return strategies.make(plan.strategy, space, starts, plan.seed, plan.iterations)
+    schedule = Schedule(temperature=plan.temperature, iterations=plan.iterations or ITERATIONS)
+    return SimulatedAnnealing(space, starts, plan.seed, schedule)
+
+
+def _starts(extension: Extension, checkpoint: Any, size: Size, k: float) -> tuple[dict[str, float], ...]:
     """The matching preset, where there is one, and the dense model."""
-    start = replace(START, k=TRIAL_K)
+    start = replace(START, k=k)
     if checkpoint is not None and checkpoint.family is not None:
         try:
             ratios = extension.library.match(checkpoint.family, checkpoint.sha256, size).ratios
-            start = Point(ratios.down, ratios.mid, ratios.up, TRIAL_K)
+            start = Point(ratios.down, ratios.mid, ratios.up, k)
         except CRDiffError:
             pass
     return (start.to_dict(), DENSE.to_dict())
@@ -206,6 +245,7 @@ def check(plan: SearchPlan, folder: Path) -> None:
     """
     Budget(plan.evaluations, plan.minutes)
     space = Space.vary(plan.vary, fixed=replace(START, k=TRIAL_K), ratios=plan.ratios, k=plan.k)
-    strategies.make(plan.strategy, space, [START], plan.seed, plan.iterations)
+    _strategy(plan, space, [START])
     Objective(plan.prompts or ("",), plan.seeds or (0,), evaluate=lambda *_: 0.0, racing=plan.racing)
-    judge.choose(plan.score, folder)
+    if plan.score != EYE:
+        judge.choose(plan.score, folder)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crdiff.errors import CRDiffError, SettingsError
+
+if TYPE_CHECKING:
+    from crdiff.search.space import Point
 
 _log = logging.getLogger("crdiff")
 
@@ -83,8 +86,8 @@ class Judge:
         if self._scorer.needs_dense:
             self._prepare(prompt, seed, picture)
 
-    def score(self, picture: Any, prompt: str, seed: int) -> float:
-        """The score of one picture."""
+    def score(self, picture: Any, prompt: str, seed: int, point: Point | None = None) -> float:
+        """The score of one picture, whatever configuration it is of."""
         key = (prompt, seed) if self._scorer.needs_dense else prompt
         if key not in self._prepared:
             self._prepare(prompt, seed, self._dense(prompt, seed) if self._scorer.needs_dense else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from crdiff.pruning.ratios import GROUPS
@@ -11,7 +12,8 @@ from crdiff.webui.search.charts import Mark, draw_curve, draw_map
 
 if TYPE_CHECKING:
     from crdiff.search.search import Evaluation, Report
-    from crdiff.webui.search.board import Snapshot, Standing
+    from crdiff.webui.search.board import Question, Snapshot, Standing
+    from crdiff.webui.search.remembered import Found
 
 ROWS = 10
 _LEVELS = {"failed": "problem", "stopped": "estimated"}
@@ -66,6 +68,9 @@ def panel_html(standing: Standing, version: int) -> str:
     """The panel; ``version`` lets the page tell whether it has changed."""
     text, level = html.escape(status_text(standing)), _LEVELS.get(standing.state, "ok")
     parts = [f'<p class="crdiff-status crdiff-{level}">{text}</p>'] if text else []
+    if standing.question is not None:  # the other pictures would tell which of the two is the best so far
+        parts.append(_question(standing.question))
+        return _panel(standing, version, parts)
     figures = [_figure("Dense", standing.dense), _figure("Best so far", standing.best)]
     if any(figures):
         parts.append(f'<div class="crdiff-search-pictures">{"".join(figures)}</div>')
@@ -73,10 +78,34 @@ def panel_html(standing: Standing, version: int) -> str:
         marks = _marks(standing.report)
         parts.append(f'<div class="crdiff-search-charts">{draw_curve(marks)}{draw_map(marks)}</div>')
         parts.append(_table(standing))
+    return _panel(standing, version, parts)
+
+
+def _panel(standing: Standing, version: int, parts: list[str]) -> str:
     return (
-        f'<div class="crdiff-search" data-crdiff-search="{standing.state}" data-crdiff-version="{version}">'
+        f'<div class="crdiff-search" data-crdiff-search="{standing.state}" data-crdiff-version="{version}" '
+        f'data-crdiff-score="{html.escape(standing.score_name)}">'
         f"{''.join(parts)}</div>"
     )
+
+
+def _question(question: Question) -> str:
+    """Two pictures and three buttons; the page's script takes the arrow keys for them as well."""
+    sides = "".join(
+        f'<figure><img src="{url}" alt="{side} picture">{_answer(question, side, f"The {side} one {arrow}")}</figure>'
+        for side, url, arrow in (("left", question.left, "\u2190"), ("right", question.right, "\u2192"))
+    )
+    same = _answer(question, "same", "No difference \u2193")
+    asked = html.escape(f"Which is better for: {question.prompt}?")
+    return (
+        f'<div class="crdiff-question" data-crdiff-question="{question.number}"><p>{asked}</p>'
+        f'<div class="crdiff-search-pictures">{sides}</div>{same}</div>'
+    )
+
+
+def _answer(question: Question, choice: str, text: str) -> str:
+    value = f"{question.number}:{choice}"
+    return f'<button type="button" class="crdiff-apply" data-crdiff-answer="{value}">{text}</button>'
 
 
 def _marks(report: Report) -> list[Mark]:
@@ -119,3 +148,15 @@ def applied(entry: Evaluation, standing: Standing) -> dict[str, float | None]:
     values: dict[str, float | None] = {group: round(entry.point[group], 3) for group in GROUPS}
     values["k"] = round(entry.point.k, 2) if standing.varies_k else None
     return values
+
+
+def remembered_html(found: Sequence[Found]) -> str:
+    """What was found earlier for the prompt and size in the tab, each to apply; empty if there is nothing."""
+    if not found:
+        return ""
+    rows = "".join(
+        f'<li>{html.escape(one.describe())} <button type="button" class="crdiff-apply" '
+        f'data-crdiff-apply="{html.escape(json.dumps(one.applied()))}">Apply</button></li>'
+        for one in found
+    )
+    return f'<div class="crdiff-remembered">Found earlier for this prompt and size:<ul>{rows}</ul></div>'

@@ -14,8 +14,15 @@ from crdiff.pruning.ratios import GROUPS
 ITERATIONS = 120
 """Of the authors' annealing; a greater budget makes the walk longer."""
 
+EYE = "eye"
+"""The score that is the user's own choice between two pictures."""
+
 SCORES = ("imagereward", "clip", "pickscore", "ssim", "own")
 """As the scores' own registry has them, which is not imported before it is needed."""
+
+STRATEGIES = ("annealing", "random", "cmaes")
+RACING = ("exact", "likely", "off")
+"""Both as the search core has them."""
 
 _NOT_THE_COURSE = ("evaluations", "minutes", "journal")
 
@@ -38,6 +45,7 @@ class SearchPlan:
         racing: how evaluations that cannot win are cut: exact, likely or off.
         hires: whether Hires. fix stays on in the trials.
         iterations: of the annealing; None follows from the budget.
+        temperature: of the annealing at its start; None takes the authors' 0.1, made for scores such as ImageReward's.
         starts: configurations to start from; None takes the matching preset and the dense model.
         journal: name of the journal to go on with; None takes the one that belongs to the settings.
 
@@ -58,6 +66,7 @@ class SearchPlan:
     racing: str = "exact"
     hires: bool = False
     iterations: int | None = None
+    temperature: float | None = None
     starts: tuple[Mapping[str, float], ...] | None = None
     journal: str | None = None
 
@@ -119,6 +128,9 @@ def _check_kinds(plan: SearchPlan) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise SettingsError(f"{name} of a search must be an integer from {least} on, not {value!r}.")
+    heat = plan.temperature
+    if heat is not None and (isinstance(heat, bool) or not isinstance(heat, (int, float))):
+        raise SettingsError(f"temperature of a search must be a number, not {heat!r}.")
     for name in ("vary", "strategy", "racing"):
         value = getattr(plan, name)
         for text in value if name == "vary" else (value,):

@@ -1,0 +1,148 @@
+"""What searches have found for a checkpoint, size and prompt, offered when the same prompt comes back.
+
+It is only ever offered: Auto looks up presets, never this. The file holds JSON lines and only grows; of two lines of
+the same checkpoint, size, prompt and name the later one holds.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crdiff.errors import CRDiffError
+from crdiff.presets.size import Size
+from crdiff.pruning.ratios import GROUPS, Ratios
+
+if TYPE_CHECKING:
+    from crdiff.webui.checkpoints import SelectedCheckpoint
+    from crdiff.webui.search.board import Standing
+
+_log = logging.getLogger("crdiff")
+
+FILE = "found.jsonl"
+_NUMBERS = ("k", "score", "dense")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A result for one prompt.
+
+    Attributes:
+        checkpoint: its sha256, or its name where the host has no hash.
+        size: height x width.
+        prompt: as in the tab.
+        down: ratio.
+        mid: ratio.
+        up: ratio.
+        k: the amplification, if it was searched for.
+        score: of the best.
+        dense: score of the dense model.
+        score_name: what both were scored by.
+        name: given by the user; empty for the last search's result.
+    """
+
+    checkpoint: str
+    size: str
+    prompt: str
+    down: float
+    mid: float
+    up: float
+    k: float | None = None
+    score: float | None = None
+    dense: float | None = None
+    score_name: str = ""
+    name: str = ""
+
+    def describe(self) -> str:
+        """One line."""
+        scores = [
+            f"{name} {value:.3f}" for name, value in (("score", self.score), ("dense", self.dense)) if value is not None
+        ]
+        by = f" ({', '.join(scores)} by {self.score_name})" if scores and self.score_name else ""
+        what = self.name or "last search"
+        return f"{what}: {self.down:.3f}/{self.mid:.3f}/{self.up:.3f}{by}"
+
+    def applied(self) -> dict[str, float | None]:
+        """What the controls are set to; k stays as the user has it unless it was searched for."""
+        return {**{group: getattr(self, group) for group in GROUPS}, "k": self.k}
+
+
+def results_of(standing: Standing, name: str = "") -> list[Found]:
+    """The best of a search, once for each of its prompts; empty if it found nothing."""
+    best, checkpoint, report = standing.found, standing.checkpoint, standing.report
+    if best is None or checkpoint is None or standing.size is None:
+        return []
+    ratios = {group: round(best.point[group], 4) for group in GROUPS}
+    k = round(best.point.k, 3) if standing.varies_k else None
+    dense = report.baseline.score if report is not None and report.baseline is not None else None
+    return [
+        Found(
+            key_of(checkpoint), str(standing.size), prompt.strip(), **ratios, k=k, score=best.score, dense=dense,
+            score_name=standing.score_name, name=name,
+        )
+        for prompt in standing.prompts
+    ]  # fmt: skip
+
+
+def key_of(checkpoint: SelectedCheckpoint) -> str:
+    """What a checkpoint's results are kept under."""
+    return checkpoint.sha256 or checkpoint.name
+
+
+def keep_best(folder: Path, standing: Standing) -> None:
+    """Remember the result of a search for one prompt; the search's end does not depend on it."""
+    if len(standing.prompts) != 1:
+        return
+    try:
+        keep(folder, results_of(standing))
+    except OSError as error:
+        _log.warning("The result of the search could not be remembered (%s).", error)
+
+
+def keep(folder: Path, results: list[Found]) -> None:
+    """Add results to the file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if not results:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = "".join(json.dumps(asdict(found)) + "\n" for found in results)
+    with open(folder / FILE, "a", encoding="utf-8") as stream:
+        stream.write(lines)
+
+
+def offers(folder: Path, checkpoint: SelectedCheckpoint, size: Size, prompt: str) -> list[Found]:
+    """What was found for this prompt, the user's own names first; lines that cannot be read are passed over."""
+    try:
+        text = (folder / FILE).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    wanted = ({key_of(checkpoint), checkpoint.name}, str(size), prompt.strip())
+    kept: dict[str, Found] = {}
+    for line in text.splitlines():
+        found = _read(line)
+        if found is not None and found.checkpoint in wanted[0] and (found.size, found.prompt) == wanted[1:]:
+            kept[found.name] = found
+    return sorted(kept.values(), key=lambda found: (not found.name, found.name))
+
+
+def _read(line: str) -> Found | None:
+    """The result in a line; None if it is unfinished or damaged."""
+    try:
+        values: Any = json.loads(line)
+        found = Found(**{field.name: values[field.name] for field in fields(Found) if field.name in values})
+        Ratios(found.down, found.mid, found.up)
+    except (CRDiffError, ValueError, TypeError, KeyError):
+        return None
+    texts = (found.checkpoint, found.size, found.prompt, found.score_name, found.name)
+    numbers = [getattr(found, name) for name in _NUMBERS]
+    fine = all(isinstance(text, str) for text in texts) and all(
+        number is None or (isinstance(number, (int, float)) and math.isfinite(number)) for number in numbers
+    )
+    return found if fine else None
