@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crdiff import __version__
+from crdiff.bench import command
 from crdiff.errors import CRDiffError
 
 FAILURE = 2
@@ -32,7 +33,9 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of the command line; each command stores the function that runs it as ``run``."""
     parser = argparse.ArgumentParser(prog="python -m crdiff", description="CR-Diff without its WebUI.")
     parser.add_argument("--version", action="version", version=f"CR-Diff {__version__}")
-    _add_inspect(parser.add_subparsers(title="commands", metavar="COMMAND", required=True))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_inspect(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -69,6 +72,18 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--json", action="store_true", help="write JSON instead of a table")
     parser.set_defaults(run=_inspect)
+
+
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "bench",
+        help=command.HELP,
+        description=command.DESCRIPTION,
+        epilog=command.EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_arguments(parser)
+    parser.set_defaults(run=command.run)
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

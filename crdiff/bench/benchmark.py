@@ -1,0 +1,245 @@
+"""The benchmark: every mode against a dense pass and the authors' design, in turn, on one UNet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from crdiff.bench.floors import Arithmetic, count_operations
+from crdiff.bench.memory import measure
+from crdiff.bench.modes import MODES, Mode, Running
+from crdiff.bench.options import Options
+from crdiff.bench.reference import TwoUNets
+from crdiff.bench.shape import SHAPES, StepInputs, make_steps
+from crdiff.bench.thresholds import ThresholdCosts, Weights, compare
+from crdiff.bench.timing import Spread, Times, Turn, interleave, ratio
+from crdiff.bench.unet import UNetModel, build_unet, with_the_same_weights
+from crdiff.model.layers import find_layers
+from crdiff.pruning.cache import ProfileCache
+from crdiff.pruning.ratios import GROUPS, Ratios
+from crdiff.sampling.window import StepWindow
+
+SCHEDULE = 16
+_STEPS_BUDGET = 25.0
+_DISABLED_BUDGET = 6.0
+_THRESHOLD_ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """Which groups are pruned, which decides what both passes can share."""
+
+    name: str
+    groups: tuple[str, ...]
+
+    def of(self, ratios: Ratios) -> Ratios:
+        """``ratios`` with those of the other groups set to 0."""
+        return Ratios(**{group: ratios[group] for group in self.groups})
+
+
+ALL = Case("all", GROUPS)
+CASES = (ALL, Case("down=0", ("mid", "up")), Case("down=mid=0", ("up",)))
+
+
+@dataclass(frozen=True)
+class StepCosts:
+    """One way of computing a step.
+
+    Attributes:
+        step_ratio: time of a step over that of one dense pass in the same round.
+        extra_bytes: memory during a step beyond that of a dense pass, at the peak, with what is held between steps.
+        setup_extra_bytes: the same until the first step is done.
+        bitwise_equal: whether every step equals the authors' design bit for bit.
+        deviation: |result - reference| / |reference - dense| over the steps compared.
+        floor: least ``step_ratio`` by arithmetic; None for what does not claim to compute both passes.
+    """
+
+    step_ratio: Spread
+    extra_bytes: int
+    setup_extra_bytes: int
+    bitwise_equal: bool
+    deviation: float
+    floor: float | None
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything measured.
+
+    Attributes:
+        options: what was asked for.
+        rounds: how often every step was timed.
+        dense_seconds: one dense pass.
+        reference: the authors' design, all groups pruned.
+        modes: by the mode's name and the case's.
+        floors: by the case's name, at the UNet measured.
+        full_width_floors: the same of the family's own UNet at this size.
+        disabled: a pass with a run that has been closed over one that never had any.
+        outside_window: the same of a step outside the window of a run that has acted.
+        thresholds: the profile against kthvalue on this UNet's weights.
+    """
+
+    options: Options
+    rounds: int
+    dense_seconds: Spread
+    reference: StepCosts
+    modes: dict[str, dict[str, StepCosts]]
+    floors: dict[str, float]
+    full_width_floors: dict[str, float]
+    disabled: Spread
+    outside_window: Spread
+    thresholds: ThresholdCosts
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """What the authors' design gives, and the dense UNet, for the first steps of the schedule."""
+
+    reference: tuple[torch.Tensor, ...]
+    dense: tuple[torch.Tensor, ...]
+
+    def compare(self, step: Callable[[int], torch.Tensor], steps: int) -> tuple[bool, float]:
+        """Bitwise equality and deviation of the schedule's first ``steps`` steps."""
+        equal, apart, moved = True, 0.0, 0.0
+        for index in range(steps):
+            found, reference = step(index), self.reference[index]
+            equal = equal and torch.equal(found, reference)
+            apart += float((found.float() - reference.float()).square().sum())
+            moved += float((reference.float() - self.dense[index].float()).square().sum())
+        return equal, (apart / moved) ** 0.5 if moved else float("inf")
+
+
+class _Memory:
+    """Peaks beyond that of a dense pass."""
+
+    def __init__(self, unet: UNetModel, inputs: StepInputs, device: torch.device) -> None:
+        self._device = device
+        unet.predict(inputs)
+        self._dense = measure(lambda: unet.predict(inputs), device).peak
+
+    def set_up(
+        self, work: Callable[[], Callable[[int], torch.Tensor]]
+    ) -> tuple[Callable[[int], torch.Tensor], int, int]:
+        """A step function made by ``work``, its extra bytes, and those of making it."""
+        made = measure(work, self._device)
+        step = made.result
+        during = measure(lambda: step(1), self._device)
+        return step, made.kept + during.peak - self._dense, made.peak - self._dense
+
+
+def run_benchmark(options: Options, modes: Sequence[Mode] = MODES, cases: Sequence[Case] = CASES) -> Results:
+    """Measure everything; the first case must be the one in which all groups are pruned."""
+    with torch.no_grad():
+        return _run(options, modes, cases)
+
+
+def _run(options: Options, modes: Sequence[Mode], cases: Sequence[Case]) -> Results:
+    device, size = options.device, options.size
+    shape = SHAPES[options.family].scaled(options.scale)
+    operations = count_operations(shape, size)
+    unet = build_unet(shape, device, options.dtype)
+    steps = make_steps(shape, size, SCHEDULE, device, options.dtype)
+    memory = _Memory(unet, steps[0], device)
+    compared = max([mode.steps for mode in modes], default=1)
+    dense = tuple(unet.predict(inputs) for inputs in steps[:compared])
+
+    turns = {"dense": Turn(lambda index: unet.predict(steps[index % SCHEDULE]))}
+    checked: dict[tuple[str, str], tuple[int, int, bool, float]] = {}
+    caches = {mode.name: ProfileCache() for mode in modes}
+    for case in cases:
+        ratios = case.of(options.ratios)
+        step, extra, setup = memory.set_up(partial(_reference, unet, ratios, options.k, steps))
+        expected = _Expected(tuple(step(index) for index in range(compared)), dense)
+        if case is cases[0]:
+            turns["reference"] = Turn(partial(_turn, step, 1))
+            checked["reference", case.name] = extra, setup, *expected.compare(step, 1)
+        del step
+        for mode in modes:
+            work = partial(_mode, mode, unet, ratios, options.k, steps, caches[mode.name])
+            step, extra, setup = memory.set_up(work)
+            checked[mode.name, case.name] = extra, setup, *expected.compare(step, mode.steps)
+            turns[f"{mode.name} {case.name}"] = Turn(partial(_turn, step, mode.steps), mode.steps)
+            del step
+    times = interleave(turns, device, options.rounds, _STEPS_BUDGET)
+    floors = {case.name: operations.floor(case.groups) for case in cases}
+
+    def costs(mode: str, case: Case, turn: str, floor: float | None) -> StepCosts:
+        extra, setup, equal, deviation = checked[mode, case.name]
+        return StepCosts(ratio(times, turn, "dense"), extra, setup, equal, deviation, floor)
+
+    found = {
+        mode.name: {
+            case.name: costs(mode.name, case, f"{mode.name} {case.name}", floors[case.name] if mode.exact else None)
+            for case in cases
+        }
+        for mode in modes
+    }
+    turns.clear()
+    off = _when_off(modes[0], unet, options, steps, caches[modes[0].name])
+    return Results(
+        options,
+        len(times["dense"]),
+        Spread.of(times["dense"]),
+        costs("reference", cases[0], "reference", None),
+        found,
+        floors,
+        _full_width(options, operations, cases),
+        ratio(off, "disabled", "dense"),
+        ratio(off, "outside", "dense"),
+        compare(_weights(unet), options.ratios, device, min(options.rounds or _THRESHOLD_ROUNDS, _THRESHOLD_ROUNDS)),
+    )
+
+
+def _turn(step: Callable[[int], torch.Tensor], steps: int, index: int) -> None:
+    """One round's share: the whole schedule's start where steps differ, else one step."""
+    for position in range(steps) if steps > 1 else (index % SCHEDULE,):
+        step(position)
+
+
+def _reference(
+    unet: UNetModel, ratios: Ratios, k: float, steps: tuple[StepInputs, ...]
+) -> Callable[[int], torch.Tensor]:
+    two = TwoUNets(unet, ratios, k)
+    return lambda index: two.step(steps[index])
+
+
+def _mode(
+    mode: Mode, unet: UNetModel, ratios: Ratios, k: float, steps: tuple[StepInputs, ...], cache: ProfileCache
+) -> Callable[[int], torch.Tensor]:
+    running = Running(mode, with_the_same_weights(unet), ratios, k, steps, cache)
+    running.step(0)
+    return running.step
+
+
+def _when_off(
+    mode: Mode, unet: UNetModel, options: Options, steps: tuple[StepInputs, ...], cache: ProfileCache
+) -> Times:
+    """Dense passes of a UNet that never met a run, of one whose run was closed, and of one outside the window."""
+    closed_unet, outside_unet = with_the_same_weights(unet), with_the_same_weights(unet)
+    closed = Running(mode, closed_unet, options.ratios, options.k, steps, cache)
+    closed.step(0)
+    closed.run.close()
+    outside = Running(mode, outside_unet, options.ratios, options.k, steps, cache, StepWindow(0.0, 0.5))
+    outside.step(0)
+    last = SCHEDULE - 1
+    inputs = steps[last]
+    turns = {
+        "dense": Turn(lambda _: unet.predict(inputs)),
+        "disabled": Turn(lambda _: closed_unet.predict(inputs)),
+        "outside": Turn(lambda _: outside.step(last)),
+    }
+    return interleave(turns, options.device, options.rounds, _DISABLED_BUDGET)
+
+
+def _full_width(options: Options, operations: Arithmetic, cases: Sequence[Case]) -> dict[str, float]:
+    if options.scale != 1.0:
+        operations = count_operations(SHAPES[options.family], options.size)
+    return {case.name: operations.floor(case.groups) for case in cases}
+
+
+def _weights(unet: UNetModel) -> Weights:
+    layers = find_layers(unet)
+    return {group: [layer.module.get_parameter("weight") for layer in layers.group(group)] for group in GROUPS}

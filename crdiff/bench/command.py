@@ -1,0 +1,78 @@
+"""``python -m crdiff bench``: its options and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+
+HELP = "time every mode against a dense pass and the authors' design"
+DESCRIPTION = """\
+Build a UNet of a family's shape with random weights and compute its denoising steps in every way, in turn: one dense
+pass, the authors' design (two full UNets and two passes), and every mode of CR-Diff. Shown for each: time of a step in
+dense passes, with the least possible by arithmetic beside it, extra memory, and whether the result is bit for bit that
+of the authors' design. Then the thresholds: the magnitude profile against kthvalue over a concatenated clone.
+
+No checkpoint is needed and none is read. With --weights only the thresholds are measured, on so many random weights."""
+EXAMPLES = """\
+examples:
+  python -m crdiff bench
+  python -m crdiff bench --family sdxl --scale 1 --size 1024x1024 --dtype float16 --device cuda
+  python -m crdiff bench --weights 200M --dtype float16 --rounds 1 --json"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options; what they may be is checked when they are used, so that a bad one gets a sentence."""
+    parser.add_argument("--family", default="sd15", metavar="sd15|sdxl", help="whose shape the UNet has (sd15)")
+    parser.add_argument("--size", default="192x192", metavar="HEIGHTxWIDTH", help="picture size in pixels (192x192)")
+    parser.add_argument(
+        "--dtype", metavar="float32|float16|bfloat16", help="float32 on a CPU, float16 on a GPU by default"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (cpu)")
+    parser.add_argument("--scale", default="0.5", help="width of the UNet as a share of the family's, in (0, 1] (0.5)")
+    parser.add_argument("--rounds", help="how often everything is timed; by default what fits into half a minute")
+    parser.add_argument("--ratios", default="0.4/0.4/0.4", metavar="DOWN/MID/UP", help="pruning ratios (0.4/0.4/0.4)")
+    parser.add_argument("--k", default="1.5", help="amplification (1.5)")
+    parser.add_argument("--modes", metavar="NAME,...", help="only these modes")
+    parser.add_argument("--weights", metavar="COUNT", help="only the thresholds, of so many weights, such as 200M")
+    parser.add_argument("--json", action="store_true", help="write JSON instead of tables")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure and print.
+
+    Raises:
+        CRDiffError: an option cannot be used, or the device cannot compute what was asked for.
+    """
+    # The profiler that reads the allocations would note its starts and stops on stderr.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    # Imported here, so that --help need not wait for torch.
+    import torch
+
+    from crdiff.bench.benchmark import run_benchmark
+    from crdiff.bench.modes import MODES
+    from crdiff.bench.options import parse_choice, parse_options
+    from crdiff.bench.report import threshold_lines, thresholds_to_json, to_json, to_text
+    from crdiff.bench.thresholds import compare, parse_count, random_weights
+    from crdiff.errors import SettingsError
+
+    given = ("family", "size", "dtype", "device", "scale", "rounds", "ratios", "k")
+    options = parse_options(**{name: getattr(arguments, name) for name in given})
+    modes = {mode.name: mode for mode in MODES}
+    if arguments.modes is not None:
+        modes = {name: modes[parse_choice("mode", name, tuple(modes))] for name in arguments.modes.split(",")}
+    count = None if arguments.weights is None else parse_count(arguments.weights)
+    try:
+        if count is not None:
+            with torch.no_grad():
+                weights = random_weights(count, options.device, options.dtype)
+                costs = compare(weights, options.ratios, options.device, options.rounds or 3)
+            print(
+                json.dumps(thresholds_to_json(costs), indent=1) if arguments.json else "\n".join(threshold_lines(costs))
+            )
+            return
+        found = run_benchmark(options, tuple(modes.values()))
+    except (RuntimeError, MemoryError) as error:  # torch has no narrower class for a missing kernel or for no memory
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SettingsError(f"{options.device} could not compute this in {options.dtype}: {reason}") from error
+    print(json.dumps(to_json(found), indent=1) if arguments.json else to_text(found))

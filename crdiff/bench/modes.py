@@ -1,0 +1,112 @@
+"""The ways this package has of computing a step, as the table that the benchmark goes through."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from crdiff.bench.shape import StepInputs
+from crdiff.bench.unet import UNetModel
+from crdiff.model.family import Family
+from crdiff.pruning.cache import ProfileCache
+from crdiff.pruning.override import run_with_weight
+from crdiff.pruning.ratios import Ratios
+from crdiff.sampling.access import WeightsIdentity
+from crdiff.sampling.plan import ConstantRatios, Plan, Planner
+from crdiff.sampling.run import SamplingRun
+from crdiff.sampling.window import Position, StepWindow
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a host gives a run.
+
+    Attributes:
+        planner: gives the ratios and k that are measured.
+        window: the steps to act in.
+        cache: profiles of weights seen before.
+    """
+
+    planner: Planner
+    window: StepWindow
+    cache: ProfileCache
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One way of computing a step.
+
+    Attributes:
+        name: its key in the results.
+        make_run: the run, as a host would make it.
+        exact: whether it claims to be bitwise equal to two full passes.
+        steps: number of consecutive steps that are timed together, for modes whose steps cost differently.
+    """
+
+    name: str
+    make_run: Callable[[Setting], SamplingRun]
+    exact: bool = True
+    steps: int = 1
+
+
+class BenchAccess:
+    """The model as a host whose weights never change."""
+
+    run_layer = staticmethod(run_with_weight)
+
+    def identity(self) -> WeightsIdentity:
+        return WeightsIdentity("bench", None, "bench", ())
+
+    def stored_weight(self, module: torch.nn.Module) -> torch.Tensor:
+        return module.get_parameter("weight")
+
+    def generators(self) -> tuple[random.Random, ...]:
+        return ()
+
+
+def _exact(given: Setting) -> SamplingRun:
+    return SamplingRun(given.planner, given.window, BenchAccess(), given.cache)
+
+
+MODES = (Mode("exact", _exact),)
+
+
+class Running:
+    """A mode at work on one UNet.
+
+    Args:
+        mode: the mode.
+        unet: the UNet; the run hangs its overrides onto these modules.
+        ratios: the pruning ratios.
+        k: amplification.
+        steps: the inputs of the schedule's steps.
+        cache: profiles of weights seen before.
+        window: the steps to act in.
+    """
+
+    def __init__(
+        self,
+        mode: Mode,
+        unet: UNetModel,
+        ratios: Ratios,
+        k: float,
+        steps: tuple[StepInputs, ...],
+        cache: ProfileCache,
+        window: StepWindow = StepWindow(),  # noqa: B008 (frozen)
+    ) -> None:
+        plan = Plan(ConstantRatios(ratios), k, "benchmark")
+
+        def planner(_family: Family, _sha256: str | None) -> Plan:
+            return plan
+
+        self._unet, self._steps = unet, steps
+        self.run = mode.make_run(Setting(planner, window, cache))
+
+    def step(self, index: int) -> torch.Tensor:
+        """The prediction of the schedule's step ``index``."""
+        inputs = self._steps[index]
+        self.run.position = Position(index, len(self._steps))
+        return self.run.predict(self._unet, lambda: self._unet.predict(inputs), inputs.x.device)

@@ -1,0 +1,106 @@
+"""What is measured, and how it is read off the command line's words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from crdiff.bench.shape import SHAPES, check_size
+from crdiff.errors import SettingsError
+from crdiff.model.family import Family
+from crdiff.presets.size import Size
+from crdiff.pruning.ratios import Ratios
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured.
+
+    Attributes:
+        family: SD15 or SDXL.
+        size: picture size in pixels.
+        dtype: of weights and activations.
+        device: cpu or cuda.
+        scale: width of the UNet as a share of the family's, in (0, 1].
+        rounds: how often everything is timed; None for as often as fits into about half a minute.
+        ratios: the pruning ratios.
+        k: amplification.
+    """
+
+    family: Family
+    size: Size
+    dtype: torch.dtype
+    device: torch.device
+    scale: float
+    rounds: int | None
+    ratios: Ratios
+    k: float
+
+
+def parse_options(
+    *, family: str, size: str, dtype: str | None, device: str, scale: str, rounds: str | None, ratios: str, k: str
+) -> Options:
+    """Options from words.
+
+    Raises:
+        CRDiffError: one of them cannot be used; the sentence says which.
+    """
+    where = parse_device(device)
+    if dtype is None:
+        dtype = "float32" if where.type == "cpu" else "float16"
+    families = {known.value: known for known in SHAPES}
+    found = Options(
+        families[parse_choice("family", family, tuple(families))],
+        check_size(Size.parse(size)),
+        DTYPES[parse_choice("dtype", dtype, tuple(DTYPES))],
+        where,
+        parse_number("scale", scale),
+        None if rounds is None else _parse_rounds(rounds),
+        Ratios.parse(ratios),
+        parse_number("k", k),
+    )
+    SHAPES[found.family].scaled(found.scale)
+    if 0.0 in found.ratios or found.k in (0.0, 1.0):
+        raise SettingsError("The benchmark needs ratios above 0, and a k that takes both passes (not 0 or 1).")
+    return found
+
+
+def parse_choice(name: str, text: str, known: Sequence[str]) -> str:
+    """``text`` if it is one of ``known``; raises SettingsError otherwise."""
+    if text not in known:
+        raise SettingsError(f"The {name} must be {' or '.join(known)}, not {text!r}.")
+    return text
+
+
+def parse_number(name: str, text: str) -> float:
+    """A finite number; raises SettingsError otherwise."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise SettingsError(f"{name} must be a number, not {text!r}.")
+    return number
+
+
+def parse_device(text: str) -> torch.device:
+    """A device that is there and whose memory can be watched; raises SettingsError otherwise."""
+    try:
+        device = torch.device(text)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError):
+        raise SettingsError(f"This PyTorch ({torch.__version__}) has no device {text!r} here.") from None
+    if device.type not in ("cpu", "cuda"):
+        raise SettingsError(f"The benchmark runs on cpu or cuda, not on {text!r}.")
+    return device
+
+
+def _parse_rounds(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise SettingsError(f"The rounds must be a whole number from 1 to 1000, not {text!r}.")
+    return int(text)

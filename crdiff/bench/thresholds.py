@@ -1,0 +1,141 @@
+"""The magnitude profile against kthvalue over a concatenated clone: time and memory."""
+
+from __future__ import annotations
+
+import random
+import re
+import tracemalloc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from crdiff.bench.memory import measure
+from crdiff.bench.reference import threshold_by_kthvalue
+from crdiff.bench.timing import Spread, seconds
+from crdiff.errors import SettingsError
+from crdiff.pruning.profile import DetailBuilder, MagnitudeProfile, ProfileBuilder
+from crdiff.pruning.ratios import GROUPS, Ratios
+
+Weights = Mapping[str, list[torch.Tensor]]
+_LAYER = (10240, 1280)  # the largest pruned layer of the published UNets
+_LOOK_UPS = 200
+
+
+@dataclass(frozen=True)
+class ThresholdCosts:
+    """What the thresholds of a UNet's weights cost.
+
+    Attributes:
+        weights: number of weights.
+        seconds: from the weights to the profile and the thresholds at one set of ratios.
+        kthvalue_seconds: to the same thresholds by kthvalue.
+        peak_bytes: extra memory of the profile at its peak.
+        kthvalue_peak_bytes: the same of kthvalue.
+        equal: whether both gave the same thresholds.
+        new_ratio_seconds: the thresholds at other ratios from the profile, as far as it has been counted.
+        recount_seconds: what other ratios take the first time with weights of full float32 precision, whose last
+            13 bits are counted for one bin a group; 0 for others.
+    """
+
+    weights: int
+    seconds: Spread
+    kthvalue_seconds: Spread
+    peak_bytes: int
+    kthvalue_peak_bytes: int
+    equal: bool
+    new_ratio_seconds: float
+    recount_seconds: float
+
+
+def parse_count(text: str) -> int:
+    """A number of weights from ``"50M"``, ``"1.6G"`` or digits.
+
+    Raises:
+        SettingsError: it is no such number, or 0.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)", text.strip())
+    count = int(float(match[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[match[2].lower()]) if match else 0
+    if count < 1:
+        raise SettingsError(f"A number of weights is written 50M or 50000000, not {text!r}.")
+    return count
+
+
+def random_weights(count: int, device: torch.device, dtype: torch.dtype) -> Weights:
+    """``count`` normally distributed weights as one group, in layers of the largest size that occurs."""
+    generator = torch.Generator(device=device).manual_seed(0)
+    layers, left = [], count
+    while left:
+        size = min(left, _LAYER[0] * _LAYER[1])
+        layers.append(torch.empty(size, device=device, dtype=dtype).normal_(0.0, 0.03, generator=generator))
+        left -= size
+    return {"down": [], "mid": [], "up": layers}
+
+
+def compare(weights: Weights, ratios: Ratios, device: torch.device, rounds: int) -> ThresholdCosts:
+    """Time both ways in turn, then look at their memory in runs of their own."""
+    profiled, selected_in = [], []
+    for _ in range(rounds):
+        profiled.append(seconds(lambda: _profile(weights, ratios), device))
+        selected_in.append(seconds(lambda: _kthvalue(weights, ratios), device))
+    tracemalloc.start()
+    counted = measure(lambda: _profile(weights, ratios), device)
+    arrays = tracemalloc.get_traced_memory()[1]  # numpy's, which torch's allocator does not see
+    tracemalloc.stop()
+    selected = measure(lambda: _kthvalue(weights, ratios), device)
+    profile = counted.result
+    found = {group: threshold.value for group, threshold in profile.thresholds(ratios).items()}
+    look_up, recount = _new_ratios(profile, weights, ratios, device)
+    return ThresholdCosts(
+        sum(layer.numel() for layers in weights.values() for layer in layers),
+        Spread.of(profiled),
+        Spread.of(selected_in),
+        counted.peak + arrays,
+        selected.peak,
+        found == selected.result,
+        look_up,
+        recount,
+    )
+
+
+def _profile(weights: Weights, ratios: Ratios) -> MagnitudeProfile:
+    builder = ProfileBuilder()
+    for group, layers in weights.items():
+        for layer in layers:
+            builder.add(group, layer)
+    return _completed(builder.build(), weights, ratios)
+
+
+def _completed(profile: MagnitudeProfile, weights: Weights, ratios: Ratios) -> MagnitudeProfile:
+    missing = profile.missing_bins(ratios)
+    if missing:
+        detail = DetailBuilder(missing)
+        for group, layers in weights.items():
+            for layer in layers:
+                detail.add(group, layer)
+        profile = detail.complete(profile)
+    profile.thresholds(ratios)
+    return profile
+
+
+def _kthvalue(weights: Weights, ratios: Ratios) -> dict[str, float | None]:
+    found = {}
+    for group in GROUPS:
+        layers = weights[group]
+        threshold = threshold_by_kthvalue(layers, ratios[group]) if layers else None
+        found[group] = None if threshold is None else threshold.item()
+    return found
+
+
+def _new_ratios(
+    profile: MagnitudeProfile, weights: Weights, ratios: Ratios, device: torch.device
+) -> tuple[float, float]:
+    generator = random.Random(0)
+    others = [Ratios(*(generator.uniform(0.05, 0.95) for _ in GROUPS)) for _ in range(_LOOK_UPS)]
+    recount = 0.0
+    if profile.missing_bins(others[0]):
+        recount = seconds(lambda: _completed(profile, weights, others[0]), device)
+        others = [ratios] * _LOOK_UPS
+    times = [seconds(partial(profile.thresholds, other), device) for other in others]
+    return Spread.of(times).median, recount
