@@ -16,6 +16,7 @@ from crdiff.pruning.cache import ProfileCache
 from crdiff.pruning.override import run_with_weight
 from crdiff.pruning.ratios import Ratios
 from crdiff.sampling.access import WeightsIdentity
+from crdiff.sampling.mode import Execution
 from crdiff.sampling.plan import ConstantRatios, Plan
 from crdiff.sampling.run import SamplingRun
 from crdiff.sampling.window import StepWindow
@@ -49,13 +50,15 @@ class Access:
 class Bench:
     """A run with everything around it at hand."""
 
-    def __init__(self, k=1.5, ratios=RATIOS, window=None, cache=None, unet=None) -> None:
+    def __init__(self, k=1.5, ratios=RATIOS, window=None, cache=None, unet=None, execution=None) -> None:
         self.unet: SmallUNet = make_unet() if unet is None else unet
         self.inputs, self.access = make_inputs(), Access()
         self.cache = ProfileCache() if cache is None else cache
         self.planned: list[tuple[Family, str | None]] = []
         self.k, self.ratios = k, ratios
-        self.run = SamplingRun(self.plan, window or StepWindow(), self.access, self.cache)
+        self.run = SamplingRun(
+            self.plan, window or StepWindow(), self.access, self.cache, execution=execution or Execution()
+        )
 
     def plan(self, family: Family, sha256: str | None) -> Plan:
         self.planned.append((family, sha256))
@@ -63,7 +66,9 @@ class Bench:
 
     def step(self, unet: SmallUNet | None = None) -> torch.Tensor:
         unet = self.unet if unet is None else unet
-        return self.run.predict(unet, lambda: unet(*self.inputs), CPU)
+        x, timesteps, context = self.inputs
+        twice = [torch.cat([part, part]) for part in self.inputs]
+        return self.run.predict(unet, lambda: unet(x, timesteps, context), CPU, context, lambda: unet(*twice))
 
     def passes(self, steps: Callable[[], object]) -> int:
         before = self.unet.passes

@@ -200,10 +200,9 @@ class Patched(nn.Module):
 class Optioned(SmallUNet):
     """Hands ``transformer_options`` to its first block, as the Forge family does, and uses what it wrote there."""
 
-    options: dict = {}
-
-    def __init__(self) -> None:
+    def __init__(self, patches) -> None:
         super().__init__()
+        self.options = {"patches": patches}
         self.first = Patched(nn.Conv2d(4, WIDTH, 3, padding=1))
 
     def forward(self, x, timesteps, context):
@@ -224,9 +223,9 @@ class Optioned(SmallUNet):
     ids=["none", "inside the block", "between blocks"],
 )
 def test_options_that_a_block_reads_and_writes(patches, calls):
-    unet = Optioned()
+    unet = Optioned(patches)
     unet.input_blocks[0] = unet.first
-    unet.requires_grad_(False).eval().options = {"patches": patches}
+    unet.requires_grad_(False).eval()
     bench = Bench(unet=unet)
     expected = mixed(unet, bench.inputs, 1.5)
     bench.step()

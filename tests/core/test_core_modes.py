@@ -1,0 +1,177 @@
+"""Fewer passes than two: what each mode computes, against copies of the UNet whose weights are changed by hand."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from run_bench import CPU, RATIOS, Bench, mixed
+from small_unet import SmallUNet, make_inputs, make_unet, masked_copy, prunable_weights
+
+from crdiff.pruning.ratios import Ratios
+from crdiff.sampling.mode import Execution, Mode
+from crdiff.sampling.plan import Plan
+from crdiff.sampling.window import Position, StepWindow
+
+K = 1.5
+
+
+def with_mixed_weights(unet: SmallUNet, k: float, ratios=RATIOS) -> SmallUNet:
+    """A copy whose prunable weights are k * masked + (1 - k) * dense."""
+    mixed_unet, pruned = copy.deepcopy(unet), masked_copy(unet, ratios)
+    for (_, weight), (_, other) in zip(prunable_weights(mixed_unet), prunable_weights(pruned)):
+        kept = other != 0
+        weight.copy_(torch.where(kept, weight, (1.0 - k) * weight))
+    return mixed_unet
+
+
+def bench_of(mode: Mode, k: float = K, refresh: int = 3, **options) -> Bench:
+    return Bench(k, execution=Execution(mode, refresh=refresh), **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("k", [-1.0, 0.5, 1.5, 3.0])
+def test_fast_is_one_pass_with_mixed_weights(k, dtype):
+    bench = bench_of(Mode.FAST, k, unet=make_unet(dtype=dtype))
+    bench.inputs = make_inputs(dtype=dtype)
+    expected = with_mixed_weights(bench.unet, k)(*bench.inputs)
+    bench.step()
+    for _ in range(2):
+        before = bench.unet.passes
+        assert torch.equal(bench.step(), expected)
+        assert bench.unet.passes == before + 1
+    bench.run.close()
+    assert torch.equal(bench.unet(*bench.inputs), mixed(bench.unet, bench.inputs, 0.0))
+
+
+@pytest.mark.parametrize("mode", [Mode.FAST, Mode.BALANCED, Mode.BATCHED])
+@pytest.mark.parametrize("k", [0.0, 1.0])
+def test_at_k_0_and_1_every_mode_is_exact_and_takes_one_pass(mode, k):
+    bench = bench_of(mode, k)
+    expected = mixed(bench.unet, bench.inputs, k)
+    for _ in range(2):
+        assert torch.equal(bench.step(), expected)
+    assert bench.passes(bench.step) == 1
+
+
+def at(bench: Bench, step: int, inputs=None) -> torch.Tensor:
+    bench.run.position = Position(step, 20)
+    bench.inputs = make_inputs(seed=step) if inputs is None else inputs
+    # One prompt throughout: only the latents differ from step to step.
+    bench.inputs = (*bench.inputs[:2], make_inputs()[2] if inputs is None else inputs[2])
+    return bench.step()
+
+
+def test_balanced_is_fast_plus_what_it_lacked_when_both_were_computed():
+    bench = bench_of(Mode.BALANCED)
+    linear = with_mixed_weights(bench.unet, K)
+    plain = copy.deepcopy(bench.unet)
+    residual = None
+    for step in range(8):
+        before = bench.unet.passes
+        found = at(bench, step)
+        exact, fast = mixed(plain, bench.inputs, K), linear(*bench.inputs)
+        if step % 3 == 0:
+            assert torch.equal(found, exact)
+            assert step == 0 or bench.unet.passes == before + 3
+            residual = exact - fast
+        else:
+            assert bench.unet.passes == before + 1
+            torch.testing.assert_close(found, fast + residual, rtol=0, atol=1e-6)
+            assert not torch.equal(found, fast)
+
+
+def measured(bench: Bench) -> bool:
+    """Whether the last step was an exact one."""
+    return torch.equal(bench.last, mixed(bench.plain, bench.inputs, K))
+
+
+@pytest.mark.parametrize("change", ["prompt", "batch", "size", "model", "an earlier step", "ratios"])
+def test_balanced_measures_anew_when_something_changes(change):
+    bench = bench_of(Mode.BALANCED, refresh=100)
+    bench.plain = copy.deepcopy(bench.unet)
+    x, timesteps, context = make_inputs()
+    at(bench, 5, (x, timesteps, context))
+    bench.last = at(bench, 6, (x + 1, timesteps, context))
+    assert not measured(bench)
+    step, inputs, ratios = 7, (x + 2, timesteps, context), RATIOS
+    if change == "prompt":
+        inputs = (x + 2, timesteps, context + 0.01)
+    elif change == "batch":
+        inputs = (x[:1], timesteps[:1], context[:1])
+    elif change == "size":
+        inputs = (torch.cat([x, x], dim=-1), timesteps, context)
+    elif change == "model":
+        bench.unet = make_unet(seed=3)
+        bench.plain = copy.deepcopy(bench.unet)
+    elif change == "an earlier step":
+        step = 2
+    else:
+        ratios = (0.2, 0.2, 0.2)
+        bench.scheduled = Ratios(*ratios)
+    if change == "ratios":
+        bench = _rescheduled(x, timesteps, context)
+        assert torch.equal(at(bench, 7, inputs), mixed(bench.plain, inputs, K, ratios))
+        return
+    bench.last = at(bench, step, inputs)
+    assert measured(bench)
+
+
+class _Halves:
+    """Other ratios in the second half of the schedule."""
+
+    def at(self, fraction):
+        return Ratios(*RATIOS) if fraction < 0.34 else Ratios(0.2, 0.2, 0.2)
+
+
+def _rescheduled(x, timesteps, context) -> Bench:
+    bench = bench_of(Mode.BALANCED, refresh=100)
+    bench.plain = copy.deepcopy(bench.unet)
+    bench.run._planner = lambda family, sha256: Plan(_Halves(), K, "by hand")
+    at(bench, 5, (x, timesteps, context))
+    at(bench, 6, (x, timesteps, context))
+    return bench
+
+
+def test_balanced_keeps_the_calls_of_one_step_apart():
+    """A host that draws prompt and negative prompt in calls of their own, with contexts of one shape."""
+    bench = bench_of(Mode.BALANCED, refresh=100)
+    x, timesteps, context = make_inputs()
+    other = context.flip(-1)
+    plain, linear = copy.deepcopy(bench.unet), with_mixed_weights(bench.unet, K)
+
+    def call(latent, prompt):
+        return bench.run.predict(bench.unet, lambda: bench.unet(latent, timesteps, prompt), CPU, prompt)
+
+    bench.run.position = Position(0, 20)
+    for prompt in (context, other):
+        assert torch.equal(call(x, prompt), mixed(plain, (x, timesteps, prompt), K))
+    bench.run.position = Position(1, 20)
+    for prompt in (context, other):
+        lacked = mixed(plain, (x, timesteps, prompt), K) - linear(x, timesteps, prompt)
+        expected = linear(x + 1, timesteps, prompt) + lacked
+        torch.testing.assert_close(call(x + 1, prompt), expected, rtol=0, atol=1e-6)
+
+
+def test_batched_runs_the_unet_once_a_step():
+    bench = bench_of(Mode.BATCHED)
+    expected = mixed(bench.unet, bench.inputs, K)
+    bench.step()
+    before = bench.unet.passes
+    torch.testing.assert_close(bench.step(), expected, rtol=1e-4, atol=1e-5)
+    assert bench.unet.passes == before + 1
+
+
+def test_batched_where_the_host_cannot_double_a_call_is_exact():
+    bench = bench_of(Mode.BATCHED)
+    expected = mixed(bench.unet, bench.inputs, K)
+    for _ in range(2):
+        assert torch.equal(bench.run.predict(bench.unet, lambda: bench.unet(*bench.inputs), CPU), expected)
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_every_mode_leaves_the_steps_outside_the_window_dense(mode):
+    bench = bench_of(mode, window=StepWindow(0.5, 1.0))
+    bench.run.position = Position(0, 10)
+    assert torch.equal(bench.step(), mixed(bench.unet, bench.inputs, 0.0))
