@@ -98,12 +98,14 @@ class Accordion:
             with gr.Row():
                 controls["start"] = number("start", defaults.start)
                 controls["end"] = number("end", defaults.end)
-            controls["hires"] = gr.Radio(
-                list(SPECS["hires"].choices),
-                value=defaults.hires,
-                label=SPECS["hires"].label,
-                elem_id=f"{tab}_crdiff_hires",
-            )
+            with gr.Row():
+                for name in ("hires", "mode"):
+                    controls[name] = gr.Radio(
+                        list(SPECS[name].choices),
+                        value=getattr(defaults, name),
+                        label=SPECS[name].label,
+                        elem_id=f"{tab}_crdiff_{name}",
+                    )
             own = OwnPresets(self._extension, tab)
             own.build()
             search = SearchControls(self._extension, tab)
@@ -149,7 +151,7 @@ class Accordion:
         for group in GROUPS:
             # In the page, at once, so that an answer still under way to Auto does not move the slider back.
             controls[group].input(None, [], [controls["preset"]], _js=_TO_CUSTOM, **_QUIET)
-        for name in ("enabled", *GROUPS, "k", "start", "end", "hires"):
+        for name in ("enabled", *GROUPS, "k", "start", "end", "hires", "mode"):
             controls[name].change(show, inputs, shown, **asking)
         for trigger in (controls["preset"], *size):
             looking(trigger.change, look_up)
@@ -160,10 +162,10 @@ class Accordion:
     def _preset_k(self, values: tuple[Any, ...]) -> float | None:
         """The k that a preset brings along; None if it has none of its own."""
         try:
-            wanted = Settings.from_args([*values[:5], None, *values[6:9]])
+            wanted = Settings.from_args([*values[:5], None, *values[6 : len(SPECS)]])
         except CRDiffError:
             return None
-        k = self._describe(wanted, values[9:]).k
+        k = self._describe(wanted, values[len(SPECS) :]).k
         return None if wanted.preset == CUSTOM or k == DEFAULT_K else k
 
     def _status(self, values: tuple[Any, ...]) -> Status:

@@ -11,10 +11,11 @@ from typing import Any
 from crdiff.errors import SettingsError
 from crdiff.presets.size import Size
 from crdiff.pruning.cache import ProfileCache
+from crdiff.sampling.mode import Execution, Mode
 from crdiff.sampling.run import SamplingRun
 from crdiff.sampling.window import Position
 from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, Settings
-from crdiff.webui import infotext
+from crdiff.webui import infotext, options
 from crdiff.webui.hosts.base import DenoiserHook
 from crdiff.webui.hosts.replacement import Original, Replacement
 from crdiff.webui.hosts.select import select_host
@@ -134,7 +135,8 @@ class Generation:
 
         host = select_host(shared.sd_model)
         planner = self._library.planner(self._settings, size)
-        run = SamplingRun(planner, self._settings.window, host.access(), self._cache)
+        execution = Execution(Mode(self._settings.mode), host.storage(options.kept_weights()))
+        run = SamplingRun(planner, self._settings.window, host.access(), self._cache, execution=execution)
         outer = self._slot.current
         try:
             with host.hooked(run) as hook:

@@ -1,7 +1,7 @@
 """CR-Diff in the infotext: what is written with a picture, and what pasting it restores.
 
 Every key starts with "CR-Diff" and stays what it is from version to version; the version has a key of its own.
-Start, end and hires are left out at their defaults.
+Start, end, hires and mode are left out at their defaults.
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ def write_settings(params: dict[str, Any], settings: Settings, k: float) -> None
     for name in ("start", "end"):
         if getattr(settings, name) != getattr(defaults, name):
             params[key_of(name)] = _short(getattr(settings, name))
-    if settings.hires != defaults.hires:
-        params[key_of("hires")] = settings.hires
+    for name in ("hires", "mode"):
+        if getattr(settings, name) != getattr(defaults, name):
+            params[key_of(name)] = getattr(settings, name)
 
 
 def write_applied(params: dict[str, Any], applied: Sequence[Applied], *, hires_pass: bool) -> None:
@@ -105,7 +106,7 @@ def reader(name: str, known_preset: Callable[[str], bool]) -> Callable[[Mapping[
         if name == "preset":
             shown = preset_label(str(value or CUSTOM))
             return shown if known_preset(shown) else preset_label(CUSTOM)
-        if name == "hires":
+        if name in ("hires", "mode"):
             return value if value in SPECS[name].choices else default
         if value is None and name in GROUPS:
             return None

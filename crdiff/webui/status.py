@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from crdiff.errors import CRDiffError
 from crdiff.presets.size import Size
 from crdiff.pruning.ratios import Ratios
+from crdiff.sampling.mode import Execution, Mode
 from crdiff.settings import AUTO, Settings
 from crdiff.webui.checkpoints import SelectedCheckpoint
 from crdiff.webui.library import PresetLibrary
@@ -29,11 +30,19 @@ class Status:
     level: str
 
 
+_SECOND_PASS = {Mode.EXACT: 1.0, Mode.BATCHED: 1.0, Mode.BALANCED: 2 / Execution.refresh, Mode.FAST: 0.0}
+_SHARED = 0.33, 0.4
+"""Part of the second pass that the first has computed, by FLOPs: with the down ratio 0, and with the mid ratio too."""
+
+
 def cost(settings: Settings, ratios: Ratios, k: float) -> float:
-    """UNet passes for each of the host's own: 2 inside the window, 1 outside of it."""
+    """UNet passes for each of the host's own; what both passes share counts once."""
     if not any(ratios) or k in (0.0, 1.0):
         return 1.0
-    return 1.0 + max(0.0, settings.end - settings.start)
+    more = _SECOND_PASS[Mode(settings.mode)]
+    if ratios.down == 0.0 and settings.mode == Mode.EXACT.value:
+        more -= _SHARED[ratios.mid == 0.0]
+    return 1.0 + more * max(0.0, settings.end - settings.start)
 
 
 def describe(
@@ -64,11 +73,15 @@ def describe(
     ratios = plan.schedule.at(0.0)
     times = cost(settings, ratios, plan.k)
     if not settings.enabled:
-        paid = f"off; when on, {times:.1f}x UNet time"
+        paid = f"off; when on, {_times(times)}"
     else:
-        paid = f"{times:.1f}x UNet time"
+        paid = _times(times)
     text = f"{where}: {plan.origin}; {paid}"
     return Status(_join(text, problems), ratios, plan.k, "estimated" if estimated else "ok")
+
+
+def _times(times: float) -> str:
+    return f"{times:.2f}".rstrip("0").ljust(3, "0") + "x UNet time"
 
 
 def _unknown(settings: Settings, problems: str) -> Status:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from crdiff.settings import AUTO, CUSTOM
+from crdiff.settings import AUTO, CUSTOM, SPECS
 from crdiff.webui.library import PresetLibrary
 
 ATTRIBUTE = "crdiff_xyz"
@@ -49,12 +49,11 @@ def add_axes(library: PresetLibrary) -> None:
     if any(axis.label.startswith("[CR-Diff]") for axis in plot.axis_options):
         return
     axes = [
-        plot.AxisOption(
-            "[CR-Diff] Enabled", str, _setter("enabled", _to_bool), choices=lambda: ["True", "False"]
-        ),
+        plot.AxisOption("[CR-Diff] Enabled", str, _setter("enabled", _to_bool), choices=lambda: ["True", "False"]),
         plot.AxisOption(
             "[CR-Diff] Preset", str, _setter("preset", str), choices=lambda: [AUTO, CUSTOM, *library.names()]
         ),
         *(plot.AxisOption(f"[CR-Diff] {name}", float, _setter(name, float)) for name in _NUMBERS),
+        plot.AxisOption("[CR-Diff] mode", str, _setter("mode", str), choices=lambda: list(SPECS["mode"].choices)),
     ]
     plot.axis_options.extend(axes)

@@ -26,6 +26,7 @@ BAD = [
     *(("enabled", value) for value in [None, 0, 1, "true", ""]),
     *(("preset", value) for value in ["", "  ", None, 512, ["auto"]]),
     *(("hires", value) for value in ["", "Both", "third", None, True, 1, ["both"]]),
+    *(("mode", value) for value in ["", "Fast", "slow", None, True, 1, ["fast"]]),
 ]
 
 
@@ -83,8 +84,8 @@ def test_the_reserved_presets_are_found_whatever_their_case(name, expected):
     assert Settings(preset=name).preset == expected
 
 
-ORDER = ["enabled", "preset", "down", "mid", "up", "k", "start", "end", "hires"]
-VALUES = [True, "custom", 0.1, 0.2, 0.3, 1.25, 0.4, 0.5, "second"]
+ORDER = ["enabled", "preset", "down", "mid", "up", "k", "start", "end", "hires", "mode"]
+VALUES = [True, "custom", 0.1, 0.2, 0.3, 1.25, 0.4, 0.5, "second", "fast"]
 
 
 @pytest.mark.parametrize("length", range(len(ORDER) + 1))
@@ -95,7 +96,7 @@ def test_a_list_of_arguments_has_the_order_of_the_ui(length):
 
 
 def test_too_many_arguments():
-    with pytest.raises(SettingsError, match=r"at most 9 arguments .*not 10\.$"):
+    with pytest.raises(SettingsError, match=r"at most 10 arguments .*not 11\.$"):
         Settings.from_args([*VALUES, 1])
 
 
@@ -121,12 +122,13 @@ RATIO = st.floats(0.0, 1.0, exclude_max=True)
 WINDOW = st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0)).map(sorted)
 PRESET = st.text(min_size=1).filter(str.strip)
 HIRES = st.sampled_from(["both", "first", "second"])
+MODE = st.sampled_from(["exact", "batched", "balanced", "fast"])
 
 
 @settings(deadline=None)
-@given(st.booleans(), PRESET, RATIO, RATIO, RATIO, st.none() | st.floats(-2.0, 3.0), WINDOW, HIRES)
-def test_round_trip_through_json(enabled, preset, down, mid, up, k, window, hires):
-    found = Settings(enabled, preset, down, mid, up, k, *window, hires)
+@given(st.booleans(), PRESET, RATIO, RATIO, RATIO, st.none() | st.floats(-2.0, 3.0), WINDOW, HIRES, MODE)
+def test_round_trip_through_json(enabled, preset, down, mid, up, k, window, hires, mode):
+    found = Settings(enabled, preset, down, mid, up, k, *window, hires, mode)
     values = json.loads(json.dumps(found.to_dict()))
     assert Settings.from_dict(values) == found
     assert list(values) == ORDER == [field.name for field in fields(Settings)]

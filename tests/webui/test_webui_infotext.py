@@ -36,11 +36,11 @@ def pasted(params):
 
 
 def test_custom_settings_come_back():
-    settings = Settings(True, "custom", 0.397, 0.434, 0.387, 2.0, 0.1, 0.9, "second")
+    settings = Settings(True, "custom", 0.397, 0.434, 0.387, 2.0, 0.1, 0.9, "second", "balanced")
     params = written(settings, 2.0, [(False, applied(0.397, 0.434, 0.387, 2.0, "custom ratios"))])
     assert pasted(params) == {
         "enabled": True, "preset": "Custom", "down": 0.397, "mid": 0.434, "up": 0.387, "k": 2.0, "start": 0.1,
-        "end": 0.9, "hires": "second",
+        "end": 0.9, "hires": "second", "mode": "balanced",
     }  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def test_auto_comes_back_with_the_ratios_it_found():
     params = written(Settings(True), 1.5, [(False, applied(0.4, 0.43, 0.39))])
     back = pasted(params)
     assert (back["preset"], back["down"], back["mid"], back["up"]) == ("Auto", 0.4, 0.43, 0.39)
-    assert (back["start"], back["end"], back["hires"]) == (0.0, 1.0, "both")
+    assert (back["start"], back["end"], back["hires"], back["mode"]) == (0.0, 1.0, "both", "exact")
     assert params["CR-Diff sparsity"] == "0.410/0.410/0.410"
     assert params["CR-Diff source"] == "preset 512x512"
 
@@ -89,6 +89,7 @@ def test_a_preset_that_is_gone_becomes_custom_with_its_ratios():
         ("CR-Diff start", "soon", "start", 0.0),
         ("CR-Diff end", "-1", "end", 0.0),
         ("CR-Diff hires", "third", "hires", "both"),
+        ("CR-Diff mode", "slow", "mode", "exact"),
         ("CR-Diff down", "1.5", "down", 0.99),
         ("CR-Diff from the future", "x", "k", 1.5),
     ],

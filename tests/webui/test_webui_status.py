@@ -50,7 +50,12 @@ def test_an_interpolation_is_never_silent(library):
         (Settings(True, k=0.0), "1.0x"),
         (Settings(True, start=0.25, end=0.75), "1.5x"),
         (Settings(True, "custom", 0.0, 0.0, 0.0), "1.0x"),
-        (Settings(True, "custom", 0.0, 0.0, 0.1), "2.0x"),
+        (Settings(True, "custom", 0.1, 0.0, 0.1), "2.0x"),
+        (Settings(True, "custom", 0.0, 0.1, 0.1), "1.67x"),
+        (Settings(True, "custom", 0.0, 0.0, 0.1), "1.6x"),
+        (Settings(True, mode="fast"), "1.0x"),
+        (Settings(True, mode="balanced"), "1.25x"),
+        (Settings(True, mode="batched"), "2.0x"),
     ],
 )
 def test_says_what_it_costs(library, settings, times):

@@ -36,7 +36,7 @@ def axes(monkeypatch, tmp_path):
 
 def test_every_axis_is_there_once(axes):
     by_label, plot = axes
-    names = ["Enabled", "Preset", "k", "down", "mid", "up", "start", "end"]
+    names = ["Enabled", "Preset", "k", "down", "mid", "up", "start", "end", "mode"]
     assert [axis.label for axis in plot.axis_options] == ["Steps", *(f"[CR-Diff] {name}" for name in names)]
     assert "SDXL 512x512" in by_label["[CR-Diff] Preset"].choices()
 

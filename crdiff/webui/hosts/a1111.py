@@ -17,10 +17,12 @@ import torch
 from crdiff.errors import UnsupportedModelError
 from crdiff.model.forward import Forward
 from crdiff.model.layers import PrunedLayer
+from crdiff.pruning.memory import Storage
 from crdiff.pruning.override import ChangeWeight, LayerRun, run_with_weight
 from crdiff.sampling.access import WeightsIdentity
 from crdiff.sampling.run import SamplingRun
 from crdiff.webui.hosts.checkpoint import checkpoint_identity
+from crdiff.webui.hosts.doubling import repeated
 from crdiff.webui.hosts.replacement import Original, Replacement
 
 _WRAPPERS = (
@@ -91,7 +93,12 @@ def _run_layer(
 
 
 def _run_merged(
-    networks: Any, layer: PrunedLayer, added: list[Any], use: ChangeWeight, args: tuple[Any, ...], kwargs: dict[str, Any]
+    networks: Any,
+    layer: PrunedLayer,
+    added: list[Any],
+    use: ChangeWeight,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> torch.Tensor:
     """A functional LoRA's layer as if merged, so that the LoRA-changed weight is what gets pruned."""
     module = layer.module
@@ -132,6 +139,12 @@ class A1111:
     def access(self) -> A1111Access:
         return A1111Access()
 
+    def storage(self, wanted: Storage) -> Storage:
+        """See Host. Low VRAM mode moves each layer's own weight in and out, so that copies would only take its room."""
+        from modules import shared
+
+        return Storage.NEVER if getattr(shared.cmd_opts, "lowvram", False) else wanted
+
     @contextmanager
     def hooked(self, run: SamplingRun) -> Iterator[A1111Hook]:
         """See Host. Two passes at the wrapper, whatever the sampler, ControlNet or tiling above it does."""
@@ -143,6 +156,16 @@ class A1111:
             yield A1111Hook()
 
 
+def _context(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
+    """What the UNet is conditioned on, as one tensor; by keyword in the LDM wrappers, in a dict in sgm's."""
+    conditions = kwargs.get("c_crossattn")
+    if conditions is None and len(args) > 2 and isinstance(args[2], dict):
+        conditions = args[2].get("crossattn")
+    given = conditions if isinstance(conditions, (list, tuple)) else [conditions]
+    parts = [part for part in given if isinstance(part, torch.Tensor)]
+    return torch.cat(parts, 1) if parts and len(parts) == len(given) else None
+
+
 @contextmanager
 def _hooked_class(wrapper: Any, run: SamplingRun) -> Iterator[None]:
     def forward(original: Original, self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -150,7 +173,16 @@ def _hooked_class(wrapper: Any, run: SamplingRun) -> Iterator[None]:
         if not isinstance(x, torch.Tensor):
             # ControlNet calls without arguments, to have the model moved to the GPU.
             return original(self, *args, **kwargs)
-        return run.predict(self.diffusion_model, lambda: original(self, *args, **kwargs), x.device)
+
+        def once() -> torch.Tensor:
+            result: torch.Tensor = original(self, *args, **kwargs)
+            return result
+
+        def doubled() -> torch.Tensor:
+            result: torch.Tensor = original(self, *repeated(args, len(x)), **repeated(kwargs, len(x)))
+            return result
+
+        return run.predict(self.diffusion_model, once, x.device, _context(args, kwargs), doubled)
 
     replacement = Replacement(wrapper, "forward", forward)
     try:

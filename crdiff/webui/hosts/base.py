@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from crdiff.pruning.memory import Storage
 from crdiff.sampling.access import ModelAccess
 from crdiff.sampling.run import SamplingRun
 
@@ -23,6 +24,9 @@ class Host(Protocol):
 
     def access(self) -> ModelAccess:
         """The host's model."""
+
+    def storage(self, wanted: Storage) -> Storage:
+        """Whether pruned copies can be kept, where ``wanted`` is what the user has set."""
 
     def hooked(self, run: SamplingRun) -> AbstractContextManager[DenoiserHook]:
         """Within the block the run stands in for the host's UNet calls; afterwards every hook is gone."""

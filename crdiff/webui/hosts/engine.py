@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from crdiff.sampling.run import SamplingRun
+from crdiff.webui.hosts.doubling import repeated
 from crdiff.webui.hosts.replacement import Original, Replacement
 
 
@@ -32,6 +33,19 @@ def _fresh(values: dict[str, Any]) -> dict[str, Any]:
     if isinstance(options, dict):
         fresh["transformer_options"] = dict(options)
     return fresh
+
+
+def _doubled(values: dict[str, Any], rows: int) -> dict[str, Any]:
+    """The arguments of one pass of all rows twice. The options name the conditions and their rows in lists."""
+    twice: dict[str, Any] = repeated(_fresh(values), rows)
+    options = twice.get("transformer_options")
+    if isinstance(options, dict):
+        if isinstance(options.get("cond_or_uncond"), list):
+            options["cond_or_uncond"] = options["cond_or_uncond"] * 2
+        for name in ("cond_indices", "uncond_indices"):
+            if isinstance(options.get(name), list):
+                options[name] = options[name] + [row + rows for row in options[name]]
+    return twice
 
 
 class EngineHook:
@@ -53,7 +67,18 @@ class EngineHook:
             x = args[0] if args else kwargs.get("x")
             if not isinstance(x, torch.Tensor):
                 return original(*args, **kwargs)
-            return self._run.predict(model.diffusion_model, lambda: original(*args, **_fresh(kwargs)), x.device)
+
+            def once() -> torch.Tensor:
+                result: torch.Tensor = original(*args, **_fresh(kwargs))
+                return result
+
+            def doubled() -> torch.Tensor:
+                result: torch.Tensor = original(*repeated(args, len(x)), **_doubled(kwargs, len(x)))
+                return result
+
+            context = kwargs.get("c_crossattn")
+            context = context if isinstance(context, torch.Tensor) else None
+            return self._run.predict(model.diffusion_model, once, x.device, context, doubled)
 
         self._model = model
         self._replacement = Replacement(model, "apply_model", apply_model)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from crdiff.pruning.memory import Storage
 from crdiff.pruning.override import LayerRun, run_with_weight
 from crdiff.sampling.access import WeightsIdentity
 from crdiff.sampling.run import SamplingRun
@@ -59,6 +60,10 @@ class Forge:
 
     def access(self) -> ForgeAccess:
         return ForgeAccess()
+
+    def storage(self, wanted: Storage) -> Storage:
+        """See Host. Layers that are streamed in multiply by a moved weight, of which no copy is kept anyway."""
+        return wanted
 
     def hooked(self, run: SamplingRun) -> AbstractContextManager[EngineHook]:
         return hooked_engine(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+from crdiff.pruning.memory import Storage
 from crdiff.sampling.run import SamplingRun
 from crdiff.webui.hosts.engine import EngineHook, hooked_engine
 from crdiff.webui.hosts.forge import ForgeAccess, named_loras
@@ -28,6 +29,10 @@ class LdmPatched:
 
     def access(self) -> LdmPatchedAccess:
         return LdmPatchedAccess()
+
+    def storage(self, wanted: Storage) -> Storage:
+        """See Host. Layers that are streamed in multiply by a moved weight, of which no copy is kept anyway."""
+        return wanted
 
     def hooked(self, run: SamplingRun) -> AbstractContextManager[EngineHook]:
         return hooked_engine(run)
