@@ -48,7 +48,10 @@ class ForwardOverride:
 
 
 def is_overridden_by_others(module: torch.nn.Module) -> bool:
-    """Whether another extension sees or replaces calls of this very module, by its forward or by hooks."""
-    forward = module.__dict__.get("forward")
-    foreign = forward is not None and not isinstance(forward, ForwardOverride)
+    """Whether another extension sees or replaces calls of this very module, by its forward or by hooks.
+
+    ControlNet's reference modes replace the inner ``_forward`` of transformer blocks.
+    """
+    own = (module.__dict__.get(name) for name in ("forward", "_forward"))
+    foreign = any(forward is not None and not isinstance(forward, ForwardOverride) for forward in own)
     return foreign or bool(module._forward_hooks) or bool(module._forward_pre_hooks)

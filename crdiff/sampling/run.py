@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -123,6 +124,12 @@ class SamplingRun:
             self._refused = (unet, identity)
             before.restore()
             return forward()
+
+    def companion(self, module: torch.nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """A call of a module beside the UNet that every pass makes alike, such as a ControlNet: made once a step."""
+        if self._model is None or not self._model.sharing:
+            return forward(*args, **kwargs)
+        return self._model.shared.companion(module, forward, args, kwargs)
 
     def _amplified(self, step: Step, context: torch.Tensor | None, doubled: Forward | None) -> torch.Tensor:
         k, mode = step.model.plan.k, self._execution.mode

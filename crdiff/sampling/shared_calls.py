@@ -39,7 +39,7 @@ class _Call:
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    result: torch.Tensor
+    result: Any
     entries: tuple[dict[Any, Any], ...]
 
 
@@ -66,6 +66,7 @@ class SharedCalls:
         self._pruned: frozenset[str] | None = None
         self._overrides: list[ForwardOverride] = []
         self._units: list[_Unit] = []
+        self._companions: dict[int, tuple[torch.nn.Module, _Unit]] = {}
         self._mode = _Mode.OFF
         self._copies: dict[int, tuple[weakref.ref[torch.Tensor], torch.Tensor]] = {}
         self._equal_pairs: dict[tuple[int, int], torch.Tensor] = {}
@@ -90,7 +91,20 @@ class SharedCalls:
         for override in reversed(self._overrides):
             override.remove()
         self._overrides, self._units, self._pruned = [], [], None
+        self._companions = {}
         self._forget()
+
+    def companion(
+        self, module: torch.nn.Module, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """A call of a module beside the UNet that every pass makes, such as a ControlNet."""
+        if self._mode is _Mode.OFF:
+            return forward(*args, **kwargs)
+        if id(module) not in self._companions:
+            unit = _Unit(may_draw=True)
+            self._units.append(unit)
+            self._companions[id(module)] = (module, unit)
+        return self._call(self._companions[id(module)][1], forward, args, kwargs)
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -138,7 +152,7 @@ class SharedCalls:
         for given, entries in zip(_dicts((args, kwargs)), call.entries):
             given.update(entries)
         # What is handed out may be changed in place, by ControlNet's residuals for instance.
-        return call.result if self._mode is _Mode.REPLAY_LAST else call.result.clone()
+        return call.result if self._mode is _Mode.REPLAY_LAST else _cloned(call.result)
 
     def _record(self, unit: _Unit, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         place = len(unit.calls)
@@ -150,13 +164,13 @@ class SharedCalls:
         if unit.may_draw:
             self._drawn()
         result = forward(*args, **kwargs)
-        if isinstance(result, torch.Tensor) and not (unit.may_draw and self._drawn()):
+        if _cloneable(result) and not (unit.may_draw and self._drawn()):
             changes = zip(_dicts((args, kwargs)), before)
             entries = tuple(
                 {key: value for key, value in given.items() if key not in old or old[key] is not value}
                 for given, old in changes
             )
-            unit.calls[place] = _Call(kept_args, kept_kwargs, result.clone(), entries)
+            unit.calls[place] = _Call(kept_args, kept_kwargs, _cloned(result), entries)
         return result
 
     def _copy(self, value: Any) -> Any:
@@ -204,6 +218,16 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return all(map(_is_plain, value))
     return isinstance(value, (torch.Tensor, *_PLAIN))
+
+
+def _cloneable(result: Any) -> bool:
+    """Whether a result is a tensor, or a list or tuple of them."""
+    parts = result if type(result) in (tuple, list) else [result]
+    return all(isinstance(part, torch.Tensor) for part in parts)
+
+
+def _cloned(result: Any) -> Any:
+    return result.clone() if isinstance(result, torch.Tensor) else type(result)(part.clone() for part in result)
 
 
 def _dicts(value: Any) -> Iterator[dict[Any, Any]]:

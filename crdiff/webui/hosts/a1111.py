@@ -10,6 +10,7 @@ import random
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,6 +31,10 @@ _WRAPPERS = (
     ("modules.models.diffusion.ddpm_edit", "DiffusionWrapper"),
     ("sgm.modules.diffusionmodules.wrappers", "OpenAIWrapper"),
 )
+
+
+# sd-webui-controlnet evaluates its ControlNets inside the UNet's forward.
+_CONTROLNET = ("scripts.cldm", "PlugableControlModel")
 
 
 def _networks() -> Any | None:
@@ -153,7 +158,22 @@ class A1111:
                 wrapper = getattr(sys.modules.get(module_name), class_name, None)
                 if wrapper is not None:
                     hooks.enter_context(_hooked_class(wrapper, run))
+            controlnet = getattr(sys.modules.get(_CONTROLNET[0]), _CONTROLNET[1], None)
+            if controlnet is not None:
+                hooks.enter_context(_shared_class(controlnet, run))
             yield A1111Hook()
+
+
+@contextmanager
+def _shared_class(module: Any, run: SamplingRun) -> Iterator[None]:
+    def forward(original: Original, self: Any, *args: Any, **kwargs: Any) -> Any:
+        return run.companion(self, partial(original, self), *args, **kwargs)
+
+    replacement = Replacement(module, "forward", forward)
+    try:
+        yield
+    finally:
+        replacement.retire()
 
 
 def _context(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
