@@ -6,10 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from crdiff import __version__
-from crdiff.bench import command
+from crdiff.bench import command as bench
 from crdiff.errors import CRDiffError
+from crdiff.search import command as search
 
 FAILURE = 2
 _INTERRUPTED = 130
@@ -35,7 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"CR-Diff {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_inspect(commands)
-    _add_bench(commands)
+    _add(commands, "bench", bench)
+    _add(commands, "search", search)
     return parser
 
 
@@ -74,9 +77,9 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=_inspect)
 
 
-def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, command: Any) -> None:
     parser = commands.add_parser(
-        "bench",
+        name,
         help=command.HELP,
         description=command.DESCRIPTION,
         epilog=command.EXAMPLES,
@@ -107,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = build_parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        status = arguments.run(arguments)
     except CRDiffError as error:
         print(f"crdiff: {error}", file=sys.stderr)
         return FAILURE
@@ -119,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILURE
     except KeyboardInterrupt:
         return _INTERRUPTED
-    return 0
+    return int(status or 0)
 
 
 if __name__ == "__main__":

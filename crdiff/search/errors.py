@@ -21,5 +21,9 @@ class AbortSearchError(CRDiffError):
         self.state = state
 
 
+class EvaluationError(CRDiffError):
+    """Raised by an evaluation of several pictures that failed for all of them: none is tried again by itself."""
+
+
 class MissingPackageError(CRDiffError):
     """An optional package that the chosen strategy needs is not installed."""

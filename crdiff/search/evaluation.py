@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from crdiff.search.errors import AbortSearchError, JournalError
+from crdiff.search.errors import AbortSearchError, EvaluationError, JournalError
 from crdiff.search.objective import Objective, is_score
 from crdiff.search.space import Point
 
@@ -210,6 +210,8 @@ class Evaluator:
             values = list(self.objective.draw(point, [self._pictures[picture] for picture in pictures]))
         except AbortSearchError:
             raise
+        except EvaluationError as error:
+            return [_Score(failed, _sentence(error)) for _ in pictures]
         except Exception as error:
             return None if len(pictures) > 1 else [_Score(failed, _sentence(error))]
         if len(values) != len(pictures):

@@ -1,0 +1,228 @@
+"""A search for each size of a list through a running WebUI, alone or as one of several workers; finds presets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from crdiff.errors import SettingsError
+from crdiff.model.family import Family
+from crdiff.presets.document import NAME_LIMIT
+from crdiff.presets.lookup import look_up
+from crdiff.presets.size import Size
+from crdiff.presets.store import PresetStore
+from crdiff.presets.table import BUILT_IN_FOLDER, Preset, load_folder
+from crdiff.pruning.ratios import Ratios
+from crdiff.search import strategies
+from crdiff.search.annealing import Schedule
+from crdiff.search.journal import Journal
+from crdiff.search.objective import Objective
+from crdiff.search.remote import Checkpoint, RemoteEvaluation, WebUI, choose_score
+from crdiff.search.search import Budget, Evaluation, Report, Search
+from crdiff.search.space import DENSE, K_BOUNDS, RATIO_BOUNDS, START, Point, Space
+
+_ITERATIONS = 120
+_TRIAL_K = 1.0
+"""Unless k is searched for, pictures are drawn by the pruned model alone, as in the authors' search."""
+_BARRED_IN_NAMES = re.compile(r'[,:"\x00-\x1f]+')
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What is searched for.
+
+    Attributes:
+        prompts: the fixed prompts.
+        sizes: each gets a search and a preset.
+        out: the preset file.
+        seeds: image seeds; every prompt is drawn with each.
+        score: name of a score; None takes the first one the WebUI can use.
+        budget: of each size; with a study its evaluations are those of all workers.
+        vary: the axes that are varied.
+        ratios: bounds of the ratios.
+        k: bounds of k, where it is varied.
+        strategy: name of the search strategy; a study is always annealed.
+        seed: of the strategy.
+        checkpoint: name of a checkpoint; None takes the selected one.
+        request: further fields of the txt2img request.
+        journals: folder of the journals, where no study keeps the scores.
+        storage: URL of a storage that several workers share; None searches alone.
+        study: name of the shared search.
+        wait_s: so long a WebUI that has gone away is waited for.
+    """
+
+    prompts: tuple[str, ...]
+    sizes: tuple[Size, ...]
+    out: Path
+    seeds: tuple[int, ...] = (1,)
+    score: str | None = None
+    budget: Budget = field(default_factory=Budget)
+    vary: tuple[str, ...] = ("down", "mid", "up")
+    ratios: tuple[float, float] = RATIO_BOUNDS
+    k: tuple[float, float] = K_BOUNDS
+    strategy: str = strategies.DEFAULT_STRATEGY
+    seed: int = 0
+    checkpoint: str | None = None
+    request: Mapping[str, Any] = field(default_factory=dict)
+    journals: Path = Path("searches")
+    storage: str | None = None
+    study: str = "cr-diff"
+    wait_s: float = 300.0
+
+    @property
+    def iterations(self) -> int:
+        """Of the annealing; a greater budget makes the walk longer."""
+        return max(_ITERATIONS, self.budget.evaluations or 0)
+
+
+def run_campaign(campaign: Campaign, webui: WebUI, should_stop: Callable[[], bool], say: Callable[[str], None]) -> str:
+    """Search size after size, and write the preset of each as soon as it is found.
+
+    Returns:
+        How it ended: ``done``, ``stopped`` or ``failed``.
+
+    Raises:
+        CRDiffError: it cannot start, or the preset file cannot be written.
+    """
+    checkpoint = Checkpoint.ask(webui, campaign.checkpoint)
+    score = choose_score(webui, campaign.score)
+    pictures = len(campaign.prompts) * len(campaign.seeds)
+    for size in campaign.sizes:
+        plural = "" if pictures == 1 else "s"
+        say(f"{checkpoint.name}, {size}: {score} of {pictures} picture{plural} for each configuration.")
+        search = _make(campaign, webui, checkpoint, score, size, should_stop)
+        lines = _Lines(campaign.budget.evaluations, say)
+        report: Report = search.run(campaign.budget, should_stop, lines.show)
+        say(report.message)
+        say(_keep(report, campaign, checkpoint, score, size))
+        if report.state != "done":
+            return report.state
+    return "done"
+
+
+def _make(
+    campaign: Campaign, webui: WebUI, checkpoint: Checkpoint, score: str, size: Size, should_stop: Callable[[], bool]
+) -> Any:
+    """The search of one size, with ``run`` as ``Search`` and ``StudySearch`` have it."""
+    body = {**campaign.request, "height": size.height, "width": size.width}
+    if campaign.checkpoint is not None:
+        override = {**body.get("override_settings", {}), "sd_model_checkpoint": campaign.checkpoint}
+        body["override_settings"] = override
+    evaluate = RemoteEvaluation(webui, body, score, checkpoint, campaign.checkpoint, should_stop, campaign.wait_s)
+    objective = Objective(
+        campaign.prompts,
+        campaign.seeds,
+        evaluate_many=evaluate,
+        batch=len(campaign.prompts) * len(campaign.seeds),
+        racing="off",
+    )
+    space = Space.vary(campaign.vary, fixed=replace(START, k=_TRIAL_K), ratios=campaign.ratios, k=campaign.k)
+    identity = {"checkpoint": checkpoint.sha256, "size": str(size), "score": score, "request": body}
+    start = _start(checkpoint, size)
+    if campaign.storage is not None:
+        # Imported here: it needs Optuna, which nothing else does.
+        from crdiff.search.study import StudySearch
+
+        if campaign.strategy != strategies.DEFAULT_STRATEGY:
+            raise SettingsError(f"A search shared by several workers is annealed; {campaign.strategy} cannot be.")
+        return StudySearch(
+            campaign.storage,
+            f"{campaign.study} {size}",
+            space,
+            objective,
+            starts=[start, DENSE],
+            seed=campaign.seed,
+            schedule=Schedule(iterations=campaign.iterations),
+            identity=identity,
+        )
+    strategy = strategies.make(campaign.strategy, space, [start, DENSE], campaign.seed, campaign.iterations)
+    journal = Journal(_journal_path(campaign, checkpoint, size, identity), identity)
+    return Search(space, strategy, objective, journal, baseline=DENSE)
+
+
+def _start(checkpoint: Checkpoint, size: Size) -> Point:
+    """The ratios of the built-in presets, which are the same for every worker, or where the authors start."""
+    match = look_up(load_folder(BUILT_IN_FOLDER).presets, Family(checkpoint.family), checkpoint.sha256, size)
+    ratios = START.ratios if match is None else match.ratios
+    return Point(ratios.down, ratios.mid, ratios.up, _TRIAL_K)
+
+
+def _journal_path(campaign: Campaign, checkpoint: Checkpoint, size: Size, identity: Mapping[str, Any]) -> Path:
+    """The same command finds the same journal again, whatever its budget."""
+    course: list[Any] = [campaign.prompts, campaign.seeds, campaign.vary, campaign.ratios, campaign.k]
+    course += [campaign.strategy, campaign.seed, campaign.iterations, identity]
+    mark = hashlib.sha256(json.dumps(course, sort_keys=True).encode()).hexdigest()[:12]
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", checkpoint.name)[:40].strip("._") or "model"
+    return campaign.journals / f"{name}-{size}-{mark}.jsonl"
+
+
+class _Lines:
+    """One line for each evaluation."""
+
+    def __init__(self, evaluations: int | None, say: Callable[[str], None]) -> None:
+        self._evaluations = evaluations
+        self._say = say
+        self._shown: set[int] = set()
+        self._fresh = True
+
+    def show(self, report: Report) -> None:
+        """Print what is new in a report."""
+        new = [entry for entry in report.history if entry.number not in self._shown]
+        if not new:
+            return
+        if self._fresh and len(new) > 1:  # of an earlier run, or of other workers
+            self._say(f"  going on after {report.evaluations} evaluations")
+            new = []
+        self._fresh = False
+        self._shown.update(entry.number for entry in report.history)
+        for entry in new:
+            self._say("  " + self._line(entry, report))
+
+    def _line(self, entry: Evaluation, report: Report) -> str:
+        of = f"/{self._evaluations}" if self._evaluations else ""
+        score = "cut" if entry.score is None else f"{entry.score:.4f}"
+        parts = [f"{report.evaluations}{of}", score, "dense" if entry.point == DENSE else str(entry.point)]
+        if entry.repeat:
+            parts.append("known")
+        if report.best is not None and report.best.score is not None:
+            parts.append(f"best {report.best.score:.4f}")
+        if report.seconds_left:
+            parts.append(f"{_duration(report.seconds_left)} left")
+        return "  ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{round(seconds)} s" if seconds < 90 else f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def _keep(report: Report, campaign: Campaign, checkpoint: Checkpoint, score: str, size: Size) -> str:
+    """Write the best as a preset of this checkpoint, if it is better than the dense model; a sentence about it."""
+    best = report.best
+    dense = next((entry.score for entry in report.history if entry.point == DENSE and entry.score is not None), None)
+    if best is None or best.score is None:
+        return f"{size}: nothing was measured, and no preset written."
+    against = "" if dense is None else f", dense {dense:.4f}"
+    if not any(best.point.ratios):
+        return (
+            f"{size}: nothing tried scored higher than the dense model ({best.score:.4f}), and no preset was written."
+        )
+    suffix = f" {size}"
+    stem = _BARRED_IN_NAMES.sub(" ", checkpoint.name).strip()[: NAME_LIMIT - len(suffix)].rstrip()
+    preset = Preset.own(
+        f"{stem}{suffix}",
+        Family(checkpoint.family),
+        size,
+        Ratios(*(round(ratio, 4) for ratio in best.point.ratios)),
+        round(best.point.k, 4) if "k" in campaign.vary else None,
+        checkpoint.sha256,
+        f"found by a search over {len(campaign.prompts)} prompts and {len(campaign.seeds)} seeds, "
+        f"{score} {best.score:.4f}{against}",
+    )
+    PresetStore(campaign.out).save(preset, overwrite=True)
+    return f"{size}: best {best.score:.4f}{against} with {best.point}; preset {preset.name!r} is in {campaign.out}."

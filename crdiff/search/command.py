@@ -1,0 +1,172 @@
+"""``python -m crdiff search``: searches through a running WebUI, from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from crdiff.errors import SettingsError
+from crdiff.presets.size import Size
+from crdiff.search.campaign import Campaign, run_campaign
+from crdiff.search.remote import WebUI
+from crdiff.search.search import Budget
+from crdiff.search.space import AXES, K_BOUNDS, RATIO_BOUNDS
+from crdiff.search.strategies import DEFAULT_STRATEGY, STRATEGIES
+
+HELP = "search ratios for a list of prompts and sizes through a running WebUI"
+
+DESCRIPTION = """\
+Search the ratios that score best over a list of prompts, for one picture size after the other, and write a preset of
+this checkpoint for each. A WebUI with this extension, started with --api, draws and scores; every configuration is a
+job of its own in its queue.
+
+The same command goes on where an earlier one ended, however it ended. Ctrl-C stops, and keeps the best so far."""
+
+EXAMPLES = """\
+examples:
+  python -m crdiff search --prompts prompts.txt --sizes 400x560 480x360 --out presets.json
+  python -m crdiff search --prompts prompts.txt --sizes 832x1216 --evaluations 200 --seeds 1 2 --score clip
+  python -m crdiff search --prompts prompts.txt --sizes 400x560 --storage sqlite:///study.db --url http://127.0.0.1:7861"""
+
+_AUTH = "CRDIFF_AUTH"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    webui = parser.add_argument_group("the WebUI")
+    webui.add_argument("--url", default="http://127.0.0.1:7860", help="its address (default: %(default)s)")
+    webui.add_argument(
+        "--auth",
+        metavar="USER:PASSWORD",
+        default=os.environ.get(_AUTH),
+        help=f"of its --api-auth (default: the environment variable {_AUTH})",
+    )
+    webui.add_argument("--checkpoint", metavar="NAME", help="the checkpoint to search for (default: the selected one)")
+    webui.add_argument(
+        "--wait",
+        type=float,
+        default=5.0,
+        metavar="MINUTES",
+        help="how long to wait for a WebUI that has gone away (default: %(default)g)",
+    )
+
+    pictures = parser.add_argument_group("the pictures")
+    pictures.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="one prompt a line")
+    pictures.add_argument("--sizes", nargs="+", required=True, metavar="HEIGHTxWIDTH", help="one search for each")
+    pictures.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="SEED", help="image seeds (default: 1)")
+    pictures.add_argument("--steps", type=int, default=30, help="(default: %(default)s)")
+    pictures.add_argument("--cfg-scale", type=float, default=7.5, help="(default: %(default)s)")
+    pictures.add_argument("--sampler", metavar="NAME", help="(default: the WebUI's)")
+    pictures.add_argument("--negative-prompt", default="", metavar="TEXT")
+    pictures.add_argument("--request", type=Path, metavar="FILE", help="further fields of the txt2img request, as JSON")
+
+    search = parser.add_argument_group("the search")
+    search.add_argument(
+        "--score", metavar="NAME", help="or a sum such as imagereward+0.2*clip (default: the first usable)"
+    )
+    search.add_argument("--evaluations", type=int, default=40, help="for each size, 0: no limit (default: %(default)s)")
+    search.add_argument("--minutes", type=float, help="for each size")
+    search.add_argument("--vary", nargs="+", default=list(AXES[:3]), choices=AXES, help="(default: down mid up)")
+    search.add_argument("--ratios", nargs=2, type=float, default=RATIO_BOUNDS, metavar=("LOW", "HIGH"))
+    search.add_argument("--k", nargs=2, type=float, default=K_BOUNDS, metavar=("LOW", "HIGH"), help="where k is varied")
+    search.add_argument("--strategy", default=DEFAULT_STRATEGY, choices=list(STRATEGIES))
+    search.add_argument("--seed", type=int, default=0, help="of the strategy (default: %(default)s)")
+
+    kept = parser.add_argument_group("what is kept")
+    kept.add_argument(
+        "--out", type=Path, default=Path("crdiff-presets.json"), help="preset file (default: %(default)s)"
+    )
+    kept.add_argument("--journals", type=Path, metavar="FOLDER", help="of the scores (default: beside the preset file)")
+    kept.add_argument("--storage", metavar="URL", help="Optuna storage that several of these commands share")
+    kept.add_argument("--study", default="cr-diff", metavar="NAME", help="of the shared search (default: %(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command.
+
+    Returns:
+        The exit status: 0, 130 if it was stopped, 2 if it failed.
+    """
+    campaign, webui = _campaign(arguments), WebUI(arguments.url, arguments.auth)
+    with _stopping() as stop:
+        state = run_campaign(campaign, webui, stop.is_set, lambda line: print(line, flush=True))
+    return {"done": 0, "stopped": 130}.get(state, 2)
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """Set by the first Ctrl-C; a second one ends at once."""
+    stop = threading.Event()
+    before: dict[int, Any] = {}
+
+    def ask(number: int, frame: Any) -> None:
+        stop.set()
+        signal.signal(number, before[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _campaign(arguments: argparse.Namespace) -> Campaign:
+    request: dict[str, Any] = {"steps": arguments.steps, "cfg_scale": arguments.cfg_scale}
+    request["negative_prompt"] = arguments.negative_prompt
+    if arguments.sampler:
+        request["sampler_name"] = arguments.sampler
+    if arguments.request is not None:
+        request |= _read_request(arguments.request)
+    out: Path = arguments.out
+    return Campaign(
+        prompts=_read_prompts(arguments.prompts),
+        sizes=tuple(dict.fromkeys(Size.parse(size) for size in arguments.sizes)),
+        out=out,
+        seeds=tuple(arguments.seeds),
+        score=arguments.score,
+        budget=Budget(arguments.evaluations or None, arguments.minutes),
+        vary=tuple(arguments.vary),
+        ratios=tuple(arguments.ratios),
+        k=tuple(arguments.k),
+        strategy=arguments.strategy,
+        seed=arguments.seed,
+        checkpoint=arguments.checkpoint,
+        request=request,
+        journals=arguments.journals or out.with_name(f"{out.stem}.searches"),
+        storage=arguments.storage,
+        study=arguments.study,
+        wait_s=60.0 * arguments.wait,
+    )
+
+
+def _read_prompts(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: the file is not UTF-8 text (byte {error.start}).") from None
+    prompts = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not prompts:
+        raise SettingsError(f"{path}: there is no prompt in this file.")
+    return prompts
+
+
+def _read_request(path: Path) -> dict[str, Any]:
+    try:
+        request = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise SettingsError(f"{path}: this is no JSON ({error}).") from None
+    if not isinstance(request, dict):
+        raise SettingsError(f"{path}: the txt2img request must be a JSON object.")
+    for key in ("search", "prompt", "seed", "width", "height"):
+        if key in request:
+            raise SettingsError(f"{path}: {key} is set by the search itself.")
+    return request
