@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _MARGIN = 3 * 2**29
 """1.5 GiB, left for whatever else the host does during a run."""
@@ -38,6 +40,8 @@ def copy_budget(device: torch.device, storage: Storage) -> int:
 def _free_bytes(device: torch.device) -> int | None:
     """Free memory, with what torch's allocator holds unused; None where nobody can tell."""
     if device.type == "cuda":
+        import torch  # the settings name a storage, and the command line needs them without torch
+
         free: int = torch.cuda.mem_get_info(device)[0]
         return free + int(torch.cuda.memory_reserved(device)) - int(torch.cuda.memory_allocated(device))
     if device.type == "cpu":
@@ -52,6 +56,8 @@ def _free_bytes(device: torch.device) -> int | None:
 def _margin(device: torch.device) -> int:
     if device.type != "cuda":
         return _MARGIN
+    import torch
+
     # The peak is read, never reset: hosts report it to the user.
     beyond = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
     return max(_MARGIN, int(_PEAK * beyond))

@@ -110,7 +110,7 @@ def _stopping() -> Iterator[threading.Event]:
         stop.set()
         signal.signal(number, before[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         before[number] = signal.signal(number, ask)
     try:
         yield stop
