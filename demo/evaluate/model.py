@@ -16,8 +16,8 @@ from common.nn.schedule import alphas_cumprod
 from common.nn.text import TextEncoder
 from common.nn.unet import UNetModel
 from common.nn.vae import FACTOR, LATENT_CHANNELS, build_vae
+from k_diffusion import sampling
 from k_diffusion.external import DiscreteVDDPMDenoiser
-from k_diffusion.sampling import sample_dpmpp_2m
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
@@ -26,9 +26,10 @@ from crdiff.pruning.cache import ProfileCache
 from crdiff.pruning.override import LayerRun, run_with_weight
 from crdiff.pruning.ratios import Ratios
 from crdiff.sampling.access import WeightsIdentity
+from crdiff.sampling.mode import Execution
 from crdiff.sampling.plan import ConstantRatios, Plan
 from crdiff.sampling.run import SamplingRun
-from crdiff.sampling.window import StepWindow
+from crdiff.sampling.window import Position, StepWindow
 
 DENSE = Ratios()
 
@@ -38,14 +39,18 @@ class Drawing:
     """How pictures are drawn.
 
     Attributes:
-        steps: of DPM++ 2M on the model's own sigmas.
+        steps: on the model's own sigmas.
         guidance: of classifier-free guidance.
         batch: pictures at a time.
+        sampler: name of k-diffusion's function, without ``sample_``.
+        execution: how CR-Diff's passes are computed.
     """
 
     steps: int = 12
     guidance: float = 3.0
     batch: int = 25
+    sampler: str = "dpmpp_2m"
+    execution: Execution = Execution()  # noqa: RUF009 (frozen)
 
 
 class _Access:
@@ -70,19 +75,25 @@ class _Access:
 class _Denoiser(DiscreteVDDPMDenoiser):
     """Classifier-free guidance around the UNet, whose every call goes through the sampling run."""
 
-    def __init__(self, unet: UNetModel, run: SamplingRun | None, context: Tensor, guidance: float) -> None:
+    def __init__(self, unet: UNetModel, run: SamplingRun | None, context: Tensor, drawing: Drawing) -> None:
         super().__init__(unet, alphas_cumprod(), quantize=True)
-        self._run, self._context, self._guidance = run, context, guidance
+        self._run, self._context, self._drawing = run, context, drawing
+        self._calls = 0
 
     def get_v(self, x: Tensor, t: Tensor) -> Tensor:
         def forward() -> Tensor:
             return self.inner_model(x, t, self._context)
 
-        return forward() if self._run is None else self._run.predict(self.inner_model, forward, x.device)
+        if self._run is None:
+            return forward()
+        return self._run.predict(self.inner_model, forward, x.device, self._context)
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        if self._run is not None:
+            self._run.position = Position(self._calls, self._drawing.steps)
+        self._calls += 1
         cond, uncond = super().forward(x.repeat(2, 1, 1, 1), sigma.repeat(2)).chunk(2)
-        return uncond + self._guidance * (cond - uncond)
+        return uncond + self._drawing.guidance * (cond - uncond)
 
 
 class DemoModel:
@@ -130,11 +141,17 @@ class DemoModel:
         run = None
         if any(ratios) and k != 0.0:
             plan = Plan(ConstantRatios(ratios), k, "")
-            run = SamplingRun(lambda family, sha256: plan, StepWindow(), _Access(self.sha256), self._cache)
-        denoiser = _Denoiser(self.unet, run, context, drawing.guidance)
+            run = SamplingRun(
+                lambda family, sha256: plan,
+                StepWindow(),
+                _Access(self.sha256),
+                self._cache,
+                execution=drawing.execution,
+            )
+        denoiser = _Denoiser(self.unet, run, context, drawing)
         sigmas = denoiser.get_sigmas(drawing.steps)
         try:
-            latents = sample_dpmpp_2m(denoiser, noise * sigmas[0], sigmas, disable=True)
+            latents = getattr(sampling, f"sample_{drawing.sampler}")(denoiser, noise * sigmas[0], sigmas, disable=True)
         finally:
             if run is not None:
                 run.close()
