@@ -86,19 +86,8 @@ def compare_modes(
     found = []
     for name, execution in modes.items():
         drawn = draw(execution, k)
-        found.append(
-            Nearness(
-                str(size),
-                str(ratios),
-                k,
-                drawing.sampler,
-                drawing.steps,
-                name,
-                distance(drawn, exact) / unit,
-                score(drawn),
-                *scores,
-            )  # fmt: skip
-        )
+        where = (str(size), str(ratios), k, drawing.sampler, drawing.steps)
+        found.append(Nearness(*where, name, distance(drawn, exact) / unit, score(drawn), *scores))
         print(found[-1], flush=True)
     return found
 
