@@ -161,12 +161,14 @@ class Accordion:
 
     def _preset_k(self, values: tuple[Any, ...]) -> float | None:
         """The k that a preset brings along; None if it has none of its own."""
+        checkpoint, size = self._extension.checkpoints.selected(), read_size(values[len(SPECS) :])
+        if checkpoint is None or checkpoint.family is None or size is None:
+            return None
         try:
-            wanted = Settings.from_args([*values[:5], None, *values[6 : len(SPECS)]])
+            settings = Settings.from_args(values[: len(SPECS)])
+            return self._extension.library.own_k(settings, checkpoint.family, checkpoint.sha256, size)
         except CRDiffError:
             return None
-        k = self._describe(wanted, values[len(SPECS) :]).k
-        return None if wanted.preset == CUSTOM or k == DEFAULT_K else k
 
     def _status(self, values: tuple[Any, ...]) -> Status:
         try:

@@ -79,6 +79,17 @@ class PresetLibrary:
             raise PresetError("CR-Diff has no presets for this model's family; choose Custom and set the ratios.")
         return match
 
+    def own_k(self, settings: Settings, family: Family, sha256: str | None, size: Size) -> float | None:
+        """The amplification that the preset in force brings along; None if it has none.
+
+        Raises:
+            CRDiffError: there is no such preset.
+        """
+        if settings.preset == CUSTOM:
+            return None
+        found = self.match(family, sha256, size) if settings.preset == AUTO else self.named(settings.preset)
+        return found.k
+
     def planner(self, settings: Settings, size: Size) -> Planner:
         """What makes the plan of a pass of this size, once its model is known."""
 

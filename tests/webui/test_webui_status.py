@@ -114,3 +114,16 @@ def test_picture_is_darker_where_more_is_pruned():
     text = "".join(picture.itertext())
     assert re.search(r"down 0.*mid 0\.5.*up 0\.9", text)
     assert "currentColor" in draw_unet(None)
+
+
+def test_a_presets_own_k_is_brought_along_even_if_it_is_the_default(library):
+    for size, k in ((Size(80, 128), 1.0), (Size(96, 128), 1.5), (Size(64, 64), None)):
+        library.store.save(Preset.own(f"own {size}", Family.SDXL, size, Ratios(0.2, 0.2, 0.2), k, SDXL_BASE))
+
+    def own_k(settings, size):
+        return library.own_k(settings, Family.SDXL, SDXL_BASE, size)
+
+    assert [own_k(ON, size) for size in (Size(80, 128), Size(96, 128), Size(64, 64))] == [1.0, 1.5, None]
+    assert own_k(Settings(True, "own 96x128"), Size(512, 512)) == 1.5
+    assert own_k(Settings(True, "400x560"), Size(80, 128)) is None
+    assert own_k(Settings(True, "custom"), Size(80, 128)) is None
