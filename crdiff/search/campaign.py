@@ -29,7 +29,7 @@ from crdiff.search.space import DENSE, K_BOUNDS, RATIO_BOUNDS, START, Point, Spa
 _ITERATIONS = 120
 _TRIAL_K = 1.0
 """Unless k is searched for, pictures are drawn by the pruned model alone, as in the authors' search."""
-_BARRED_IN_NAMES = re.compile(r'[,:"\x00-\x1f]+')
+_BARRED_IN_NAMES = re.compile(r'[,:"\s\x00-\x1f]+')
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,11 @@ def _make(
     start = _start(checkpoint, size)
     if campaign.storage is not None:
         # Imported here: it needs Optuna, which nothing else does.
-        from crdiff.search.study import StudySearch
+        from crdiff.search.study import StudySearch, quiet
 
         if campaign.strategy != strategies.DEFAULT_STRATEGY:
             raise SettingsError(f"A search shared by several workers is annealed; {campaign.strategy} cannot be.")
+        quiet()
         return StudySearch(
             campaign.storage,
             f"{campaign.study} {size}",

@@ -50,6 +50,11 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         raise JournalError(f"The storage {url!r} cannot be opened ({_first_line(error)}).") from None
 
 
+def quiet() -> None:
+    """Optuna's own remarks on studies and trials are not shown; for programs that say more themselves."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
 class StudySearch:
     """One worker of a shared search.
 

@@ -22,6 +22,7 @@ KEPT = 100
 """Searches that have ended and can still be asked about."""
 _POLL_S = 0.02
 _ACCEPTED_WITHIN_S = 10.0
+_NEVER_BEGAN = "The search was stopped before it began."
 
 
 class StoppedBeforeStartError(CRDiffError):
@@ -44,6 +45,9 @@ class Order:
     board: Board = field(default_factory=Board)
     error: Exception | None = None
     thread: threading.Thread | None = None
+    _begun: bool = False
+    _stopped: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def task(self) -> str:
@@ -57,8 +61,19 @@ class Order:
 
     def begin(self) -> None:
         """Called when its turn in the queue has come."""
-        if self.board.stop_asked:
-            raise StoppedBeforeStartError("The search was stopped before it began.")
+        with self._lock:
+            if self._stopped:
+                raise StoppedBeforeStartError(_NEVER_BEGAN)
+            self._begun = True
+
+    def give_up(self) -> bool:
+        """Give up its place in the queue; False if its turn has come."""
+        with self._lock:
+            if self._begun:
+                return False
+            self._stopped = True
+            self.board.update(state="stopped", message=_NEVER_BEGAN)
+            return True
 
 
 class Orders:
@@ -98,6 +113,8 @@ class Orders:
         """Ask a search to stop, and wait for a while until it has."""
         from modules import progress, shared
 
+        if not order.alive or order.give_up():
+            return
         end = time.monotonic() + patience_s
         interrupted = False
         while order.alive and time.monotonic() < end:
@@ -122,8 +139,8 @@ def _run(order: Order, job: Callable[[], Any]) -> None:
         job()
         if board.current.state == "running":
             board.update(state="failed", message="The host ended the job before the search did.")
-    except StoppedBeforeStartError as stopped:
-        board.update(state="stopped", message=str(stopped))
+    except StoppedBeforeStartError:
+        pass
     except Exception as error:
         order.error = error
         if not isinstance(error, CRDiffError):
