@@ -23,6 +23,11 @@ from crdiff.pruning.ratios import GROUPS, Ratios
 from crdiff.sampling.window import StepWindow
 
 SCHEDULE = 16
+"""Steps of a picture; every mode's state is a matter of fewer."""
+
+StepFunction = Callable[[int], torch.Tensor]
+"""Gives the prediction of a step; from the schedule's end on its inputs come again."""
+
 _STEPS_BUDGET = 25.0
 _DISABLED_BUDGET = 6.0
 _THRESHOLD_ROUNDS = 2
@@ -101,15 +106,34 @@ class _Expected:
     reference: tuple[torch.Tensor, ...]
     dense: tuple[torch.Tensor, ...]
 
-    def compare(self, step: Callable[[int], torch.Tensor], steps: int) -> tuple[bool, float]:
-        """Bitwise equality and deviation of the schedule's first ``steps`` steps."""
-        equal, apart, moved = True, 0.0, 0.0
-        for index in range(steps):
-            found, reference = step(index), self.reference[index]
-            equal = equal and torch.equal(found, reference)
-            apart += float((found.float() - reference.float()).square().sum())
-            moved += float((reference.float() - self.dense[index].float()).square().sum())
+    def compare(self, found: Sequence[torch.Tensor]) -> tuple[bool, float]:
+        """Bitwise equality and deviation of the schedule's first steps."""
+        apart = moved = 0.0
+        for result, reference, dense in zip(found, self.reference, self.dense):
+            apart += float((result.float() - reference.float()).square().sum())
+            moved += float((reference.float() - dense.float()).square().sum())
+        equal = all(map(torch.equal, found, self.reference))
         return equal, (apart / moved) ** 0.5 if moved else float("inf")
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A way of computing steps, what it gave and the extra bytes it took; see ``StepCosts``."""
+
+    step: StepFunction
+    found: tuple[torch.Tensor, ...]
+    extra: int
+    setup_extra: int
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What is known of a way before it is timed; see ``StepCosts``."""
+
+    extra: int
+    setup_extra: int
+    bitwise_equal: bool
+    deviation: float
 
 
 class _Memory:
@@ -120,14 +144,12 @@ class _Memory:
         unet.predict(inputs)
         self._dense = measure(lambda: unet.predict(inputs), device).peak
 
-    def set_up(
-        self, work: Callable[[], Callable[[int], torch.Tensor]]
-    ) -> tuple[Callable[[int], torch.Tensor], int, int]:
-        """A step function made by ``work``, its extra bytes, and those of making it."""
+    def watch(self, work: Callable[[], StepFunction], steps: int) -> _Watched:
+        """Make a step function and compute the first steps of a schedule with it."""
         made = measure(work, self._device)
         step = made.result
-        during = measure(lambda: step(1), self._device)
-        return step, made.kept + during.peak - self._dense, made.peak - self._dense
+        during = measure(lambda: tuple(step(SCHEDULE + index) for index in range(steps)), self._device)
+        return _Watched(step, during.result, made.kept + during.peak - self._dense, made.peak - self._dense)
 
 
 def run_benchmark(options: Options, modes: Sequence[Mode] = MODES, cases: Sequence[Case] = CASES) -> Results:
@@ -143,46 +165,55 @@ def _run(options: Options, modes: Sequence[Mode], cases: Sequence[Case]) -> Resu
     unet = build_unet(shape, device, options.dtype)
     steps = make_steps(shape, size, SCHEDULE, device, options.dtype)
     memory = _Memory(unet, steps[0], device)
-    compared = max([mode.steps for mode in modes], default=1)
-    dense = tuple(unet.predict(inputs) for inputs in steps[:compared])
+    cache = ProfileCache()
 
     turns = {"dense": Turn(lambda index: unet.predict(steps[index % SCHEDULE]))}
-    checked: dict[tuple[str, str], tuple[int, int, bool, float]] = {}
-    caches = {mode.name: ProfileCache() for mode in modes}
+    checked: dict[tuple[str, str], _Checked] = {}
     for case in cases:
         ratios = case.of(options.ratios)
-        step, extra, setup = memory.set_up(partial(_reference, unet, ratios, options.k, steps))
-        expected = _Expected(tuple(step(index) for index in range(compared)), dense)
+        chosen = [mode for mode in modes if case is cases[0] or mode.all_cases]
+        compared = max([mode.steps for mode in chosen], default=1)
+        dense = tuple(unet.predict(inputs) for inputs in steps[:compared])
+        watched = memory.watch(partial(_reference, unet, ratios, options.k, steps), compared)
+        expected = _Expected(watched.found, dense)
         if case is cases[0]:
-            turns["reference"] = Turn(partial(_turn, step, 1))
-            checked["reference", case.name] = extra, setup, *expected.compare(step, 1)
-        del step
-        for mode in modes:
-            work = partial(_mode, mode, unet, ratios, options.k, steps, caches[mode.name])
-            step, extra, setup = memory.set_up(work)
-            checked[mode.name, case.name] = extra, setup, *expected.compare(step, mode.steps)
-            turns[f"{mode.name} {case.name}"] = Turn(partial(_turn, step, mode.steps), mode.steps)
-            del step
+            turns["reference"] = Turn(partial(_turn, watched.step, 1))
+            checked["reference", case.name] = _check(watched, expected)
+        for mode in chosen:
+            watched = memory.watch(partial(_mode, mode, unet, ratios, options.k, steps, cache), mode.steps)
+            turns[_turn_name(mode.name, case.name)] = Turn(partial(_turn, watched.step, mode.steps), mode.steps)
+            checked[mode.name, case.name] = _check(watched, expected)
+        del watched
     times = interleave(turns, device, options.rounds, _STEPS_BUDGET)
     floors = {case.name: operations.floor(case.groups) for case in cases}
 
     def costs(mode: str, case: Case, turn: str, floor: float | None) -> StepCosts:
-        extra, setup, equal, deviation = checked[mode, case.name]
-        return StepCosts(ratio(times, turn, "dense"), extra, setup, equal, deviation, floor)
+        known = checked[mode, case.name]
+        return StepCosts(
+            ratio(times, turn, "dense"),
+            known.extra,
+            known.setup_extra,
+            known.bitwise_equal,
+            known.deviation,
+            floor,
+        )
 
     found = {
         mode.name: {
-            case.name: costs(mode.name, case, f"{mode.name} {case.name}", floors[case.name] if mode.exact else None)
+            case.name: costs(
+                mode.name, case, _turn_name(mode.name, case.name), floors[case.name] if mode.exact else None
+            )
             for case in cases
+            if (mode.name, case.name) in checked
         }
         for mode in modes
     }
     turns.clear()
-    off = _when_off(modes[0], unet, options, steps, caches[modes[0].name])
+    off = _when_off(modes[0], unet, options, steps, cache)
     return Results(
         options,
         len(times["dense"]),
-        Spread.of(times["dense"]),
+        Spread.of([duration.seconds for duration in times["dense"]]),
         costs("reference", cases[0], "reference", None),
         found,
         floors,
@@ -193,22 +224,29 @@ def _run(options: Options, modes: Sequence[Mode], cases: Sequence[Case]) -> Resu
     )
 
 
-def _turn(step: Callable[[int], torch.Tensor], steps: int, index: int) -> None:
-    """One round's share: the whole schedule's start where steps differ, else one step."""
+def _turn_name(mode: str, case: str) -> str:
+    return f"{mode} {case}"
+
+
+def _check(watched: _Watched, expected: _Expected) -> _Checked:
+    return _Checked(watched.extra, watched.setup_extra, *expected.compare(watched.found))
+
+
+def _turn(step: StepFunction, steps: int, index: int) -> None:
+    """One round's share: as many steps as are timed together. Each begins a schedule of its own."""
+    first = (index + 2) * SCHEDULE
     for position in range(steps) if steps > 1 else (index % SCHEDULE,):
-        step(position)
+        step(first + position)
 
 
-def _reference(
-    unet: UNetModel, ratios: Ratios, k: float, steps: tuple[StepInputs, ...]
-) -> Callable[[int], torch.Tensor]:
+def _reference(unet: UNetModel, ratios: Ratios, k: float, steps: tuple[StepInputs, ...]) -> StepFunction:
     two = TwoUNets(unet, ratios, k)
-    return lambda index: two.step(steps[index])
+    return lambda index: two.step(steps[index % SCHEDULE])
 
 
 def _mode(
     mode: Mode, unet: UNetModel, ratios: Ratios, k: float, steps: tuple[StepInputs, ...], cache: ProfileCache
-) -> Callable[[int], torch.Tensor]:
+) -> StepFunction:
     running = Running(mode, with_the_same_weights(unet), ratios, k, steps, cache)
     running.step(0)
     return running.step

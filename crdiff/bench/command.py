@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype", metavar="float32|float16|bfloat16", help="float32 on a CPU, float16 on a GPU by default"
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (cpu)")
-    parser.add_argument("--scale", default="0.5", help="width of the UNet as a share of the family's, in (0, 1] (0.5)")
+    parser.add_argument(
+        "--scale", default="0.25", help="width of the UNet as a share of the family's, in (0, 1] (0.25)"
+    )
     parser.add_argument("--rounds", help="how often everything is timed; by default what fits into half a minute")
     parser.add_argument("--ratios", default="0.4/0.4/0.4", metavar="DOWN/MID/UP", help="pruning ratios (0.4/0.4/0.4)")
     parser.add_argument("--k", default="1.5", help="amplification (1.5)")

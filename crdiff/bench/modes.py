@@ -12,9 +12,12 @@ from crdiff.bench.shape import StepInputs
 from crdiff.bench.unet import UNetModel
 from crdiff.model.family import Family
 from crdiff.pruning.cache import ProfileCache
+from crdiff.pruning.memory import Storage
 from crdiff.pruning.override import run_with_weight
 from crdiff.pruning.ratios import Ratios
 from crdiff.sampling.access import WeightsIdentity
+from crdiff.sampling.mode import Execution
+from crdiff.sampling.mode import Mode as ComputeMode
 from crdiff.sampling.plan import ConstantRatios, Plan, Planner
 from crdiff.sampling.run import SamplingRun
 from crdiff.sampling.window import Position, StepWindow
@@ -42,13 +45,15 @@ class Mode:
     Attributes:
         name: its key in the results.
         make_run: the run, as a host would make it.
-        exact: whether it claims to be bitwise equal to two full passes.
+        exact: whether it computes both passes, so that their floor applies.
+        all_cases: whether it is measured with some groups left unpruned too.
         steps: number of consecutive steps that are timed together, for modes whose steps cost differently.
     """
 
     name: str
     make_run: Callable[[Setting], SamplingRun]
     exact: bool = True
+    all_cases: bool = False
     steps: int = 1
 
 
@@ -67,11 +72,22 @@ class BenchAccess:
         return ()
 
 
-def _exact(given: Setting) -> SamplingRun:
-    return SamplingRun(given.planner, given.window, BenchAccess(), given.cache)
+def _mode(name: str, execution: Execution, *, exact: bool = True, all_cases: bool = False, steps: int = 1) -> Mode:
+    def make_run(given: Setting) -> SamplingRun:
+        return SamplingRun(given.planner, given.window, BenchAccess(), given.cache, execution=execution)
+
+    return Mode(name, make_run, exact, all_cases, steps)
 
 
-MODES = (Mode("exact", _exact),)
+_REFRESH = 8
+MODES = (
+    _mode("exact", Execution(), all_cases=True),
+    _mode("on_the_fly", Execution(storage=Storage.NEVER)),
+    _mode("kept_copies", Execution(storage=Storage.ALWAYS)),
+    _mode("batched", Execution(ComputeMode.BATCHED)),
+    _mode("balanced", Execution(ComputeMode.BALANCED, refresh=_REFRESH), exact=False, steps=_REFRESH),
+    _mode("fast", Execution(ComputeMode.FAST), exact=False),
+)
 
 
 class Running:
@@ -106,7 +122,13 @@ class Running:
         self.run = mode.make_run(Setting(planner, window, cache))
 
     def step(self, index: int) -> torch.Tensor:
-        """The prediction of the schedule's step ``index``."""
-        inputs = self._steps[index]
+        """The prediction of step ``index``; beyond the schedule's end its inputs come again."""
+        inputs = self._steps[index % len(self._steps)]
         self.run.position = Position(index, len(self._steps))
-        return self.run.predict(self._unet, lambda: self._unet.predict(inputs), inputs.x.device)
+        return self.run.predict(
+            self._unet,
+            lambda: self._unet.predict(inputs),
+            inputs.x.device,
+            inputs.context,
+            lambda: self._unet.predict(inputs.doubled()),
+        )

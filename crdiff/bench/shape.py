@@ -90,6 +90,11 @@ class StepInputs:
     context: torch.Tensor
     y: torch.Tensor | None
 
+    def doubled(self) -> StepInputs:
+        """All rows twice, in their order."""
+        y = None if self.y is None else self.y.repeat(2, 1)
+        return StepInputs(self.x.repeat(2, 1, 1, 1), self.timesteps.repeat(2), self.context.repeat(2, 1, 1), y)
+
 
 def check_size(size: Size) -> Size:
     """``size`` if it can be drawn.

@@ -13,7 +13,7 @@ import torch
 
 from crdiff.bench.memory import measure
 from crdiff.bench.reference import threshold_by_kthvalue
-from crdiff.bench.timing import Spread, seconds
+from crdiff.bench.timing import Spread, timed
 from crdiff.errors import SettingsError
 from crdiff.pruning.profile import DetailBuilder, MagnitudeProfile, ProfileBuilder
 from crdiff.pruning.ratios import GROUPS, Ratios
@@ -77,8 +77,8 @@ def compare(weights: Weights, ratios: Ratios, device: torch.device, rounds: int)
     """Time both ways in turn, then look at their memory in runs of their own."""
     profiled, selected_in = [], []
     for _ in range(rounds):
-        profiled.append(seconds(lambda: _profile(weights, ratios), device))
-        selected_in.append(seconds(lambda: _kthvalue(weights, ratios), device))
+        profiled.append(timed(lambda: _profile(weights, ratios), device).load)
+        selected_in.append(timed(lambda: _kthvalue(weights, ratios), device).load)
     tracemalloc.start()
     counted = measure(lambda: _profile(weights, ratios), device)
     arrays = tracemalloc.get_traced_memory()[1]  # numpy's, which torch's allocator does not see
@@ -135,7 +135,7 @@ def _new_ratios(
     others = [Ratios(*(generator.uniform(0.05, 0.95) for _ in GROUPS)) for _ in range(_LOOK_UPS)]
     recount = 0.0
     if profile.missing_bins(others[0]):
-        recount = seconds(lambda: _completed(profile, weights, others[0]), device)
+        recount = timed(lambda: _completed(profile, weights, others[0]), device).load
         others = [ratios] * _LOOK_UPS
-    times = [seconds(partial(profile.thresholds, other), device) for other in others]
+    times = [timed(partial(profile.thresholds, other), device).seconds for other in others]
     return Spread.of(times).median, recount
