@@ -252,8 +252,9 @@ def grids(pictures: Sequence[tuple[str, int]]) -> list[tuple[list[str], list[int
         by_seed.setdefault(seed, []).append(prompt)
     parts: list[tuple[list[str], list[int]]] = []
     for seed, prompts in by_seed.items():
-        if parts and parts[-1][0] == prompts:
-            parts[-1][1].append(seed)
-        else:
+        same = next((part for part in parts if set(part[0]) == set(prompts)), None)
+        if same is None:
             parts.append((prompts, [seed]))
+        else:
+            same[1].append(seed)
     return parts

@@ -242,5 +242,5 @@ def test_three_workers_share_a_study_and_one_is_killed(webui, prompts, tmp_path)
 
 def test_pictures_as_grids():
     whole = [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
-    assert grids(whole) == [(["a", "b"], [1, 2])]
+    assert grids(whole) == grids([whole[0], whole[3], whole[2], whole[1]]) == [(["a", "b"], [1, 2])]
     assert grids(whole[1:]) == [(["b"], [1]), (["a", "b"], [2])]
