@@ -125,5 +125,5 @@ def test_a_presets_own_k_is_brought_along_even_if_it_is_the_default(library):
 
     assert [own_k(ON, size) for size in (Size(80, 128), Size(96, 128), Size(64, 64))] == [1.0, 1.5, None]
     assert own_k(Settings(True, "own 96x128"), Size(512, 512)) == 1.5
-    assert own_k(Settings(True, "400x560"), Size(80, 128)) is None
+    assert own_k(Settings(True, library.built_in.presets[0].name), Size(80, 128)) is None
     assert own_k(Settings(True, "custom"), Size(80, 128)) is None
