@@ -30,7 +30,7 @@ from demo.scenes.scene import NATIVE, OTHER_SIZES, search_scenes
 SIZES = tuple(f"{height}x{width}" for height, width in ((NATIVE, NATIVE), *OTHER_SIZES))
 """Height x width in pixels."""
 
-STARTS = (0.3, 0.5, 0.7)
+STARTS = (0.1, 0.3, 0.5)
 """Ratios of the candidate seeds, the same for all groups."""
 
 TEMPERATURE = 0.02
@@ -98,10 +98,10 @@ def main() -> None:
     """Searches each size and writes the presets, those of other sizes kept."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", default=list(SIZES))
-    parser.add_argument("--evaluations", type=int, default=20)
+    parser.add_argument("--evaluations", type=int, default=16)
     parser.add_argument("--prompts", type=int, default=75)
     parser.add_argument("--amplifications", type=float, nargs="*", default=list(AMPLIFICATIONS), metavar="K")
-    parser.add_argument("--k-prompts", type=int, default=100)
+    parser.add_argument("--k-prompts", type=int, default=75)
     parser.add_argument("--k-seeds", type=int, default=1, choices=range(1, len(K_SEEDS) + 1))
     parser.add_argument("--only-k", action="store_true", help="keep the ratios of --out, and choose k anew")
     parser.add_argument("--steps", type=int, default=Drawing.steps)

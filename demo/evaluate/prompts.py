@@ -169,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="+", help="HEIGHTxWIDTH")
     parser.add_argument("--prompts", type=int, default=30)
-    parser.add_argument("--evaluations", type=int, default=20)
+    parser.add_argument("--evaluations", type=int, default=16)
     parser.add_argument("--steps", type=int, default=Drawing.steps)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)

@@ -95,8 +95,9 @@ class Trials:
             AbortSearchError: it did not get there.
         """
         options, space = self._options, Space(fixed=START.moved("k", K))
+        batch = self._drawing.batch if racing == "off" else options.batch
         objective = Objective(
-            self._prompts, (1,), evaluate_many=self._known.evaluate, batch=options.batch, highest=1.0, racing=racing
+            self._prompts, (1,), evaluate_many=self._known.evaluate, batch=batch, highest=1.0, racing=racing
         )
         identity = {"checkpoint": self._sha256, "size": str(self._size), "steps": self._drawing.steps}
         journal = Journal(options.work / f"{self._size}-{name}-{seed}-{racing}.jsonl", identity)
@@ -118,10 +119,10 @@ def main() -> None:
     """Runs all searches, draws the curves and prints what racing saves; what journals hold is not drawn again."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", default="96x128", help="HEIGHTxWIDTH")
-    parser.add_argument("--prompts", type=int, default=20)
-    parser.add_argument("--evaluations", type=int, default=30)
+    parser.add_argument("--prompts", type=int, default=16)
+    parser.add_argument("--evaluations", type=int, default=24)
     parser.add_argument("--seeds", type=int, default=5, help="of the strategies")
-    parser.add_argument("--batch", type=int, default=5, help="pictures between two looks whether to go on")
+    parser.add_argument("--batch", type=int, default=4, help="pictures between two looks whether to go on")
     parser.add_argument("--steps", type=int, default=Drawing.steps)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)

@@ -15,7 +15,7 @@ TIMES = ("day", "sunset", "night")
 NATIVE = 128
 """Height and width in pixels of every picture the demo model was trained on."""
 
-OTHER_SIZES = ((112, 112), (96, 128), (128, 96), (112, 128), (128, 112), (144, 144), (128, 144))
+OTHER_SIZES = ((80, 128), (88, 128), (96, 128), (96, 144), (112, 112), (128, 112), (128, 144))
 """Heights and widths at which it is measured besides, chosen where it fails in part."""
 
 HELD_OUT = 0.2
