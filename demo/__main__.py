@@ -10,7 +10,7 @@ import socket
 import sys
 from pathlib import Path
 
-from demo.prepare import CHECKPOINT, PRESETS, provide_checkpoint, provide_presets
+from demo.prepare import CHECKPOINT, PRESETS, provide_checkpoint, provide_presets, provide_score
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "demo"
@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     for sentence in (provide_checkpoint(given.checkpoint, given.models), provide_presets(PRESETS, given.data)):
         if sentence:
             print(sentence, flush=True)
+    provide_score(given.data)
     import launch
 
     arguments = ["--ui", "--port", str(given.port), "--listen", given.listen]

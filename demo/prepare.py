@@ -1,4 +1,4 @@
-"""What the demo's WebUI needs: the checkpoint where the host looks for it, the presets where CR-Diff does.
+"""What the demo's WebUI needs: the checkpoint where the host looks for it, presets and score where CR-Diff does.
 
 What a user has saved is never overwritten.
 """
@@ -8,11 +8,23 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 DEMO = Path(__file__).resolve().parent
 CHECKPOINT = DEMO / "checkpoint" / "crdiff-demo.safetensors"
 PRESETS = DEMO / "presets.json"
+SCORE = '''"""The demo's score, for captions of the demo's world."""
+
+from demo import score as demo_score
+
+HIGHEST = demo_score.HIGHEST
+close = demo_score.close
+
+
+def score(pictures, prompt):
+    return demo_score.score(pictures, prompt)
+'''
 NAME = "crdiff-demo.safetensors"
 """What the checkpoint is called in the host, whatever file it comes from."""
 
@@ -56,3 +68,11 @@ def provide_presets(source: Path, data: Path) -> str:
     finally:
         draft.unlink()
     return ""
+
+
+def provide_score(data: Path) -> None:
+    """Put the demo's score where CR-Diff looks for one of the user's own, unless there is one."""
+    target = data / "crdiff" / "score.py"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError), open(target, "x", encoding="utf-8") as stream:
+        stream.write(SCORE)

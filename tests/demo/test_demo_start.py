@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +12,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from crdiff.scoring.own import OwnScorer
 from demo import selfcheck as checking
 from demo.__main__ import main
 from demo.compare.scores import Scores
-from demo.prepare import provide_checkpoint, provide_presets
+from demo.prepare import provide_checkpoint, provide_presets, provide_score
+from demo.scenes.draw import draw
+from demo.scenes.scene import held_out
 
 
 def test_presets_are_copied_once_and_never_over_the_users(tmp_path):
@@ -41,6 +45,22 @@ def test_a_link_to_nowhere_is_the_users_too(tmp_path):
     assert "left as it is" in provide_presets(shipped, tmp_path / "data")
     assert target.is_symlink()
     assert not (tmp_path / "elsewhere.json").exists()
+
+
+def test_the_demos_score_is_a_score_of_ones_own_and_never_replaces_one(tmp_path):
+    provide_score(tmp_path)
+    path = tmp_path / "crdiff" / "score.py"
+    scorer = OwnScorer(path)
+    assert scorer.available() is None
+    scorer.load()
+    scene, other = held_out()[:2]
+    picture = Image.fromarray(draw(scene, 128, 128, random.Random(1)))
+    right, wrong = (scorer.score(scorer.prepare(one.caption()), [picture])[0] for one in (scene, other))
+    assert wrong < right <= scorer.highest == 1.0
+    scorer.close()
+    path.write_text("mine", encoding="utf-8")
+    provide_score(tmp_path)
+    assert path.read_text(encoding="utf-8") == "mine"
 
 
 def test_the_checkpoint_is_brought_up_to_date(tmp_path):

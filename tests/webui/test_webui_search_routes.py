@@ -134,6 +134,7 @@ def refused(host: Any, body: Any) -> tuple[int, Any]:
         ({"search": {"minutes": "all night"}}, "The budget of minutes must be a number above 0, not 'all night'."),
         ({"search": {"evaluations": None}}, "A search needs a budget of evaluations or of minutes."),
         ({"search": {"score": "beauty"}}, "There is no score 'beauty'"),
+        ({"search": {"score": "eye"}}, "Your own eye can only be asked by the page"),
         ({"search": {"seeds": "1, 2"}}, "seeds of a search must be a list"),
         ({"search": {"seeds": [1.5]}}, "The seeds of a search must be a list of integers"),
         ({"search": {"prompts": [7]}}, "The prompts of a search must be a list of texts"),

@@ -17,7 +17,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from crdiff.errors import CRDiffError, SettingsError
 from crdiff.webui.search.orders import Order, Orders, sentence
-from crdiff.webui.search.plan import SearchPlan
+from crdiff.webui.search.plan import EYE, SearchPlan
 from crdiff.webui.search.script import TITLE
 
 if TYPE_CHECKING:
@@ -134,6 +134,8 @@ class SearchApi:
             raise SettingsError('A search needs a txt2img request as a JSON object, with the key "search" in it.')
         asked = body.get("search")
         plan = SearchPlan.from_dict({} if asked is None else asked)
+        if plan.score == EYE:
+            raise SettingsError("Your own eye can only be asked by the page, not by the API.")
         check(plan, self._extension.folder)
         return plan
 
