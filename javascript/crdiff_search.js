@@ -11,7 +11,8 @@
     const PATIENCE = 40;
     const KEYS = {ArrowLeft: "left", ArrowRight: "right", ArrowDown: "same"};
 
-    const tabs = Object.keys(SUBMITS).map((name) => ({name, armed: null, chosen: null, answer: "", waiting: 0, key: ""}));
+    const fresh = {armed: null, chosen: null, answer: "", key: "", waiting: 0, unanswered: 0};
+    const tabs = Object.keys(SUBMITS).map((name) => ({name, ...fresh}));
     const byName = (name) => tabs.find((tab) => tab.name === name);
     const find = (tab, name) => gradioApp().querySelector(`#${tab.name}_crdiff_search_${name}`);
     const panel = (tab) => find(tab, "panel")?.querySelector("[data-crdiff-search]");
@@ -43,8 +44,8 @@
         };
     }
 
-    function pollSoon(tab, times) {
-        tab.waiting = Math.max(tab.waiting, times);
+    function pollSoon(some, times) {
+        for (const tab of some) tab.waiting = Math.max(tab.waiting, times);
         poll();
     }
 
@@ -52,7 +53,10 @@
         clearTimeout(timer);
         let wait = 0;
         for (const tab of tabs) {
+            if (!find(tab, "panel")) continue;
             const shown = panel(tab);
+            // The page may still be on its way to being one that can be pressed.
+            if (!shown && (tab.unanswered += 1) < PATIENCE) tab.waiting = Math.max(tab.waiting, 1);
             const running = shown?.dataset.crdiffSearch === "running";
             if (running && isShown(gradioApp().querySelector(`#${tab.name}_generate_box`) ?? find(tab, "panel"))) {
                 tab.waiting = Math.max(tab.waiting, 2);
@@ -95,7 +99,7 @@
     function give(tab, answer) {
         tab.answer = answer;
         find(tab, "answered").click();
-        pollSoon(tab, 2);
+        pollSoon([tab], 2);
     }
 
     function onClick(tab, event) {
@@ -148,7 +152,7 @@
             const tab = byName(name);
             tab.armed = text;
             gradioApp().querySelector(`#${name}_generate`).click();
-            pollSoon(tab, PATIENCE);
+            pollSoon([tab], PATIENCE);
             return [];
         },
         version: (name) => Number(panel(byName(name))?.dataset.crdiffVersion ?? -1),
@@ -172,12 +176,12 @@
                 find(tab, name)?.addEventListener("click", (event) => onClick(tab, event));
             }
             gradioApp().querySelector(`#${tab.name}_prompt`)?.addEventListener("input", lookUp);
-            // A search may be running already, started in another page or before this one was loaded again.
-            pollSoon(tab, 2);
             if (find(tab, "download_progress")?.querySelector("[data-crdiff-download=running]")) watchDownload(tab);
         }
+        // A search may be running already, started in another page or before this one was loaded again.
+        pollSoon(tabs, 2);
+        window.onUiTabChange?.(() => pollSoon(tabs, 1));
         document.addEventListener("keydown", onKey);
-        window.onUiTabChange?.(() => tabs.forEach((tab) => find(tab, "panel") && pollSoon(tab, 2)));
         window.onAfterUiUpdate?.(lookUp);
     });
 })();

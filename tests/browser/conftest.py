@@ -154,6 +154,7 @@ def server(host_kind: HostKind, checkpoints: Path, tmp_path_factory: pytest.Temp
     command += ["--host-flavour", host_kind.flavour, "--port", str(port), "--models", str(checkpoints)]
     command += ["--data", str(data), "--extension", str(ROOT), "--ui"]
     environment = dict(os.environ, PYTHONUNBUFFERED="1", GRADIO_TEMP_DIR=str(data / "gradio"), PYTHONPATH="")
+    environment["HF_ENDPOINT"] = "http://127.0.0.1:9"  # where nobody listens: no test downloads a model
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=data)
     made = Server(host_kind, f"http://127.0.0.1:{port}", data, log_file, process)

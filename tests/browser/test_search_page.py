@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 SCORE = """
@@ -10,43 +12,103 @@ import numpy
 def score(pictures, prompt):
     return [1.0 - float(numpy.asarray(picture).mean()) / 255 for picture in pictures]
 """
-ID = "txt2img_crdiff_search_"
+GROUPS = ("down", "mid", "up")
+PATIENCE_MS = 90_000
+FIELDS = {"steps": 2, "width": 64, "height": 96, "seed": 7}
 
 
-def wait_message(page, pattern):
-    page.wait_for_function(
-        "([id, pattern]) => new RegExp(pattern).test(document.getElementById(id)?.innerText ?? '')",
-        arg=[f"{ID}message", pattern],
-    )
+class Search:
+    """The search's fold in one tab, opened and filled."""
+
+    def __init__(self, host_page, tab="txt2img"):
+        self.host_page, self.page, self.tab = host_page, host_page.page, tab
+        self.id = f"{tab}_crdiff_search_"
+
+    def open(self, prompt, **fields):
+        host_page = self.host_page
+        host_page.open_accordion("{tab}_crdiff")
+        self.one("accordion").locator(".label-wrap").first.click()
+        self.one("start").wait_for(state="visible")
+        for name, value in {**FIELDS, **fields}.items():
+            host_page.set_number("{tab}_" + name, value)
+        host_page.fill_prompt(prompt)
+        return self
+
+    def one(self, name):
+        return self.page.locator(f"#{self.id}{name}").first
+
+    def press(self, name):
+        self.one(name).click()
+
+    def number(self, name, value):
+        self.host_page.set_number(f"{self.id}{name}", value)
+
+    def message(self, pattern):
+        """Wait for a message; its text."""
+        self._wait("message", pattern)
+        return self.one("message").inner_text()
+
+    def _wait(self, name, pattern):
+        self.page.wait_for_function(
+            "([id, pattern]) => new RegExp(pattern).test(document.getElementById(id)?.innerText ?? '')",
+            arg=[f"{self.id}{name}", pattern],
+        )
+
+    def shows(self, pattern):
+        self._wait("panel", pattern)
+
+    def ended(self, state):
+        """Wait for a search to end and its result to be shown; what the panel says."""
+        self.page.wait_for_function(
+            "([tab, said]) => { const log = document.getElementById(`html_log_${tab}`).innerText;"
+            " return log.includes(said) && log.includes('Time taken'); }",
+            arg=[self.tab, f"{state.capitalize()}:"],
+            timeout=PATIENCE_MS,
+        )
+        self.page.wait_for_selector(f'#{self.id}panel [data-crdiff-search="{state}"]')
+        return self.panel().locator("p").first.inner_text()
+
+    def reload(self, state):
+        """Load the page again and wait until it shows the search; a page loads slowly beside a running search."""
+        self.page.reload(wait_until="domcontentloaded", timeout=PATIENCE_MS)
+        self.page.wait_for_selector("#txt2img_hr-visible-checkbox", timeout=PATIENCE_MS)
+        shown = f'#{self.id}panel [data-crdiff-search="{state}"]'
+        self.page.wait_for_selector(shown, state="attached", timeout=PATIENCE_MS)
+
+    def panel(self):
+        return self.page.locator(f"#{self.id}panel [data-crdiff-search]")
+
+    def ratios_become(self, values):
+        self.page.wait_for_function(
+            "([tab, values]) => Object.entries(values).every(([name, value]) =>"
+            " Number(document.querySelector(`#${tab}_crdiff_${name} input[type=number]`).value) === value)",
+            arg=[self.tab, dict(zip(GROUPS, values))],
+        )
 
 
 @pytest.fixture(autouse=True)
-def no_presets_left(server):
-    """The server is shared with tests that count the user's own presets."""
+def own_score(server):
+    """A score for the search; the server is shared with tests that count the user's own presets."""
+    server.post("/sdapi/v1/options", {"sd_model_checkpoint": "sd1-a"})
+    (server.data / "crdiff").mkdir(exist_ok=True)
+    (server.data / "crdiff" / "score.py").write_text(SCORE, encoding="utf-8")
     yield
     (server.data / "crdiff" / "presets.json").unlink(missing_ok=True)
 
 
 def test_a_search_is_started_watched_applied_and_saved(host_page, server):
-    page = host_page.page
-    server.post("/sdapi/v1/options", {"sd_model_checkpoint": "sd1-a"})
-    (server.data / "crdiff").mkdir(exist_ok=True)
-    (server.data / "crdiff" / "score.py").write_text(SCORE, encoding="utf-8")
-    host_page.open_accordion("{tab}_crdiff")
-    host_page.one(f"{ID}accordion").locator(".label-wrap").first.click()
-    host_page.one(f"{ID}start").wait_for(state="visible")
-    for name, value in (("steps", 2), ("width", 64), ("height", 96), ("seed", 7)):
-        host_page.set_number("{tab}_" + name, value)
-    host_page.fill_prompt("a small red house")
-    host_page.set_number(f"{ID}low", 0.9)
-    host_page.one(f"{ID}start").click()
-    wait_message(page, "lower bound")
-    host_page.set_number(f"{ID}low", 0.1)
-    host_page.set_number(f"{ID}evaluations", 4)
-    host_page.one(f"{ID}start").click()
-    panel = page.locator(f"#{ID}panel [data-crdiff-search]")
-    page.wait_for_selector(f'#{ID}panel [data-crdiff-search="done"]', timeout=120_000)
-    assert "Done: 4 of 4 evaluations" in panel.inner_text()
+    page, prompt = host_page.page, "a small red house"
+    search = Search(host_page).open(prompt)
+    search.press("test")
+    search.message("There is no picture in the gallery")
+    search.number("low", 0.9)
+    search.press("start")
+    search.message("lower bound")
+    search.number("low", 0.1)
+    search.number("evaluations", 4)
+    search.press("start")
+    assert "Done: 4 of 4 evaluations" in search.ended("done")
+    panel = search.panel()
     assert panel.locator("figure img").count() == 2
     assert panel.locator("svg").count() == 2
     assert len(host_page.gallery_images()) >= 2
@@ -55,29 +117,116 @@ def test_a_search_is_started_watched_applied_and_saved(host_page, server):
     row = panel.locator("tbody tr").first
     shown = [float(text) for text in row.locator("td").all_inner_texts()[2:5]]
     row.locator("[data-crdiff-apply]").click()
-    page.wait_for_function("() => document.querySelector('#txt2img_crdiff_preset input').value === 'Custom'")
-    page.wait_for_function(
-        "value => Number(document.querySelector('#txt2img_crdiff_up input[type=number]').value) === value", arg=shown[2]
-    )
-    assert [host_page.number(f"txt2img_crdiff_{group}") for group in ("down", "mid", "up")] == shown
-    host_page.one(f"{ID}name").locator("textarea, input").first.fill("found")
-    host_page.one(f"{ID}save").click()
-    wait_message(page, "Saved found for SD1.x, 96x64")
+    search.ratios_become(shown)
+    assert host_page.chosen("txt2img_crdiff_preset") == "Custom"
+    # The score of the best picture, at the user's k, is the one that the panel shows.
+    search.press("test")
+    tested = float(re.search(r"own gives the picture ([\d.]+) for “a small red house”", search.message("gives"))[1])
+    best = float(panel.locator("figure").nth(1).locator("figcaption span").inner_text())
+    assert tested == pytest.approx(best, abs=6e-4)
+    search.one("name").locator("textarea, input").first.fill("found")
+    search.press("save")
+    search.message("Saved found for SD1.x, 96x64")
     found = next(x for x in server.get("/crdiff/v1/presets")["presets"] if x["name"] == "found")
-    assert [round(found[group], 3) for group in ("down", "mid", "up")] == shown
-    # A reloaded page shows the last search; Resume goes on with it, and with no other.
-    page.reload()
-    page.wait_for_selector(f'#{ID}panel [data-crdiff-search="done"]', state="attached")
-    page.wait_for_selector("#txt2img_hr-visible-checkbox")
-    host_page.open_accordion("{tab}_crdiff")
-    host_page.one(f"{ID}accordion").locator(".label-wrap").first.click()
-    host_page.one(f"{ID}resume").wait_for(state="visible")
-    host_page.set_number(f"{ID}evaluations", 6)
-    host_page.one(f"{ID}resume").click()
-    page.wait_for_selector(f'#{ID}panel [data-crdiff-search="failed"]')
-    assert "this journal was written with size" in panel.inner_text()
-    for name, value in (("steps", 2), ("width", 64), ("height", 96), ("seed", 7)):
-        host_page.set_number("{tab}_" + name, value)
-    host_page.one(f"{ID}resume").click()
-    page.wait_for_selector(f'#{ID}panel [data-crdiff-search="done"]')
-    assert "Done: 6 of 6 evaluations" in panel.inner_text()
+    assert [round(found[group], 3) for group in GROUPS] == shown
+    search.one("scope").locator("label", has_text="this prompt").click()
+    search.one("name").locator("textarea, input").first.fill("for the house")
+    search.press("save")
+    search.message("Kept for the house for this prompt at 96x64")
+
+    # A reloaded page shows the last search; Resume goes on with it as it was begun, whatever the tab says.
+    search.reload("done")
+    search.open("another prompt", width=128)
+    search.number("evaluations", 6)
+    search.press("resume")
+    search.message("Going on with sd1-a, 96x64, 4 evaluations: a small red house")
+    assert "Done: 6 of 6 evaluations" in search.ended("done")
+    assert "Size: 64x96" in host_page.info()
+    # What was found is offered where prompt and size come back, and nowhere else.
+    assert "Found earlier" not in search.one("remembered").inner_text()
+    host_page.set_number("txt2img_width", 64)
+    host_page.fill_prompt(prompt)
+    search._wait("remembered", "for the house")
+    offered = search.one("remembered").locator("li")
+    assert [text.partition(":")[0] for text in offered.all_inner_texts()] == ["for the house", "last search"]
+    offered.first.locator("button").click()
+    search.ratios_become([round(found[group], 4) for group in GROUPS])
+
+
+def test_a_search_survives_skip_and_reload_and_is_stopped(host_page, server):
+    page = host_page.page
+    search = Search(host_page).open("a barn", steps=6)
+    before = host_page.generate()
+    search.number("evaluations", 400)
+    search.press("start")
+    search.shows("Running: [2-9]")
+    host_page.one("txt2img_skip").click()
+    search.reload("running")
+    search.open("a barn", steps=6)
+    seen = int(re.search(r"Running: (\d+)", search.panel().inner_text())[1])
+    page.wait_for_function(
+        "([id, seen]) => Number(/Running: (\\d+)/.exec(document.getElementById(id).innerText)?.[1]) > seen",
+        arg=[f"{search.id}panel", seen],
+    )
+    search.press("stop")
+    assert "the best so far is kept" in search.ended("stopped")
+    host_page.one("txt2img_crdiff-visible-checkbox").click()
+    assert host_page.generate() == before
+
+
+def test_your_own_eye_picks_by_button_and_key(host_page):
+    page = host_page.page
+    search = Search(host_page).open("a mill")
+    host_page.choose(f"{search.id}score", "eye (you pick)")
+    search.number("evaluations", 4)
+    search.press("start")
+    first = page.locator(f'#{search.id}panel [data-crdiff-question="1"]')
+    first.wait_for()
+    assert first.locator("img").count() == 2
+    assert "a mill" in first.inner_text()
+    first.locator("button", has_text="No difference").click()
+    page.locator(f'#{search.id}panel [data-crdiff-question="2"]').wait_for()
+    host_page.one("txt2img_generate").focus()
+    page.keyboard.press("ArrowLeft")
+    page.locator(f'#{search.id}panel [data-crdiff-question="3"]').wait_for()
+    search.press("stop")
+    assert "Stopped: 3 of 4 evaluations" in search.ended("stopped")
+    # The answers given are not asked for again.
+    search.press("resume")
+    page.locator(f'#{search.id}panel [data-crdiff-question="1"]').wait_for()
+    page.locator(f"#{search.id}panel button", has_text="The left one").click()
+    text = search.ended("done")
+    assert re.search(r"Done: 4 of 4 evaluations, best [12]\.000, dense 0\.000 \(eye\)|Nothing tried", text), text
+
+
+def test_a_download_says_what_from_where_and_why_not(host_page, server):
+    search = Search(host_page).open("a well")
+    search.one("files").locator(".label-wrap").first.click()
+    offer = search.one("offer")
+    offer.wait_for(state="visible")
+    target = str(server.data / "models" / "ImageReward")
+    assert "ImageReward v1.0 (1.8 GB) from https://huggingface.co/THUDM/ImageReward" in offer.inner_text()
+    search.one("source").locator("label", has_text="PickScore").click()
+    search._wait("offer", "PickScore v1 .3.9 GB. from")
+    search.one("source").locator("label", has_text="ImageReward").click()
+    search._wait("offer", "ImageReward v1.0")
+    search.press("download")
+    search._wait("download_progress", "ImageReward.pt could not be fetched from")
+    said = search.one("download_progress").inner_text()
+    assert "without a network, put it into" in said
+    assert target in offer.inner_text() or "ImageReward" in said
+
+
+def test_img2img_is_searched_with_its_picture(host_page, server, tmp_path):
+    from PIL import Image
+
+    Image.linear_gradient("L").convert("RGB").resize((64, 96)).save(tmp_path / "init.png")
+    host_page.tab("img2img")
+    search = Search(host_page, "img2img").open("a bridge", denoising_strength=0.6)
+    host_page.upload("img2img_image", tmp_path / "init.png")
+    host_page.page.wait_for_selector("#img2img_image img")
+    search.number("evaluations", 3)
+    search.press("start")
+    assert "Done: 3 of 3 evaluations" in search.ended("done")
+    assert "Denoising strength: 0.6" in host_page.info()
+    assert len(host_page.gallery_images()) >= 2

@@ -65,13 +65,9 @@ class ScoreControls:
         inputs = [self.score, self._picture, self._prompt]
         self._test.click(guarded(self._tested), inputs, [message], _js=picture, **QUIET)
         self._source.change(self._offered, [self._source], [self._offer], **QUIET)
-        watching: dict[str, Any] = {
-            "fn": None,
-            "inputs": [],
-            "outputs": [],
-            "_js": f"() => crdiffSearch.watchDownload('{tab}')",
-        }
-        self._download.click(self._start, [self._source], [self._progress], **QUIET).then(**watching, **QUIET)
+        watch = f"() => crdiffSearch.watchDownload('{tab}')"
+        started = self._download.click(self._start, [self._source], [self._progress], **QUIET)
+        started.then(None, [], [], _js=watch, **QUIET)
         self._stop.click(lambda: fetching.stop().to_html(), [], [self._progress], **QUIET)
         self._poll.click(lambda: fetching.current.to_html(), [], [self._progress], **QUIET)
 
