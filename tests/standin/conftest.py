@@ -15,6 +15,7 @@ for folder in (str(WEBUI), str(HERE)):
     if folder not in sys.path:
         sys.path.insert(0, folder)
 
+import inside  # noqa: E402
 from common.checkpoints import write_standard_set  # noqa: E402
 from common.process import HostProcess  # noqa: E402
 
@@ -31,14 +32,19 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def host_process(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., HostProcess]]:
-    """``host_process("forge", lowvram=True)``: started once, with the probe extension."""
+    """``host_process("forge", lowvram=True)``: started once, with the probe extension.
+
+    ``.at_start`` is what it was like before anybody asked it for anything.
+    """
     running: dict[Any, HostProcess] = {}
 
     def get(flavour: str, **settings: Any) -> HostProcess:
         key = (flavour, *sorted(settings.items()))
         if key not in running:
             data = tmp_path_factory.mktemp(f"data-{flavour}")
-            running[key] = HostProcess(flavour, models=models, data=data, extensions=[PROBE], **settings)
+            process = HostProcess(flavour, models=models, data=data, extensions=[PROBE], **settings)
+            process.at_start = process.run(inside.at_start)
+            running[key] = process
         return running[key]
 
     yield get

@@ -19,6 +19,14 @@ def is_forge(host: Any) -> bool:
     return host.config.flavour == "forge"
 
 
+def at_start(host: Any) -> dict[str, Any]:
+    """Looks, and touches nothing that would load a model."""
+    events = probe().events
+    return {"tabs": [event[1] for event in events if event[0] == "ui"], "names": [event[0] for event in events],
+            "components": [event[1] for event in events if event[0] == "component"],
+            "model": type(host.shared.sd_model).__name__}
+
+
 def digest(result: Any) -> list[str]:
     return [hashlib.sha256(image.tobytes()).hexdigest()[:12] for image in result.images]
 

@@ -88,13 +88,12 @@ def test_hires_checkpoint(either: Any) -> None:
     assert either.run(draw, **hires)["digests"] == plain["digests"]
 
 
-def before_first_job(host: Any) -> str:
-    return type(host.shared.sd_model).__name__
+def test_forge_has_no_model_before_its_first_job(forge: Any) -> None:
+    assert forge.at_start["model"] == "FakeInitialModel"
 
 
-def test_forge_has_no_model_before_its_first_job(host_process: Any) -> None:
-    assert host_process("forge", port=7862).run(before_first_job) == "FakeInitialModel"
-    assert host_process("a1111", port=7862).run(before_first_job) == "LatentDiffusion"
+def test_a1111_loads_its_model_while_it_starts(a1111: Any) -> None:
+    assert a1111.at_start["model"] == "LatentDiffusion"
 
 
 def changed_override(host: Any) -> list[Any]:

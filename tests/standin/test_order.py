@@ -16,23 +16,14 @@ PICTURE = ["postprocess_image", "postprocess_maskoverlay", "postprocess_image_af
 FINISH = ["post_sample", "postprocess_batch", "postprocess_batch_list"]
 
 
-def ui_counts(host: Any) -> dict[str, Any]:
-    events = inside.probe().events
-    tabs = [event[1] for event in events if event[0] == "ui"]
-    return {"tabs": tabs, "names": [event[0] for event in events],
-            "components": [event[1] for event in events if event[0] == "component"]}
-
-
-@pytest.mark.parametrize("flavour", ["a1111", "forge"])
-def test_start(host_process: Any, flavour: str) -> None:
-    process = host_process(flavour, port=7863)  # a fresh one, whose start nobody has disturbed
-    seen = process.run(ui_counts)
+def test_start(either: Any) -> None:
+    seen = either.at_start
     assert seen["tabs"].count("txt2img") == seen["tabs"].count("img2img") == 3
     assert seen["tabs"][:2] == ["txt2img", "img2img"]
     names = seen["names"]
     assert names.index("script loaded") < names.index("before_ui") < names.index("ui_settings") < names.index("ui")
     assert names[-1] == "app_started"
-    assert ("model_loaded" in names) == (flavour == "a1111")
+    assert ("model_loaded" in names) == (either.flavour == "a1111")
     assert seen["components"] == ["txt2img_width"]
 
 

@@ -15,6 +15,16 @@ from typing import Any
 from common.config import WEBUI_DIR
 
 _host: Any = None
+# Imported once for all hosts that a process starts: most of a start is these.
+_HEAVY = ["torch", "scipy.integrate", "gradio"]
+
+
+def _context() -> Any:
+    if sys.platform != "linux":  # elsewhere a fork of a process that has loaded so much is not safe
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_HEAVY)
+    return context
 
 
 def _boot(path: list[str], flavour: str, settings: dict[str, Any]) -> None:
@@ -34,8 +44,7 @@ class HostProcess:
 
     def __init__(self, flavour: str, **settings: Any) -> None:
         self.flavour = flavour
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(max_workers=1, mp_context=context)
+        self._pool = ProcessPoolExecutor(max_workers=1, mp_context=_context())
         # A pool's initializer would hide why the host did not start.
         self._pool.submit(_boot, list(sys.path), flavour, settings).result()
 
