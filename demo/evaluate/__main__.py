@@ -17,7 +17,7 @@ from demo.evaluate.compare import Sample, best_of, compare
 from demo.evaluate.grid import save_grid
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DENSE, DemoModel, Drawing
-from demo.evaluate.table import tables
+from demo.evaluate.table import summary, tables
 from demo.prepare import CHECKPOINT, PRESETS
 from demo.scenes.scene import NATIVE, judging_scenes
 
@@ -52,7 +52,7 @@ def main() -> None:
         found.append(figures)
         if options.json:
             options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print("\n".join(tables(found)))
+    print("\n".join([*summary(found), "", *tables(found)]))
     if options.grid:
         save_grid(model, judge, [(preset, options.k if preset.k is None else preset.k) for preset in presets],
                   sample.scenes, drawing, options.grid)  # fmt: skip

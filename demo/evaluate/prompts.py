@@ -73,7 +73,7 @@ def measure(
 ) -> PromptScores:
     """Searches ratios for one scene at the preset's size, and draws what they are compared with.
 
-    The search is the one of the WebUI: annealing from the preset and the dense model, at the preset's k.
+    The search is annealing from the preset and the dense model, with k held at the preset's.
 
     Raises:
         AbortSearchError: the search did not come to its end.

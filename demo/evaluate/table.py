@@ -20,6 +20,17 @@ def tables(found: Sequence[Figures]) -> list[str]:
     ]  # fmt: skip
 
 
+def summary(found: Sequence[Figures]) -> list[str]:
+    """One line a size: the share of captions right, dense and with CR-Diff, and what CR-Diff gains of it."""
+    lines = [_row(["size (h x w)", "captions right, dense, %", "CR-Diff", "gain", "gain of the score x 100"])]
+    lines.append(_row(["---"] * 5))
+    for one in found:
+        ours, dense = one["ways"]["CR-Diff"], one["ways"]["dense"]
+        gains = [gain_text(Interval(**ours[f"{of}_gain"])) for of in ("right", "score")]
+        lines.append(_row([one["size"], _text(dense["right"]), _text(ours["right"]), *gains]))
+    return lines
+
+
 def _table(found: Sequence[Figures], of: str) -> list[str]:
     ways = [way for way in WAYS if any(way in one["ways"] for one in found)]
     counts = {one["best_of"]["n"] for one in found if one["best_of"]}
