@@ -15,6 +15,7 @@ from modules import infotext_utils, processing
 from modules.shared import state
 
 CRDIFF = "CR-Diff"
+K_KEY = "CR-Diff k"
 SUMMARY_KEY = "Compare"
 
 
@@ -72,6 +73,8 @@ def _draw(p: Any, variant: Variant, place: slice, comparison: Comparison) -> Any
         comparison.columns.append(column)
     if variant.settings.enabled and not state.interrupted:
         comparison.say(_why_idle(params))
+        if variant.name == CRDIFF and params.get(K_KEY) == "1":
+            comparison.say("k is 1 here, so CR-Diff is the pruned model alone.")
     return processed
 
 

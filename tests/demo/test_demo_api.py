@@ -38,7 +38,7 @@ def test_scripts(server):
 
 
 def test_compare_with_a_batch(server):
-    alwayson = {"cr-diff": {"args": [{"enabled": True, "down": 0.3, "end": 0.5}]}}
+    alwayson = {"cr-diff": {"args": [{"enabled": True, "down": 0.3, "end": 0.5, "k": 1}]}}
     answer = server.post("/sdapi/v1/txt2img", {**COMPARE, "batch_size": 2, "alwayson_scripts": alwayson})
     info = json.loads(answer["info"])
     assert len(answer["images"]) == len(info["infotexts"]) == 6
@@ -47,6 +47,7 @@ def test_compare_with_a_batch(server):
     assert [f"Seed: {seed}," in text for seed, text in zip(info["all_seeds"], info["infotexts"])] == [True] * 6
     summary = info["extra_generation_params"]["Compare"]
     assert [column["name"] for column in summary["columns"]] == ["dense", "pruned only (k = 1)", "CR-Diff"]
+    assert "k is 1 here, so CR-Diff is the pruned model alone." in summary["sentences"]
 
 
 def test_compare_says_when_the_settings_do_nothing(server):
