@@ -44,14 +44,35 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
+# Folders whose tests take longest, longest first: with ``-n``, what starts last should be short.
+LONG = ("host", "browser", "demo", "webui", "standin")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With ``-n``, keep the order below: xdist's own starts with the groups of most tests, not with the longest."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With ``-n``, tests that share a running host stay together, others with their file's."""
     if not config.pluginmanager.hasplugin("xdist"):
         return
     for item in items:
-        parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
-        host = parameters.get("target") or parameters.get("host_kind")
-        if "servers" in getattr(item, "fixturenames", ()):  # all of a folder's hosts at once
-            host = "servers"
+        host = _host(item)
         group = f"{item.path.parent.name}-{host}" if host else item.path.name
         item.add_marker(pytest.mark.xdist_group(group))
+    places = {folder: place for place, folder in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.parent.name, len(LONG)))
+
+
+def _host(item: pytest.Item) -> object:
+    """Which running host a test uses, if any."""
+    fixtures = getattr(item, "fixturenames", ())
+    if "servers" in fixtures:  # all of a folder's hosts at once
+        return "servers"
+    parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
+    for name in ("target", "host_kind", "either", "host"):
+        if name in parameters:
+            return parameters[name]
+    return next((name for name in ("a1111", "forge") if name in fixtures), None)
