@@ -97,7 +97,7 @@ def own_score(server):
 
 
 def test_a_search_is_started_watched_applied_and_saved(host_page, server):
-    page, prompt = host_page.page, "a small red house"
+    prompt = "a small red house"
     search = Search(host_page).open(prompt)
     search.press("test")
     search.message("There is no picture in the gallery")

@@ -1,0 +1,190 @@
+"""Parts of the search's page without a host: what is remembered, asked and downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import re
+import threading
+import xml.etree.ElementTree as ElementTree
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from crdiff.model.family import Family
+from crdiff.presets.size import Size
+from crdiff.scoring.places import Places
+from crdiff.scoring.sources import RemoteFile, Source
+from crdiff.search.search import Evaluation, Report
+from crdiff.search.space import DENSE, Point
+from crdiff.webui.checkpoints import SelectedCheckpoint
+from crdiff.webui.search import remembered
+from crdiff.webui.search.board import Board, Question, Standing
+from crdiff.webui.search.fetching import Fetching
+from crdiff.webui.search.panel import panel_html, remembered_html
+
+CHECKPOINT = SelectedCheckpoint("model", Family.SD15, "ab" * 32)
+SIZE = Size(96, 64)
+BEST = Evaluation(2, Point(0.31, 0.42, 0.53, 1.2), "seed", 0.75, 0.75, (0.75,), True, False)
+BASELINE = Evaluation(1, DENSE, "baseline", 0.25, 0.25, (0.25,), True, False)
+STANDING = Standing(
+    "done", report=Report(baseline=BASELINE, best=BEST, history=(BASELINE, BEST)), checkpoint=CHECKPOINT, size=SIZE,
+    prompts=("a red house",), score_name="own",
+)  # fmt: skip
+
+
+def offers(folder, checkpoint=CHECKPOINT, size=SIZE, prompt="a red house"):
+    return remembered.offers(folder, checkpoint, size, prompt)
+
+
+def test_a_result_is_offered_for_its_checkpoint_size_and_prompt_only(tmp_path):
+    remembered.keep_best(tmp_path / "new", STANDING)
+    (found,) = offers(tmp_path / "new", prompt=" a red house\n")
+    assert (found.down, found.mid, found.up, found.k) == (0.31, 0.42, 0.53, None)
+    assert found.describe() == "last search: 0.310/0.420/0.530 (score 0.750, dense 0.250 by own)"
+    other = SelectedCheckpoint("model-2", Family.SD15, "cd" * 32)
+    assert not offers(tmp_path / "new", checkpoint=other)
+    assert not offers(tmp_path / "new", size=Size(64, 96))
+    assert not offers(tmp_path / "new", prompt="a blue house")
+    assert not offers(tmp_path / "nowhere")
+
+
+def test_a_later_search_replaces_an_earlier_one_and_no_kept_name(tmp_path):
+    remembered.keep(tmp_path, remembered.results_of(STANDING, "mine"))
+    remembered.keep_best(tmp_path, STANDING)
+    better = Evaluation(3, Point(0.6, 0.42, 0.53, 1.7), "seed", 0.8, 0.8, (0.8,), True, False)
+    later = Standing("done", report=Report(best=better), checkpoint=CHECKPOINT, size=SIZE, prompts=("a red house",),
+                     varies_k=True)  # fmt: skip
+    remembered.keep_best(tmp_path, later)
+    assert [(one.name, one.down, one.k) for one in offers(tmp_path)] == [("mine", 0.31, None), ("", 0.6, 1.7)]
+
+
+def test_searches_over_several_prompts_are_only_kept_on_request(tmp_path):
+    many = Standing("done", report=STANDING.report, checkpoint=CHECKPOINT, size=SIZE, prompts=("a red house", "b"))
+    remembered.keep_best(tmp_path, many)
+    assert not offers(tmp_path)
+    remembered.keep(tmp_path, remembered.results_of(many, "both"))
+    assert [one.name for one in offers(tmp_path, prompt="b")] == ["both"]
+
+
+def test_nothing_better_than_dense_is_not_remembered(tmp_path):
+    remembered.keep_best(tmp_path, Standing("done", report=Report(best=BASELINE), checkpoint=CHECKPOINT, size=SIZE,
+                                            prompts=("a red house",)))  # fmt: skip
+    assert not (tmp_path / remembered.FILE).exists()
+
+
+def test_damaged_lines_are_passed_over(tmp_path):
+    remembered.keep_best(tmp_path, STANDING)
+    path = tmp_path / remembered.FILE
+    good = path.read_text(encoding="utf-8")
+    bad = json.loads(good)
+    lines = ["no json", "[]", "{}", json.dumps({**bad, "down": 1.5}), json.dumps({**bad, "k": "x"}), good[:30]]
+    path.write_text("\n".join([*lines[:-1], good.strip(), lines[-1]]), encoding="utf-8")
+    assert len(offers(tmp_path)) == 1
+
+
+def test_what_is_offered_can_be_applied_and_is_escaped(tmp_path):
+    remembered.keep(tmp_path, remembered.results_of(STANDING, "<b>mine</b>"))
+    shown = remembered_html(offers(tmp_path))
+    ElementTree.fromstring(shown)
+    assert "<b>mine" not in shown
+    (values,) = re.findall(r'data-crdiff-apply="([^"]*)"', shown)
+    assert json.loads(html.unescape(values)) == {"down": 0.31, "mid": 0.42, "up": 0.53, "k": None}
+    assert remembered_html([]) == ""
+
+
+def test_a_question_is_answered_once_and_by_its_number():
+    board = Board()
+    board.begin(Standing("running"))
+    assert not board.answer(1, "left")
+    board.ask(Question(1, "data:left", "data:right", "a <house>"))
+    assert not board.answer(2, "left")
+    assert not board.answer(1, "both")
+    assert board.answered(1) is None
+    assert board.answer(1, "left")
+    assert not board.answer(1, "right")
+    assert board.answered(1) == "left"
+    board.ask(Question(2, "data:left", "data:right", "a <house>"))
+    assert board.answered(2) is None
+    shown = panel_html(board.current, board.version)
+    assert re.findall(r'data-crdiff-answer="([^"]*)"', shown) == ["2:left", "2:right", "2:same"]
+    assert "a &lt;house&gt;" in shown
+
+
+def test_a_question_does_not_tell_which_picture_is_the_best_so_far():
+    board = Board(Standing("running", report=STANDING.report))
+    board.ask(Question(1, "data:left", "data:right", "a house"))
+    assert "Best so far" not in panel_html(board.current, 1)
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A server that stands for the hub: one file, whose digest it states."""
+    content = b"weights " * 500_000
+
+    class Handler(BaseHTTPRequestHandler):
+        slow = threading.Event()
+
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            start = int((self.headers.get("Range") or "bytes=0-")[len("bytes=") : -1])
+            self.send_response(206 if start else 200)
+            self.send_header("X-Linked-Etag", f'"{hashlib.sha256(content).hexdigest()}"')
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+            half = 2_500_000 if self.slow.is_set() else len(content)
+            self.wfile.write(content[start:half])
+            while self.slow.is_set() and not server.closing.wait(0.02):
+                pass
+            with suppress(ConnectionError):  # who stopped has gone
+                self.wfile.write(content[half:])
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.closing, server.slow, server.content = threading.Event(), Handler.slow, content
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    yield server
+    server.closing.set()
+    server.shutdown()
+    server.server_close()
+
+
+SOURCE = Source("A model", "model", (RemoteFile("weights.pt", "someone/model", size=4_000_000),))
+
+
+def test_a_download_shows_how_far_it_is_stops_and_goes_on(hub, tmp_path):
+    fetching, places = Fetching(), Places(models=tmp_path)
+    assert fetching.current.to_html() == '<div data-crdiff-download="none"></div>'
+    hub.slow.set()
+    fetching.start(SOURCE, places)
+    assert fetching.start(SOURCE, places).state == "running"  # the one under way, not another one
+    while fetching.current.share == 0.0:
+        assert fetching.current.state == "running"
+    assert "of 4.0 MB" in fetching.current.text
+    assert "<progress" in fetching.current.to_html()
+    fetching.stop()
+    hub.slow.clear()
+    fetching.wait(30)
+    assert fetching.current.state in ("stopped", "done")
+    first = fetching.current.state
+    fetching.start(SOURCE, places)
+    fetching.wait(30)
+    assert (first, fetching.current.state) == ("stopped", "done")
+    assert (tmp_path / "model" / "weights.pt").read_bytes() == hub.content
+    assert fetching.stop().text == "Nothing is being downloaded."
+
+
+def test_a_download_without_a_network_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    fetching = Fetching()
+    fetching.start(SOURCE, Places(models=tmp_path))
+    fetching.wait(30)
+    assert fetching.current.state == "failed"
+    assert f"without a network, put it into {tmp_path / 'model'} by hand" in fetching.current.text
