@@ -37,14 +37,15 @@ class Order:
         plan: what to search.
         name: the id clients know it by.
         board: how it stands.
-        error: what the host's API raised.
+        refusal: what the host's API raised before it queued the job.
     """
 
     plan: SearchPlan
     name: str = field(default_factory=lambda: secrets.token_hex(8))
     board: Board = field(default_factory=Board)
-    error: Exception | None = None
+    refusal: Exception | None = None
     thread: threading.Thread | None = None
+    _accepted: bool = False
     _begun: bool = False
     _stopped: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -104,10 +105,13 @@ class Orders:
         end = time.monotonic() + _ACCEPTED_WITHIN_S
         while order.alive and not _queued(order.task) and time.monotonic() < end:
             time.sleep(_POLL_S)
-        if not order.alive and order.error is not None:
+        # An error holds on to everything that was alive where it came up, so that none is kept.
+        order._accepted = True
+        refusal, order.refusal = order.refusal, None
+        if not order.alive and refusal is not None:
             with self._lock:
                 self._orders.pop(order.name, None)
-            raise order.error
+            raise refusal
 
     def stop(self, order: Order, patience_s: float = 10.0) -> None:
         """Ask a search to stop, and wait for a while until it has."""
@@ -142,7 +146,8 @@ def _run(order: Order, job: Callable[[], Any]) -> None:
     except StoppedBeforeStartError:
         pass
     except Exception as error:
-        order.error = error
+        if not order._accepted:
+            order.refusal = error
         if not isinstance(error, CRDiffError):
             _log.exception("A search by the API failed")
         board.update(state="failed", message=sentence(error))
