@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from crdiff.bench.floors import Arithmetic, count_operations
+from crdiff.bench.floors import Arithmetic, count_operations, operation_counter
 from crdiff.bench.memory import measure
 from crdiff.bench.modes import MODES, Mode, Running
 from crdiff.bench.options import Options
@@ -55,6 +55,7 @@ class StepCosts:
 
     Attributes:
         step_ratio: time of a step over that of one dense pass in the same round.
+        operations: multiplications and additions of a step over those of one dense pass, counted while it ran.
         extra_bytes: memory during a step beyond that of a dense pass, at the peak, with what is held between steps.
         setup_extra_bytes: the same until the first step is done.
         bitwise_equal: whether every step equals the authors' design bit for bit.
@@ -63,6 +64,7 @@ class StepCosts:
     """
 
     step_ratio: Spread
+    operations: float
     extra_bytes: int
     setup_extra_bytes: int
     bitwise_equal: bool
@@ -118,18 +120,20 @@ class _Expected:
 
 @dataclass(frozen=True)
 class _Watched:
-    """A way of computing steps, what it gave and the extra bytes it took; see ``StepCosts``."""
+    """A way of computing steps, what it gave and what a step took; see ``StepCosts``."""
 
     step: StepFunction
     found: tuple[torch.Tensor, ...]
+    operations: float
     extra: int
     setup_extra: int
 
 
 @dataclass(frozen=True)
 class _Checked:
-    """What is known of a way before it is timed; see ``StepCosts``."""
+    """What is known of a way before it is timed; see ``StepCosts``. ``operations`` are those of one step."""
 
+    operations: float
     extra: int
     setup_extra: int
     bitwise_equal: bool
@@ -148,8 +152,16 @@ class _Memory:
         """Make a step function and compute the first steps of a schedule with it."""
         made = measure(work, self._device)
         step = made.result
-        during = measure(lambda: tuple(step(SCHEDULE + index) for index in range(steps)), self._device)
-        return _Watched(step, during.result, made.kept + during.peak - self._dense, made.peak - self._dense)
+        counter = operation_counter()
+
+        def compute() -> tuple[torch.Tensor, ...]:
+            with counter:
+                return tuple(step(SCHEDULE + index) for index in range(steps))
+
+        during = measure(compute, self._device)
+        operations = counter.get_total_flops() / steps
+        extra = made.kept + during.peak - self._dense
+        return _Watched(step, during.result, operations, extra, made.peak - self._dense)
 
 
 def run_benchmark(options: Options, modes: Sequence[Mode] = MODES, cases: Sequence[Case] = CASES) -> Results:
@@ -191,6 +203,7 @@ def _run(options: Options, modes: Sequence[Mode], cases: Sequence[Case]) -> Resu
         known = checked[mode, case.name]
         return StepCosts(
             ratio(times, turn, "dense"),
+            known.operations / operations.total,
             known.extra,
             known.setup_extra,
             known.bitwise_equal,
@@ -229,7 +242,7 @@ def _turn_name(mode: str, case: str) -> str:
 
 
 def _check(watched: _Watched, expected: _Expected) -> _Checked:
-    return _Checked(watched.extra, watched.setup_extra, *expected.compare(watched.found))
+    return _Checked(watched.operations, watched.extra, watched.setup_extra, *expected.compare(watched.found))
 
 
 def _turn(step: StepFunction, steps: int, index: int) -> None:

@@ -80,6 +80,7 @@ def _step_json(costs: StepCosts) -> Json:
     return {
         "step_ratio": costs.step_ratio.median,
         "spread": _range(costs.step_ratio),
+        "operations": costs.operations,
         "floor": costs.floor,
         "extra_bytes": costs.extra_bytes,
         "setup_extra_bytes": costs.setup_extra_bytes,
@@ -105,12 +106,18 @@ def _heading(found: Results) -> Iterator[str]:
         f"{options.device}, {torch.get_num_threads()} threads, torch {torch.__version__}; random weights, ratios "
         f"{options.ratios}, k {options.k:g}; {found.rounds} rounds in turn."
     )
-    yield f"One dense pass: {found.dense_seconds.median:.3g} s. Times are medians of ratios to it (middle half)."
+    yield (
+        f"One dense pass: {found.dense_seconds.median:.3g} s. Times (median, middle half) and operations are "
+        "multiples of it."
+    )
 
 
 def _steps(found: Results) -> Iterator[str]:
-    yield "| mode | pruned | step / dense pass | floor | extra memory | at the first step | against two full passes |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    yield (
+        "| mode | pruned | time of a step | operations | floor | extra memory | at the first step "
+        "| against two full passes |"
+    )
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     yield _row("reference", ALL.name, found.reference)
     for mode, cases in found.modes.items():
         for case, costs in cases.items():
@@ -124,7 +131,8 @@ def _row(mode: str, case: str, costs: StepCosts) -> str:
     floor = "" if costs.floor is None else f"{costs.floor:.3f}"
     memory = f"{costs.extra_bytes / _MIB:.1f} MiB | {costs.setup_extra_bytes / _MIB:.1f} MiB"
     equality = "bitwise equal" if costs.bitwise_equal else f"{costs.deviation:.3g} of the change"
-    return f"| {mode} | {case} | {_with_range(costs.step_ratio)} | {floor} | {memory} | {equality} |"
+    step = f"{_with_range(costs.step_ratio)} | {costs.operations:.3f} | {floor}"
+    return f"| {mode} | {case} | {step} | {memory} | {equality} |"
 
 
 def _off(found: Results) -> Iterator[str]:

@@ -1,0 +1,191 @@
+"""The benchmark against published numbers, and against a mode that does not do what it says."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from crdiff.__main__ import main
+from crdiff.bench.benchmark import CASES, run_benchmark
+from crdiff.bench.floors import count_operations
+from crdiff.bench.modes import MODES, Mode
+from crdiff.bench.options import parse_options
+from crdiff.bench.report import to_json, to_text
+from crdiff.bench.shape import SHAPES, make_steps
+from crdiff.bench.unet import build_unet, with_the_same_weights
+from crdiff.model.family import Family
+from crdiff.model.layers import find_layers
+from crdiff.presets.size import Size
+
+CPU, META = torch.device("cpu"), torch.device("meta")
+TINY = ("--scale", "0.03", "--size", "64x64", "--rounds", "1")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def printed() -> dict:
+    """What the command prints as JSON."""
+    with pytest.MonkeyPatch.context() as patch:
+        lines: list[str] = []
+        patch.setattr("builtins.print", lambda text, **_: lines.append(text))
+        assert main(["bench", *TINY, "--json"]) == 0
+    return json.loads("".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("family", "parameters", "prunable"),
+    [
+        (Family.SD15, 859.5, {"down": (36, 68.8), "mid": (6, 26.2), "up": (54, 103.2)}),
+        (Family.SDXL, 2567.5, {"down": (144, 550.5), "mid": (60, 262.1), "up": (216, 825.8)}),
+    ],
+)
+def test_the_unet_has_the_published_shape(family, parameters, prunable):
+    unet = build_unet(SHAPES[family], META, torch.float16)
+    assert round(sum(parameter.numel() for parameter in unet.parameters()) / 1e6, 1) == parameters
+    layers = find_layers(unet)
+    assert layers.family is family
+    found = {group: layers.group(group) for group in prunable}
+    counts = {group: sum(layer.module.weight.numel() for layer in some) for group, some in found.items()}
+    assert {group: (len(found[group]), round(counts[group] / 1e6, 1)) for group in prunable} == prunable
+
+
+@pytest.mark.parametrize(
+    ("family", "tera", "floors"),
+    [(Family.SD15, 1.607, (1.976, 1.682, 1.609)), (Family.SDXL, 3.178, (1.939, 1.657, 1.533))],
+)
+def test_floors_at_512x512(family, tera, floors):
+    """Counted independently on the UNets of another library."""
+    found = count_operations(SHAPES[family], Size(512, 512))
+    assert found.total / 1e12 == pytest.approx(tera, abs=0.001)
+    assert [found.floor(case.groups) for case in CASES] == pytest.approx(floors, abs=0.002)
+
+
+def test_what_the_command_prints_as_json(printed):
+    modes = printed["modes"]
+    assert {"exact", "fast", "balanced", "reference"} <= set(modes)
+    for costs in modes.values():
+        assert costs["step_ratio"] > 0
+        assert isinstance(costs["extra_bytes"], int)
+        assert isinstance(costs["bitwise_equal"], bool)
+    assert {"seconds", "kthvalue_seconds", "peak_bytes"} <= set(printed["profile"])
+    assert printed["profile"]["equal"] is True
+    assert printed["new_ratio_seconds"] > 0
+    assert printed["disabled_ratio"] > 0
+    assert set(printed["floors"]) == set(modes["exact"]["cases"]) == {"all", "down=0", "down=mid=0"}
+
+
+def test_exact_modes_equal_the_authors_design_and_the_others_say_how_far_they_are(printed):
+    modes = printed["modes"]
+    assert modes["reference"]["deviation"] == 0.0
+    for name in ("exact", "on_the_fly", "kept_copies"):
+        for costs in [modes[name], *modes[name]["cases"].values()]:
+            assert (costs["bitwise_equal"], costs["deviation"]) == (True, 0.0)
+    for name in ("fast", "balanced"):
+        assert modes[name]["bitwise_equal"] is False
+        assert 0.0 < modes[name]["deviation"] < 1.0
+
+
+def test_operations_of_a_step(printed):
+    """Counted while it runs: two whole passes, one, and in the exact mode hardly more than must be."""
+    modes = printed["modes"]
+    assert modes["reference"]["operations"] == 2.0
+    assert modes["fast"]["operations"] == 1.0
+    for case, costs in modes["exact"]["cases"].items():
+        assert costs["floor"] == printed["floors"][case]
+        assert costs["floor"] <= costs["operations"] <= 1.02 * costs["floor"]
+
+
+def test_memory(printed):
+    """The authors' design holds a second UNet; kept copies take the pruned layers' weights."""
+    shape = SHAPES[Family.SD15].scaled(0.03)
+    unet = build_unet(shape, META, torch.float32)
+    whole = 4 * sum(parameter.numel() for parameter in unet.parameters())
+    pruned = 4 * sum(layer.module.weight.numel() for layer in find_layers(unet).layers)
+    modes = printed["modes"]
+    assert whole <= modes["reference"]["extra_bytes"] < 1.1 * whole
+    assert pruned <= modes["kept_copies"]["extra_bytes"] - modes["on_the_fly"]["extra_bytes"] < 1.1 * pruned
+
+
+class Sabotage:
+    """A run that forgets the pruned pass."""
+
+    def __init__(self, run) -> None:
+        self.run = run
+        self.position = None
+
+    def predict(self, unet, forward, *_):
+        return forward()
+
+    def close(self) -> None:
+        self.run.close()
+
+
+def test_a_mode_that_does_not_do_what_it_says_is_found_out():
+    words = {"family": "sd15", "size": "64x64", "dtype": None, "device": "cpu", "scale": "0.03"}
+    options = parse_options(**words, rounds="1", ratios="0.4/0.4/0.4", k="1.5")
+    broken = Mode("exact", lambda given: Sabotage(MODES[0].make_run(given)))
+    results = run_benchmark(options, [broken], CASES[:1])
+    costs = to_json(results)["modes"]["exact"]
+    assert costs["bitwise_equal"] is False
+    assert costs["deviation"] == pytest.approx(1.0)
+    assert "| exact | all |" in to_text(results)
+    assert "1 of the change |" in to_text(results)
+
+
+def test_shared_weights_but_modules_of_their_own():
+    shape = SHAPES[Family.SDXL].scaled(0.03)
+    unet = build_unet(shape, CPU, torch.float32)
+    other = with_the_same_weights(unet)
+    assert all(mine is its for mine, its in zip(unet.parameters(), other.parameters()))
+    assert not set(unet.modules()) & set(other.modules())
+    (inputs,) = make_steps(shape, Size(72, 88), 1, CPU, torch.float32)
+    found = unet.predict(inputs)
+    assert found.shape == (2, 4, 9, 11)
+    assert torch.equal(found, other.predict(inputs))
+    assert not torch.equal(found, unet.predict(dataclasses.replace(inputs, y=inputs.y + 1)))
+
+
+def test_thresholds_alone(capsys):
+    assert main(["bench", "--weights", "0.1M", "--dtype", "float16", "--rounds", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"profile", "new_ratio_seconds", "recount_seconds"}
+    assert (found["profile"]["weights"], found["profile"]["equal"]) == (100_000, True)
+    # A value of two bytes and an index of eight for each weight at the least.
+    assert found["profile"]["kthvalue_peak_bytes"] >= 10 * 100_000
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--family", "sd3"], "'sd3'"),
+        (["--size", "100x100"], "100x100"),
+        (["--size", "big"], "'big'"),
+        (["--dtype", "int8"], "'int8'"),
+        (["--device", "nowhere"], "'nowhere'"),
+        (["--device", "meta"], "'meta'"),
+        (["--scale", "0"], "scale"),
+        (["--scale", "nan"], "scale"),
+        (["--rounds", "0"], "'0'"),
+        (["--ratios", "0.4/0.4"], "'0.4/0.4'"),
+        (["--ratios", "0/0.4/0.4"], "above 0"),
+        (["--k", "1"], "k"),
+        (["--modes", "exact,quick"], "'quick'"),
+        (["--weights", "many"], "'many'"),
+    ],
+)
+def test_a_bad_option_gets_one_sentence(words, named, capsys):
+    assert main(["bench", *words]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("crdiff: ") and printed.err.count("\n") == 1
+    assert named in printed.err
