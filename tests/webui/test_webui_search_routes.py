@@ -341,3 +341,36 @@ def test_the_routes_answer_only_where_the_hosts_own_api_would(host: Any) -> None
     assert seen[5][0] == 404
     assert seen[5][1].startswith("There is no search 'x'")
     assert seen[6:] == [(404, "The WebUI's API is switched off; start the WebUI with --api to search by it.")] * 3
+
+
+def served(host: Any) -> str:
+    """The app on a port of its own; the address."""
+    import socket
+    import threading
+
+    import uvicorn
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(host.app, port=port, log_level="error"))
+    threading.Thread(target=server.run, daemon=True).start()
+    while not server.started:
+        time.sleep(0.01)
+    return f"http://127.0.0.1:{port}"
+
+
+def test_the_command_line_finds_a_preset_with_this_webui(host: Any, tmp_path: Path) -> None:
+    from crdiff.__main__ import main
+    from crdiff.presets.store import from_text
+
+    (tmp_path / "prompts.txt").write_text("a small red house\na tree\n", encoding="utf-8")
+    options = ["--prompts", str(tmp_path / "prompts.txt"), "--sizes", "96x64", "--out", str(tmp_path / "found.json")]
+    options += ["--evaluations", "4", "--steps", "2", "--cfg-scale", "5", "--seeds", "5", "--checkpoint", "sd1-a"]
+    assert main(["search", "--url", host.run(served), *options]) == 0
+    (preset,) = from_text((tmp_path / "found.json").read_bytes())
+    checkpoint = host.run(about)[1]
+    assert preset.checkpoints == {checkpoint["sha256"]}
+    starts = [{"down": preset.ratios.down, "mid": preset.ratios.mid, "up": preset.ratios.up, "k": 1.0}]
+    plan = {"strategy": "listed", "starts": starts, "prompts": ["a small red house", "a tree"], "seeds": [5]}
+    assert f"own {host.run(done, plan)['best']['score']:.4f}, dense" in preset.note
