@@ -52,20 +52,25 @@ class Verdict:
 
 
 def mean_interval(values: NDArray[np.floating]) -> Interval:
-    """A mean with its normal 95 % interval; Wilson's at the ends, where all values are alike."""
+    """A mean of values from 0 to 1 with its normal 95 % interval; Wilson's at the ends, where all values are alike."""
     count, mean = len(values), float(values.mean())
     if values.std() == 0.0 and mean in (0.0, 1.0):
         reach = Z**2 / (count + Z**2)
         return Interval(mean, mean * (1 - reach), mean + (1 - mean) * reach)
-    half = Z * float(values.std(ddof=1)) / math.sqrt(count)
-    return Interval(mean, mean - half, mean + half)
+    half = _half(values)
+    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
+
+
+def _half(values: NDArray[np.floating]) -> float:
+    return Z * float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
 def gain_interval(values: NDArray[np.floating], others: NDArray[np.floating]) -> Interval:
     """The mean difference of values from 0 to 1, pair by pair, with its 95 % interval."""
     differences = values - others
     if differences.any():
-        return mean_interval(differences)
+        mean, half = float(differences.mean()), _half(differences)
+        return Interval(mean, mean - half, mean + half)
     reach = mean_interval(np.zeros(len(differences))).high
     return Interval(0.0, -reach, reach)
 
