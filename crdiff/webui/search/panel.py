@@ -109,8 +109,19 @@ def _answer(question: Question, choice: str, text: str) -> str:
 
 
 def _marks(report: Report) -> list[Mark]:
+    from crdiff.search.objective import FAILED_SCORE
+
+    def drawn(score: float | None) -> float | None:
+        """What failed or was skipped counts as very bad, which would flatten all the others."""
+        return None if score == FAILED_SCORE else score
+
     return [
-        Mark(entry.number, entry.score, entry.point.to_dict(), entry.kind == "baseline" or not any(entry.point.ratios))
+        Mark(
+            entry.number,
+            drawn(entry.score),
+            entry.point.to_dict(),
+            entry.kind == "baseline" or not any(entry.point.ratios),
+        )
         for entry in report.history
     ]
 
