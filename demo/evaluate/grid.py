@@ -46,7 +46,7 @@ def save_grid(
             pen.text((left + place * (wide + GAP), 2 * LABEL), way, fill="gray", font=font)
     top = 3 * LABEL
     for preset, k in presets:
-        pen.text((0, top), f"{preset.size}\nk = {k:g}", fill="black", font=font)
+        pen.text((2, top), f"{preset.size}\nk = {k:g}", fill="black", font=font)
         for place, (ratios, amplification) in enumerate(((DENSE, 0.0), (preset.ratios, k))):
             drawn = _drawn(model, judge, sample, preset, ratios, amplification, drawing)
             for index, (picture, score) in enumerate(drawn):
