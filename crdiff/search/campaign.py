@@ -181,13 +181,14 @@ class _Lines:
             new = []
         self._fresh = False
         self._shown.update(entry.number for entry in report.history)
-        for entry in new:
-            self._say("  " + self._line(entry, report))
+        for place, entry in enumerate(new, start=1):
+            later = sum(not other.repeat for other in new[place:])
+            self._say("  " + self._line(entry, report, report.evaluations - later))
 
-    def _line(self, entry: Evaluation, report: Report) -> str:
+    def _line(self, entry: Evaluation, report: Report, count: int) -> str:
         of = f"/{self._evaluations}" if self._evaluations else ""
         score = "cut" if entry.score is None else f"{entry.score:.4f}"
-        parts = [f"{report.evaluations}{of}", score, "dense" if entry.point == DENSE else str(entry.point)]
+        parts = [f"{count}{of}", score, "dense" if entry.point == DENSE else str(entry.point)]
         if entry.repeat:
             parts.append("known")
         if report.best is not None and report.best.score is not None:
