@@ -14,7 +14,7 @@ class Mode(Enum):
     ``EXACT`` runs the pruned and the dense pass and is bit for bit what two whole passes and their mix give.
     ``BATCHED`` runs both as one pass of twice the rows: other kernels, so it rounds otherwise.
     ``FAST`` runs one pass with the mixed weights ``k * pruned + (1 - k) * dense``; its error vanishes at k = 0 and 1.
-    ``BALANCED`` adds to it what it lacked when both were last computed.
+    ``BALANCED`` adds to it, fading, what it lacked when both were last computed.
     """
 
     EXACT = "exact"

@@ -137,7 +137,7 @@ class SamplingRun:
         if mode is Mode.FAST:
             return step.with_weights(k)
         if mode is Mode.BALANCED and k != 1.0:
-            return self._residuals.predict(step, k, self.position.step, call, context)
+            return self._residuals.predict(step, k, self.position, call, context)
         if mode is Mode.BATCHED and k != 1.0 and doubled is not None:
             return step.batched(k, doubled)
         return step.exact(k)

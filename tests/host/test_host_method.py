@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hostkit.client import Payload
+from hostkit.client import Payload, mean_difference
 from hostkit.studio import RATIOS, Studio
 
 ZERO = {"down": 0, "mid": 0, "up": 0}
@@ -50,6 +50,9 @@ def test_one_group_at_a_time(studio: Studio, group: str) -> None:
         ({"start": 0.5}, 6),
         ({"end": 0.25}, 5),
         ({"start": 0.25, "end": 0.5}, 5),
+        ({"mode": "fast"}, 4),
+        ({"mode": "balanced"}, 6),
+        ({"mode": "batched"}, 4),
     ],
     ids=lambda value: " ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else None,
 )
@@ -57,6 +60,31 @@ def test_unet_passes(studio: Studio, settings: dict[str, Any], passes: int) -> N
     studio.crdiff({**RATIOS, "k": 1.5})  # From here on the weights' magnitudes are known.
     studio.crdiff({**RATIOS, **settings}, scripts={"unet faults": [{}]}, steps=4)
     assert studio.unet_calls() == passes
+
+
+def test_fast_is_one_pass_with_mixed_weights(studio: Studio) -> None:
+    mine = studio.crdiff({**RATIOS, "k": 1.5, "mode": "fast"})
+    reference = studio.reference({**RATIOS, "k": 1.5, "weights": True})
+    studio.assert_same(mine, reference, studio.target.tolerance)
+    studio.assert_changed(mine, studio.crdiff({**RATIOS, "k": 1.5}))
+
+
+def test_batched_is_exact_but_for_rounding(studio: Studio) -> None:
+    exact = studio.crdiff({**RATIOS, "k": 1.5})
+    mine = studio.crdiff({**RATIOS, "k": 1.5, "mode": "batched"})
+    share = mean_difference(mine.pictures[0], exact.pictures[0]) / mean_difference(
+        studio.plain().pictures[0], exact.pictures[0]
+    )
+    assert share < 0.02
+
+
+@pytest.mark.parametrize("mode", ["fast", "balanced", "batched"])
+def test_the_infotext_names_the_mode_and_at_k_1_all_are_alike(studio: Studio, mode: str) -> None:
+    mine = studio.crdiff({**RATIOS, "k": 1, "mode": mode})
+    exact = studio.crdiff({**RATIOS, "k": 1})
+    studio.assert_same(mine, exact)
+    assert f"CR-Diff mode: {mode}" in mine.infotext
+    assert "CR-Diff mode" not in exact.infotext
 
 
 @pytest.mark.parametrize("window", [{"start": 0.5}, {"end": 0.5}, {"start": 0.25, "end": 0.5}, {"end": 0.25}])

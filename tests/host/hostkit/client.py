@@ -130,3 +130,9 @@ def difference(one: Pixels, other: Pixels) -> int:
     """Largest difference of two pictures in any channel of any pixel, of 255."""
     assert one.shape == other.shape, f"pictures of different sizes: {one.shape} and {other.shape}"
     return int(np.abs(one - other).max())
+
+
+def mean_difference(one: Pixels, other: Pixels) -> float:
+    """Mean difference of two pictures, of 255."""
+    assert one.shape == other.shape, f"pictures of different sizes: {one.shape} and {other.shape}"
+    return float(np.abs(one.astype(float) - other).mean())

@@ -4,8 +4,8 @@ It does everything the plain way: a deep copy of the whole UNet, kthvalue over t
 masks multiplied into the copy, two full passes inside the UNet's own forward. It shares no code with crdiff.
 
 API name "dual reference", args [{"down": .4, "mid": .4, "up": .4, "k": 1.5, "start": 0, "end": 1, "hires": {...}}]:
-start and end are fractions of the steps, "fresh" makes the copy anew at each UNet call, and what "hires" holds replaces
-the rest in the hires pass.
+start and end are fractions of the steps, "fresh" makes the copy anew at each UNet call, what "hires" holds replaces
+the rest in the hires pass, and with "weights" one pass with k * pruned + (1 - k) * dense weights stands for the two.
 """
 
 import copy
@@ -31,7 +31,9 @@ def pruned_copy(unet, ratios):
         values = [layer.weight.detach().cpu().float() for layer in layers]
         threshold = torch.cat([value.abs().flatten() for value in values]).kthvalue(rank).values
         for layer, value in zip(layers, values, strict=True):
-            pruned = (value * (value.abs() > threshold)).to(layer.weight.dtype).to(layer.weight.device)
+            left = 1 - ratios["k"] if ratios.get("weights") else 0
+            pruned = torch.where(value.abs() > threshold, value, left * value)
+            pruned = pruned.to(layer.weight.dtype).to(layer.weight.device)
             layer.weight = torch.nn.Parameter(pruned, requires_grad=False)
     return twin
 
@@ -77,6 +79,8 @@ class Reference:
             torch.set_rng_state(start)
             pruned = self.twin.forward(*args, **fresh)
             torch.set_rng_state(end)
+            if self.options.get("weights"):
+                return pruned
             return (k * pruned.float() + (1 - k) * dense.float()).to(dense.dtype)
 
         unet.forward = forward
