@@ -44,7 +44,7 @@ def main() -> None:
         if figures is None:
             native = native or sample.draw(model, Size(NATIVE, NATIVE), DENSE, 0.0, drawing)
             comparison = compare(model, judge, preset, k, sample, native, drawing)
-            if options.best_of:
+            if options.best_of and preset.size != Size(NATIVE, NATIVE):
                 scenes = sample.scenes[: options.best_of_prompts]
                 comparison.best_of = best_of(model, judge, scenes, preset.size, options.best_of, drawing)
             print(comparison.to_text(), flush=True)

@@ -118,7 +118,7 @@ def _best(report: Report) -> float:
 def main() -> None:
     """Runs all searches, draws the curves and prints what racing saves; what journals hold is not drawn again."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", default="96x128", help="HEIGHTxWIDTH")
+    parser.add_argument("--size", default="80x128", help="HEIGHTxWIDTH")
     parser.add_argument("--prompts", type=int, default=12)
     parser.add_argument("--evaluations", type=int, default=24)
     parser.add_argument("--seeds", type=int, default=5, help="of the strategies")
