@@ -40,6 +40,7 @@ class SearchControls:
         with gr.Accordion("Search ratios for this prompt", open=False, elem_id=named("accordion")):
             with gr.Row():
                 self._scores.build_choice()
+            with gr.Row():
                 self._evaluations = gr.Number(40, label="Evaluations", precision=0, elem_id=named("evaluations"))
                 self._minutes = gr.Number(0, label="Minutes (0: no limit)", elem_id=named("minutes"))
             self._prompts = gr.Textbox(

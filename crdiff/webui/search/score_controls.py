@@ -36,9 +36,7 @@ class ScoreControls:
             [_AUTO, *SCORES, _EYE_LABEL], value=_AUTO, label="Score", allow_custom_value=True, elem_id=named("score")
         )
         self._check = ToolButton(_CHECK, elem_id=named("check"), tooltip="Which scores can be used here")
-        self._test = gr.Button(
-            "Test score", size="sm", min_width=80, elem_id=named("test")
-        )  # what it does is said in the answer
+        self._test = gr.Button("Test score", size="sm", min_width=80, elem_id=named("test"))
 
     def build_files(self) -> None:
         """The fold with the download."""
