@@ -44,7 +44,7 @@ def draw_curve(marks: Sequence[Mark], width: int = 360, height: int = 150) -> st
 
     parts = [_line(left, bottom, right, bottom, 0.4), _line(left, top, left, bottom, 0.4)]
     ticks = [high, low] if high > low else [high]
-    parts += [_text(left - 4, y(score) + 3, f"{score:.3g}", "end") for score in ticks]
+    parts += [_text(left - 4, y(score) + 3, f"{score:.2g}", "end") for score in ticks]
     parts += [_text(left, height - 6, "1", "middle"), _text(right, height - 6, str(last), "end")] if last > 1 else []
     parts.append(_text((left + right) / 2, height - 6, "evaluations", "middle"))
     for mark, score in scored:
