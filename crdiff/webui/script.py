@@ -35,9 +35,7 @@ def make_script(extension: Extension) -> type[scripts.Script]:
         def ui(self, is_img2img: bool) -> list[Any]:
             controls = self._accordion.build("img2img" if is_img2img else "txt2img")
             known = self._accordion.knows_preset
-            self.infotext_fields = [
-                (component, infotext.reader(name, known)) for name, component in controls.items()
-            ]
+            self.infotext_fields = [(component, infotext.reader(name, known)) for name, component in controls.items()]
             self.paste_field_names = [infotext.VERSION_KEY, *infotext.KEYS]
             return list(controls.values())
 

@@ -24,9 +24,7 @@ def axes(monkeypatch, tmp_path):
     plot = types.SimpleNamespace(axis_options=[Axis("Steps", int, None)], AxisOption=Axis)
     script_class = type("XYZ", (), {"__module__": "xyz_grid.py"})
     host = types.ModuleType("modules")
-    host.scripts = types.SimpleNamespace(
-        scripts_data=[types.SimpleNamespace(script_class=script_class, module=plot)]
-    )
+    host.scripts = types.SimpleNamespace(scripts_data=[types.SimpleNamespace(script_class=script_class, module=plot)])
     monkeypatch.setitem(sys.modules, "modules", host)
     library = PresetLibrary(tmp_path)
     xyz.add_axes(library)
