@@ -97,7 +97,7 @@ class _Job:
         searches = folder / SEARCHES
         begun = journals.restore(p, searches / plan.journal) if plan.journal else None
         if begun is not None:
-            settings = replace(settings, start=begun.start, end=begun.end)
+            settings = replace(settings, start=begun.start, end=begun.end, mode=begun.mode)
         override = (p.override_settings or {}).get("sd_model_checkpoint")
         checkpoint = extension.checkpoints.hashed(override)
         self.size = Size(int(p.height), int(p.width))
@@ -117,7 +117,7 @@ class _Job:
         self.pictures: dict[Point, Drawn] = {}
         self.first = (self.plan.prompts or ("",))[0], (self.plan.seeds or (0,))[0]
         self.started = time.monotonic()
-        bound_to = journals.identity(p, checkpoint, self.plan.course(), (settings.start, settings.end))
+        bound_to = journals.identity(p, checkpoint, self.plan.course(), settings)
         path = searches / plan.journal if plan.journal else journals.journal_path(searches, bound_to)
         # Whoever lists configurations searches elsewhere, and keeps the scores there.
         self.listed = plan.strategy == strategies.LISTED

@@ -12,6 +12,8 @@ from typing import Any
 
 from crdiff.errors import CRDiffError, SettingsError
 from crdiff.presets.size import Size
+from crdiff.sampling.mode import Mode
+from crdiff.settings import Settings
 from crdiff.webui.checkpoints import SelectedCheckpoint
 
 _SEARCHED_BY = (
@@ -33,14 +35,16 @@ _MASKS = ("mask", "image_mask", "latent_mask")
 _ENDING = ".jsonl"
 
 
-def identity(p: Any, checkpoint: SelectedCheckpoint | None, plan: Mapping[str, Any], window: Any) -> dict[str, Any]:
+def identity(
+    p: Any, checkpoint: SelectedCheckpoint | None, plan: Mapping[str, Any], settings: Settings
+) -> dict[str, Any]:
     """What the scores of a search depend on besides the search core's own settings, as plain JSON.
 
     Args:
         p: the host's processing object.
         checkpoint: the selected one.
         plan: the search's plan without its budget.
-        window: the accordion's Start and End.
+        settings: the accordion's, of which Start, End and mode hold for the trials too.
     """
     from modules import shared
 
@@ -55,7 +59,8 @@ def identity(p: Any, checkpoint: SelectedCheckpoint | None, plan: Mapping[str, A
         "checkpoint": None if checkpoint is None else checkpoint.sha256 or checkpoint.name,
         "checkpoint_name": None if checkpoint is None else checkpoint.name,
         "size": str(Size(int(p.height), int(p.width))),
-        "window": list(window),
+        "window": [settings.start, settings.end],
+        "mode": settings.mode,
         "job": {name: _plain(value) for name, value in found.items()},
         "search": dict(plan),
     }
@@ -76,10 +81,11 @@ def init_images(p: Any) -> str | None:
 
 @dataclass(frozen=True)
 class Begun:
-    """What a search was begun with beyond the job's settings: CR-Diff's Start and End, and the trials' k."""
+    """What a search was begun with beyond the job's settings: CR-Diff's Start, End and mode, and the trials' k."""
 
     start: float
     end: float
+    mode: str
     k: float
 
 
@@ -105,7 +111,7 @@ def restore(p: Any, path: Path) -> Begun | None:
         size = Size.parse(str(head["size"]))
         wanted = {name: value for name, value in dict(head["job"]).items() if name in _RESTORED and hasattr(p, name)}
         start, end = (float(value) for value in head["window"])
-        begun = Begun(start, end, float(head["space"]["fixed"].get("k", 1.0)))
+        begun = Begun(start, end, str(head.get("mode", Mode.EXACT.value)), float(head["space"]["fixed"].get("k", 1.0)))
     except (CRDiffError, KeyError, TypeError, ValueError):
         return None
     p.height, p.width = size.height, size.width

@@ -37,7 +37,7 @@ class Trials:
 
     Args:
         p: the host's processing object, its seed fixed.
-        settings: the accordion's, for its window of steps.
+        settings: the accordion's, for its window of steps and its mode.
     """
 
     def __init__(self, p: Any, settings: Settings) -> None:
