@@ -8,9 +8,10 @@ from functools import partial
 
 import torch
 
-from crdiff.bench.floors import Arithmetic, count_operations, operation_counter
+from crdiff.bench.floors import Arithmetic, count_operations
 from crdiff.bench.memory import measure
 from crdiff.bench.modes import MODES, Mode, Running
+from crdiff.bench.operations import OperationCounter
 from crdiff.bench.options import Options
 from crdiff.bench.reference import TwoUNets
 from crdiff.bench.shape import SHAPES, StepInputs, make_steps
@@ -152,14 +153,14 @@ class _Memory:
         """Make a step function and compute the first steps of a schedule with it."""
         made = measure(work, self._device)
         step = made.result
-        counter = operation_counter()
+        counter = OperationCounter()
 
         def compute() -> tuple[torch.Tensor, ...]:
             with counter:
                 return tuple(step(SCHEDULE + index) for index in range(steps))
 
         during = measure(compute, self._device)
-        operations = counter.get_total_flops() / steps
+        operations = counter.total / steps
         extra = made.kept + during.peak - self._dense
         return _Watched(step, during.result, operations, extra, made.peak - self._dense)
 

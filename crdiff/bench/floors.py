@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from crdiff.bench.operations import OperationCounter
 from crdiff.bench.shape import UNetShape, make_steps
 from crdiff.bench.unet import ResBlock, UNetModel, build_unet
 from crdiff.model.layers import find_layers
@@ -39,37 +39,24 @@ class Arithmetic:
         return 2.0 - (prefix + later) / self.total
 
 
-def operation_counter() -> Any:
-    """A context whose ``get_total_flops()`` is the number of operations computed inside it, on any device."""
-    # What torch computes attention with on a CPU is missing from its own table.
-    on_cpu = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
-    return FlopCounterMode(display=False, custom_mapping={} if on_cpu is None else {on_cpu: _attention})
-
-
-def _attention(query: Any, key: Any, *_: Any, **__: Any) -> int:
-    """Two matmuls; the arguments are tensors or, in newer releases, their shapes."""
-    batch, heads, tokens, width = getattr(query, "shape", query)
-    return int(4 * batch * heads * tokens * getattr(key, "shape", key)[2] * width)
-
-
 def count_operations(shape: UNetShape, size: Size) -> Arithmetic:
     """Count a pass without computing it."""
     meta = torch.device("meta")
     unet = build_unet(shape, meta, torch.float32)
     (inputs,) = make_steps(shape, size, 1, meta, torch.float32)
-    counter = operation_counter()
+    counter = OperationCounter()
     before: dict[str, int] = {}
     started: dict[nn.Module, int] = {}
     shareable: list[tuple[int, int]] = []
 
     def meet(group: str, *_: Any) -> None:
-        before.setdefault(group, counter.get_total_flops())
+        before.setdefault(group, counter.total)
 
     def start(module: nn.Module, *_: Any) -> None:
-        started[module] = counter.get_total_flops()
+        started[module] = counter.total
 
     def end(module: nn.Module, *_: Any) -> None:
-        shareable.append((started[module], counter.get_total_flops() - started[module]))
+        shareable.append((started[module], counter.total - started[module]))
 
     for layer in find_layers(unet).layers:
         layer.module.register_forward_pre_hook(partial(meet, layer.group))
@@ -79,7 +66,7 @@ def count_operations(shape: UNetShape, size: Size) -> Arithmetic:
     with torch.no_grad(), counter:
         unet.predict(inputs)
     assert set(before) == set(GROUPS)
-    return Arithmetic(counter.get_total_flops(), before, tuple(shareable))
+    return Arithmetic(counter.total, before, tuple(shareable))
 
 
 def _shareable_modules(unet: UNetModel) -> list[nn.Module]:
