@@ -1,7 +1,7 @@
 """A test script: counts the UNet's calls, and makes one of them fail in the way asked for.
 
 API name "unet faults", args [{"call": 3, "where": "unet" | "layer", "error": "exception" | ...}], calls counted
-from 1; an empty object only counts. The count of the last sampler call is at GET /crdiff-test/v1/calls.
+from 1; "times" makes as many calls in a row fail; an empty object only counts. The count of the last sampler call is at GET /crdiff-test/v1/calls.
 """
 
 import re
@@ -41,7 +41,10 @@ class Faults:
         self.undo = []
 
     def fail_at(self, where):
-        if self.fault.get("where") == where and calls == self.fault["call"]:
+        if self.fault.get("where") != where:
+            return
+        first = self.fault["call"]
+        if first <= calls < first + self.fault.get("times", 1):
             raise ERRORS[self.fault["error"]]()
 
     def install(self):
