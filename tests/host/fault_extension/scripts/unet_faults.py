@@ -1,7 +1,8 @@
 """A test script: counts the UNet's calls, and makes one of them fail in the way asked for.
 
-API name "unet faults", args [{"call": 3, "where": "unet" | "layer", "error": "exception" | ...}], calls counted
-from 1; "times" makes as many calls in a row fail; an empty object only counts. The count of the last sampler call is at GET /crdiff-test/v1/calls.
+API name "unet faults", args [{"call": 3, "where": "unet" | "layer", "error": "exception" | ...}], calls counted from 1.
+"times" makes as many calls in a row fail; an empty object only counts. The count of the last sampler call is at
+GET /crdiff-test/v1/calls.
 """
 
 import re
