@@ -85,10 +85,13 @@ class Controls:
 
 
 @pytest.fixture
-def controls(host_page, server):
+def first_checkpoint(server):
+    """Asked for before ``host_page``, so that the page shows it without being loaded again."""
     server.post("/sdapi/v1/options", {"sd_model_checkpoint": "sd1-a"})
-    host_page.page.reload()
-    host_page.page.wait_for_selector("#txt2img_hr-visible-checkbox")
+
+
+@pytest.fixture
+def controls(first_checkpoint, host_page):
     return Controls(host_page)
 
 

@@ -23,6 +23,7 @@ class Search:
     def __init__(self, host_page, tab="txt2img"):
         self.host_page, self.page, self.tab = host_page, host_page.page, tab
         self.id = f"{tab}_crdiff_search_"
+        self.version, self.log = "-1", ""
 
     def open(self, prompt, **fields):
         host_page = self.host_page
@@ -38,6 +39,10 @@ class Search:
         return self.page.locator(f"#{self.id}{name}").first
 
     def press(self, name):
+        if name in ("start", "resume"):
+            # What the page says of the search before must not be taken for this one's.
+            self.version = self.panel().first.get_attribute("data-crdiff-version") if self.panel().count() else "-1"
+            self.log = self.page.locator(f"#html_log_{self.tab}").first.inner_text()
         self.one(name).click()
 
     def number(self, name, value):
@@ -60,12 +65,14 @@ class Search:
     def ended(self, state):
         """Wait for a search to end and its result to be shown; what the panel says."""
         self.page.wait_for_function(
-            "([tab, said]) => { const log = document.getElementById(`html_log_${tab}`).innerText;"
-            " return log.includes(said) && log.includes('Time taken'); }",
-            arg=[self.tab, f"{state.capitalize()}:"],
+            "([tab, said, before]) => { const log = document.getElementById(`html_log_${tab}`).innerText;"
+            " return log !== before && log.includes(said) && log.includes('Time taken'); }",
+            arg=[self.tab, f"{state.capitalize()}:", self.log],
             timeout=PATIENCE_MS,
         )
-        self.page.wait_for_selector(f'#{self.id}panel [data-crdiff-search="{state}"]')
+        self.page.wait_for_selector(
+            f'#{self.id}panel [data-crdiff-search="{state}"]:not([data-crdiff-version="{self.version}"])'
+        )
         return self.panel().locator("p").first.inner_text()
 
     def reload(self, state):

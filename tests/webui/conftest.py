@@ -57,3 +57,10 @@ def host(target: str, models: Path, tmp_path_factory: pytest.TempPathFactory) ->
     with HostProcess(target, models=models, data=data, extensions=[ROOT]) as process:
         process.data = data
         yield process
+
+
+@pytest.fixture
+def fresh_host(target: str, models: Path, tmp_path: Path) -> Iterator[Any]:
+    """One that no other test has used."""
+    with HostProcess(target, models=models, data=tmp_path, extensions=[ROOT]) as process:
+        yield process

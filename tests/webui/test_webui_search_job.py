@@ -51,8 +51,12 @@ def extension_of() -> Any:
 
 def before_a_search(host: Any) -> dict[str, Any]:
     picture = host.txt2img(prompt=PROMPT, seed=5, steps=2, width=64, height=96)
-    return {"search": "crdiff.search.search" in sys.modules, "scoring": "crdiff.scoring.registry" in sys.modules,
-            "pixels": picture.images[0].tobytes(), "text": picture.infotexts[0]}  # fmt: skip
+    return {"pixels": picture.images[0].tobytes(), "text": picture.infotexts[0]}
+
+
+def loaded_for_a_picture(host: Any) -> list[str]:
+    host.txt2img(prompt=PROMPT, seed=5, steps=1, width=64, height=64)
+    return [name for name in ("crdiff.search.search", "crdiff.scoring.registry") if name in sys.modules]
 
 
 def options_of(host: Any) -> dict[str, Any]:
@@ -65,10 +69,12 @@ def count(data: Path) -> int:
     return len(log.read_text(encoding="utf-8").splitlines()) if log.exists() else 0
 
 
+def test_nothing_of_the_search_is_loaded_before_one(fresh_host: Any) -> None:
+    assert fresh_host.run(loaded_for_a_picture) == []
+
+
 def test_search_ends_with_the_best_picture_beside_the_dense_one(host: Any) -> None:
     plain = host.run(before_a_search)
-    assert not plain["search"]
-    assert not plain["scoring"]
     (host.data / "params.txt").write_text("mine", encoding="utf-8")
     options = host.run(options_of)
     seen = host.run(searched, evaluations=6)
