@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST_ARGS ?=
 # Test files run side by side, each on one thread: threads that share a core only wait for one another.
-WORKERS ?= 3
+WORKERS ?= 2
 
 # A folder of a host to hold tests/host against; empty: the stand-in host of demo/webui.
 WEBUI_ROOT ?=
