@@ -29,8 +29,8 @@ SCHEDULE = 16
 StepFunction = Callable[[int], torch.Tensor]
 """Gives the prediction of a step; from the schedule's end on its inputs come again."""
 
-_STEPS_BUDGET = 25.0
-_DISABLED_BUDGET = 6.0
+_STEPS_BUDGET = 8.0
+_DISABLED_BUDGET = 2.0
 _THRESHOLD_ROUNDS = 2
 
 
