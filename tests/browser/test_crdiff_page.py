@@ -25,19 +25,17 @@ class Controls:
     def id(self, name):
         return f"{self.host_page.current}_crdiff_{name}"
 
-    def status(self):
-        return self.host_page.one(self.id("status")).locator(".crdiff-status").inner_text().strip()
-
     def wait_line(self, name, pattern):
-        self.page.wait_for_function(
-            "([id, pattern]) => new RegExp(pattern).test("
-            "document.querySelector(`#${id} .crdiff-status`)?.innerText.trim() ?? '')",
+        """The line that matches, as it stood then: an answer that comes late may replace it for a moment."""
+        shown = self.page.wait_for_function(
+            "([id, pattern]) => { const text = document.querySelector(`#${id} .crdiff-status`)?.innerText.trim();"
+            " return text && new RegExp(pattern).test(text) ? text : null; }",
             arg=[self.id(name), pattern],
         )
+        return shown.json_value()
 
     def wait_status(self, pattern):
-        self.wait_line("status", pattern)
-        return self.status()
+        return self.wait_line("status", pattern)
 
     def ratios(self):
         return [self.host_page.number(self.id(group)) for group in ("down", "mid", "up")]
@@ -50,10 +48,14 @@ class Controls:
         )
 
     def wait_picture(self, text):
-        self.page.wait_for_function(
-            "([id, text]) => document.querySelector(`#${id} svg`)?.getAttribute('aria-label').includes(text)",
+        """The shades of the blocks in the picture whose description has ``text``."""
+        shades = self.page.wait_for_function(
+            "([id, text]) => { const svg = document.querySelector(`#${id} svg`);"
+            " return svg?.getAttribute('aria-label').includes(text)"
+            "  && [...svg.querySelectorAll('rect')].map(rect => +rect.getAttribute('fill-opacity')); }",
             arg=[self.id("picture"), text],
         )
+        return shades.json_value()
 
     def wait_held(self, held):
         while not held:
@@ -133,11 +135,7 @@ def test_moving_a_ratio_means_custom_and_shades_the_picture(controls, host_page)
     host_page.set_number(controls.id("up"), 0.75)
     controls.wait_preset("Custom")
     controls.wait_status("custom ratios")
-    controls.wait_picture("up 0.75")
-    shades = host_page.page.evaluate(
-        "id => [...document.querySelectorAll(`#${id} svg rect`)].map(rect => +rect.getAttribute('fill-opacity'))",
-        controls.id("picture"),
-    )
+    shades = controls.wait_picture("up 0.75")
     assert len(shades) == 7
     assert min(shades[-3:]) > max(shades[:4])
 
