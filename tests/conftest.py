@@ -44,6 +44,17 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small tensors are fastest on one thread, and bits compare only between runs on the same number of threads."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 # Folders whose tests take longest, longest first: with ``-n``, what starts last should be short.
 LONG = ("host", "browser", "demo", "webui", "standin")
 

@@ -24,12 +24,7 @@ CPU, META = torch.device("cpu"), torch.device("meta")
 TINY = ("--scale", "0.03", "--size", "64x64", "--rounds", "1")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,18 @@ class Bench:
         twice = [torch.cat([part, part]) for part in self.inputs]
         return self.run.predict(unet, lambda: unet(x, timesteps, context), CPU, context, lambda: unet(*twice))
 
+    def step_out_of_memory(self, failures: int) -> torch.Tensor:
+        """A step in which memory runs out in the first ``failures`` passes."""
+        left = [1] * failures
+
+        def forward() -> torch.Tensor:
+            if left:
+                left.pop()
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+            return self.unet(*self.inputs)
+
+        return self.run.predict(self.unet, forward, CPU)
+
     def passes(self, steps: Callable[[], object]) -> int:
         before = self.unet.passes
         steps()
@@ -81,3 +93,8 @@ def mixed(unet: SmallUNet, inputs, k: float, ratios=RATIOS) -> torch.Tensor:
     if k in (0.0, 1.0):
         return pruned if k else dense
     return (k * pruned.float() + (1.0 - k) * dense.float()).to(dense.dtype)
+
+
+def touched(unet: nn.Module) -> list[nn.Module]:
+    """The modules whose forward is replaced."""
+    return [module for module in unet.modules() if "forward" in module.__dict__]

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import copy
-import gc
-import logging
 import random
-import weakref
 
 import numpy as np
 import pytest
 import torch
-from run_bench import CPU, RATIOS, Bench, mixed
-from small_unet import OwnLinear, SmallUNet, make_inputs, make_unet, masked_copy, prunable_modules
-from torch import nn
+from run_bench import CPU, RATIOS, Bench, mixed, touched
+from small_unet import SmallUNet, make_inputs, make_unet, masked_copy, prunable_modules
 
-from crdiff.errors import CRDiffError
 from crdiff.model.family import Family
 from crdiff.pruning.ratios import Ratios
 from crdiff.sampling.plan import Plan
 from crdiff.sampling.poa import amplify
 from crdiff.sampling.run import SamplingRun
 from crdiff.sampling.window import Position, StepWindow
-
-
-def touched(unet: nn.Module) -> list[nn.Module]:
-    return [module for module in unet.modules() if "forward" in module.__dict__]
 
 
 @pytest.mark.parametrize("k", [-2.0, 0.0, 0.5, 1.0, 1.5, 3.0])
@@ -275,140 +266,6 @@ def test_ratios_that_follow_a_schedule():
         assert torch.equal(bench.step(), expected)
 
 
-def refuse(*_: object) -> Plan:
-    raise CRDiffError("There is no preset for this model.")
-
-
-class Fused(nn.Linear):
-    def forward(self, x):
-        return torch.matmul(x, self.weight.t()) + (0 if self.bias is None else self.bias)
-
-
-class TestRefusals:
-    def check(self, bench: Bench, sentence: str, caplog) -> None:
-        """Dense pictures, one sentence however many steps, and nothing left behind."""
-        expected = copy.deepcopy(bench.unet)(*bench.inputs)
-        with caplog.at_level(logging.WARNING, logger="crdiff"):
-            results = [bench.step() for _ in range(3)]
-        assert all(torch.equal(found, expected) for found in results)
-        assert bench.passes(bench.step) == 1
-        assert len(bench.run.refusals) == len(caplog.messages) == 1
-        assert sentence in bench.run.refusals[0]
-        assert bench.run.refusals[0].endswith(".")
-        assert not touched(bench.unet)
-        assert bench.run.applied == []
-        bench.run.close()
-
-    def test_by_the_host(self, caplog):
-        bench = Bench()
-        bench.access.refusal = "CR-Diff cannot prune an exported UNet."
-        self.check(bench, "exported", caplog)
-
-    def test_by_the_planner(self, caplog):
-        bench = Bench()
-        bench.run = SamplingRun(refuse, StepWindow(), bench.access, bench.cache)
-        self.check(bench, "no preset", caplog)
-
-    def test_of_a_layer_class(self, caplog):
-        self.check(Bench(unet=make_unet(linear=Fused)), "Fused", caplog)
-
-    def test_of_a_model_without_prunable_layers(self):
-        bench, expected = Bench(), torch.zeros(1)
-        for _ in range(2):
-            assert bench.run.predict(nn.Sequential(nn.Linear(3, 3)), lambda: expected, CPU) is expected
-        assert len(bench.run.refusals) == 1
-        assert "Sequential" in bench.run.refusals[0]
-
-    def test_of_weights_in_another_form(self):
-        bench = Bench(unet=make_unet(linear=OwnLinear))
-        for _, module in prunable_modules(bench.unet):
-            module.weight = nn.Parameter((module.weight * 9).to(torch.int8), requires_grad=False)
-            module.forward = lambda x, m=module: nn.functional.linear(x.double(), m.weight.double()).to(x.dtype)
-        expected = bench.unet(*bench.inputs)
-        for _ in range(2):
-            assert torch.equal(bench.step(), expected)
-        assert len(bench.run.refusals) == 1
-        assert "float64" in bench.run.refusals[0]
-
-    def test_of_a_unet_that_is_computed_elsewhere(self):
-        """TensorRT and the like: the modules are there, and never called."""
-        bench = Bench()
-        bench.step()
-        bench.run.close()
-        result = torch.zeros(1)
-        again = Bench(unet=bench.unet, cache=bench.cache)
-        for _ in range(2):
-            assert again.run.predict(again.unet, lambda: result, CPU) is result
-        assert len(again.run.refusals) == 1
-        assert not touched(again.unet)
-
-    def test_the_random_state_is_that_of_one_dense_pass(self):
-        torch.manual_seed(3)
-        bench = Bench(unet=make_unet(linear=Fused, noisy=True))
-        torch.manual_seed(4)
-        copy.deepcopy(bench.unet)(*bench.inputs)
-        expected = torch.get_rng_state()
-        torch.manual_seed(4)
-        bench.step()
-        assert torch.equal(torch.get_rng_state(), expected)
-
-    def test_another_model_gets_its_chance(self):
-        bench = Bench(unet=make_unet(linear=Fused))
-        bench.step()
-        other = make_unet(seed=2)
-        assert torch.equal(bench.step(other), mixed(other, bench.inputs, 1.5))
-        assert len(bench.run.refusals) == 1
-
-
-class Failure(BaseException):
-    pass
-
-
-@pytest.mark.parametrize(
-    ("error", "counted"),
-    [
-        (ValueError, True),
-        (KeyboardInterrupt, True),
-        (Failure, True),
-        (KeyboardInterrupt, False),  # the two passes that look at new weights as well
-    ],
-)
-def test_a_failure_at_any_layer_of_any_pass(error, counted):
-    """It goes through; the next step is right, and closing leaves the model as it was."""
-    bench = Bench()
-    expected, dense = mixed(bench.unet, bench.inputs, 1.5), mixed(bench.unet, bench.inputs, 0.0)
-    weights = [module.weight.clone() for _, module in prunable_modules(bench.unet)]
-    if counted:
-        bench.step()
-        bench.run.close()
-    calls = 0
-    fail_at = None
-
-    def counting(module, args):
-        nonlocal calls
-        calls += 1
-        if calls - 1 == fail_at:
-            raise error("CUDA out of memory.")
-
-    for _, module in prunable_modules(bench.unet):
-        module.register_forward_pre_hook(counting)
-    # Every layer once; for the other kinds of error every fifth is enough to meet each pass and group.
-    for index in range(0, 36 * (2 if counted else 4), 1 if error is KeyboardInterrupt else 5):
-        again = Bench(unet=bench.unet, cache=bench.cache if counted else None)
-        calls, fail_at = 0, index
-        with pytest.raises(error):
-            again.step()
-        assert calls == index + 1
-        fail_at = None
-        assert torch.equal(bench.unet(*bench.inputs), dense)
-        assert torch.equal(again.step(), expected)
-        again.run.close()
-        assert not touched(bench.unet)
-    assert torch.equal(bench.unet(*bench.inputs), dense)
-    for (_, module), weight in zip(prunable_modules(bench.unet), weights):
-        assert torch.equal(module.weight, weight)
-
-
 def test_an_inner_call_of_the_hook_passes_through():
     """Hosts call a model's forward through several hooked layers."""
     bench = Bench()
@@ -418,18 +275,3 @@ def test_an_inner_call_of_the_hook_passes_through():
 
     found = bench.run.predict(bench.unet, outer, CPU)
     assert torch.equal(found, mixed(bench.unet, bench.inputs, 1.5))
-
-
-@pytest.mark.parametrize("refused_by", [None, "host", "layers"])
-def test_nothing_keeps_the_unet_alive(refused_by):
-    bench = Bench(unet=make_unet(linear=Fused if refused_by == "layers" else nn.Linear))
-    bench.step()
-    if refused_by == "host":
-        bench.access.refusal = "No."
-        bench.step()
-    assert len(bench.run.refusals) == (refused_by is not None)
-    bench.run.close()
-    unet = weakref.ref(bench.unet)
-    bench.unet = None
-    gc.collect()
-    assert unet() is None

@@ -246,19 +246,10 @@ def test_memory_that_runs_out_once_costs_a_repetition_and_nothing_else():
     bench = Bench()
     expected = mixed(bench.unet, bench.inputs, 1.5)
     bench.step()
-    failures = [1]
-
-    def forward():
-        if failures:
-            failures.pop()
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
-        return bench.unet(*bench.inputs)
-
-    assert torch.equal(bench.run.predict(bench.unet, forward, CPU), expected)
+    assert torch.equal(bench.step_out_of_memory(1), expected)
     assert torch.equal(bench.step(), expected)
-    failures += [1, 1]
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        bench.run.predict(bench.unet, forward, CPU)
+        bench.step_out_of_memory(2)
     bench.run.close()
     assert torch.equal(bench.unet(*bench.inputs), mixed(bench.unet, bench.inputs, 0.0))
     assert not any("forward" in module.__dict__ for module in bench.unet.modules())

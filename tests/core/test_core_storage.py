@@ -100,15 +100,7 @@ def test_copies_go_when_memory_runs_out(pruned_weights):
     expected = mixed(bench.unet, bench.inputs, 1.5)
     for _ in range(3):
         bench.step()
-    failures = [1]
-
-    def forward():
-        if failures:
-            failures.pop()
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
-        return bench.unet(*bench.inputs)
-
-    assert torch.equal(bench.run.predict(bench.unet, forward, CPU), expected)
+    assert torch.equal(bench.step_out_of_memory(1), expected)
     for _ in range(3):
         pruned_weights.clear()
         assert torch.equal(bench.step(), expected)

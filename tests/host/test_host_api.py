@@ -120,9 +120,12 @@ def test_infotext_is_the_same_for_every_picture_of_a_batch(studio: Studio) -> No
 def test_infotext_draws_the_picture_again(studio: Studio) -> None:
     plain = studio.draw()
     try:
-        studio.assert_same(studio.draw(infotext=plain.infotext), plain)
+        again = studio.draw(infotext=plain.infotext)
     except HostError as error:
+        if studio.target.standin:
+            raise
         pytest.skip(f"{studio.target.name} fails on its own infotext: {error}")
+    studio.assert_same(again, plain)
     drawn = studio.crdiff({**RATIOS, "k": 2, "end": 0.7})
     studio.assert_same(studio.draw(infotext=drawn.infotext), drawn)
 
