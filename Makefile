@@ -44,6 +44,7 @@ test-browser: setup browser ## run tests/browser
 
 lint: setup ## ruff, and mypy: strict for crdiff, plain for crdiff/webui
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check --quiet .
 	$(PY) -m mypy
 
 format: setup ## let ruff rewrite what it can

@@ -99,9 +99,7 @@ IMAGE_REWARD = Source(
     "ImageReward v1.0",
     "ImageReward",
     (
-        RemoteFile(
-            "ImageReward.pt", "THUDM/ImageReward", "e102d1c82b37371960ba52df736a2450043b0ccd", 1_790_000_000
-        ),
+        RemoteFile("ImageReward.pt", "THUDM/ImageReward", "e102d1c82b37371960ba52df736a2450043b0ccd", 1_790_000_000),
         VOCAB,
     ),
     aliases=("zai-org/ImageReward", "bert-base-uncased"),

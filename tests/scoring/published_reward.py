@@ -80,9 +80,11 @@ def make_reward(vocab: Path, folder: Path, seed: int = 0):
         return VisionTransformer(img_size=image_size, patch_size=16, embed_dim=128, depth=2, num_heads=2), 128
 
     bert = blip.BertTokenizer
-    with mock.patch.object(blip_pretrain, "create_vit", small_vit), mock.patch.object(
-        blip.BertTokenizer, "from_pretrained", return_value=bert(str(vocab))
-    ), torch.random.fork_rng():
+    with (
+        mock.patch.object(blip_pretrain, "create_vit", small_vit),
+        mock.patch.object(blip.BertTokenizer, "from_pretrained", return_value=bert(str(vocab))),
+        torch.random.fork_rng(),
+    ):
         torch.manual_seed(seed)
         model = module.ImageReward(med_config=str(med), device="cpu")
         for name, parameter in model.named_parameters():

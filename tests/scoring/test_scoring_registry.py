@@ -112,8 +112,7 @@ def test_sums_add_up_and_need_all_parts(places):
     assert own.highest == 255
     pair = [dense, picture(40, 50, 2)]
     wanted = [
-        0.5 * a - 2 * b
-        for a, b in zip(own.score(own.prepare("cat"), pair), ssim.score(ssim.prepare("", dense), pair))
+        0.5 * a - 2 * b for a, b in zip(own.score(own.prepare("cat"), pair), ssim.score(ssim.prepare("", dense), pair))
     ]
     assert total.score(total.prepare("cat", dense), pair) == pytest.approx(wanted)
     total.close()

@@ -116,9 +116,7 @@ def _svg(name: str, width: int, height: int, label: str, parts: Sequence[str]) -
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, opacity: float) -> str:
-    return (
-        f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="currentColor" stroke-opacity="{opacity:g}"/>'
-    )
+    return f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="currentColor" stroke-opacity="{opacity:g}"/>'
 
 
 def _text(x: float, y: float, text: str, anchor: str, more: str = "") -> str:

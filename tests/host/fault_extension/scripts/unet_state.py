@@ -90,6 +90,4 @@ class SamplerWatch(scripts.Script):
             sampler_attributes[:] = own_attributes("sampler", p.sampler)
 
 
-script_callbacks.on_app_started(
-    lambda _, app: app.add_api_route("/crdiff-test/v1/state", state, methods=["GET"])
-)
+script_callbacks.on_app_started(lambda _, app: app.add_api_route("/crdiff-test/v1/state", state, methods=["GET"]))
