@@ -8,15 +8,10 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
-import socket
-import subprocess
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +20,9 @@ from PIL import Image
 from demo.browse import NoBrowserError, compare_in_browser
 from demo.compare.scores import Scores
 from demo.prepare import CHECKPOINT, PRESETS
+from demo.running import StartError, running
 from demo.scenes.scene import judging_scenes
 
-ROOT = Path(__file__).resolve().parents[1]
-START_S = 180
 ANSWER_S = 120
 HEIGHT, WIDTH = 96, 128
 """The size that is drawn: not the model's own."""
@@ -56,7 +50,7 @@ def selfcheck(python: Path, checkpoint: Path, arguments: list[str]) -> int:
         try:
             with running(python, Path(folder), arguments) as url:
                 faults = check(url, _settings(checkpoint))
-        except CheckError as error:
+        except (CheckError, StartError) as error:
             faults = [str(error)]
     for fault in faults:
         print(f"FAILED: {fault}", flush=True)
@@ -68,48 +62,6 @@ def selfcheck(python: Path, checkpoint: Path, arguments: list[str]) -> int:
 def _settings(checkpoint: Path) -> dict[str, Any]:
     """CR-Diff's: Auto where the demo's presets are for this checkpoint."""
     return {"enabled": True} if checkpoint == CHECKPOINT and PRESETS.is_file() else RATIOS
-
-
-@contextmanager
-def running(python: Path, folder: Path, arguments: list[str]) -> Iterator[str]:
-    """A demo in a process of its own; its address.
-
-    Raises:
-        CheckError: it did not start.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [str(python), "-W", "ignore", "-m", "demo", "--port", str(port), *arguments]
-    command += ["--models", str(folder / "models"), "--data", str(folder / "data")]
-    environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder / "gradio"), "PYTHONUNBUFFERED": "1"}
-    log = folder / "demo.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        end = time.monotonic() + START_S
-        while not _answers(url):
-            if process.poll() is not None or time.monotonic() > end:
-                lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-                raise CheckError(f"the demo did not start: {lines[-1] if lines else 'it said nothing'}")
-            time.sleep(0.2)
-        yield url
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        urllib.request.urlopen(url, timeout=5).close()
-    except OSError:
-        return False
-    return True
 
 
 def check(url: str, settings: dict[str, Any]) -> list[str]:

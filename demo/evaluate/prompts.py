@@ -1,4 +1,7 @@
-"""``python -m demo.evaluate.prompts``: does a search for one prompt pay, against a preset, and against other seeds?"""
+"""``python -m demo.evaluate.prompts``: does a search for one prompt pay, against a preset, and against other seeds?
+
+Everything is drawn, searched and judged by the demo's WebUI, through its API.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from crdiff.presets.size import Size
 from crdiff.presets.store import from_text
 from crdiff.presets.table import Preset
-from crdiff.search.annealing import Schedule, SimulatedAnnealing
-from crdiff.search.errors import AbortSearchError
-from crdiff.search.journal import Journal
-from crdiff.search.objective import Objective
-from crdiff.search.search import Budget, Search
-from crdiff.search.space import DENSE, Point, Space
+from crdiff.search.space import DENSE, Point
 from crdiff.settings import DEFAULT_K
-from demo.evaluate.find_presets import TEMPERATURE
-from demo.evaluate.judge import Judge, gain_interval, mean_interval
-from demo.evaluate.model import DemoModel, Drawing
-from demo.evaluate.picturing import scores_at
+from demo.evaluate.by_api import Studio, webui_at
+from demo.evaluate.judge import gain_interval, mean_interval
+from demo.evaluate.model import Drawing
 from demo.prepare import CHECKPOINT, PRESETS
 from demo.scenes.scene import Scene, judging_scenes
 
@@ -68,9 +65,7 @@ class PromptScores:
 NAMES = tuple(entry.name for entry in fields(PromptScores))
 
 
-def measure(
-    model: DemoModel, judge: Judge, preset: Preset, scene: Scene, evaluations: int, drawing: Drawing, work: Path
-) -> PromptScores:
+def measure(studio: Studio, preset: Preset, scene: Scene, evaluations: int) -> PromptScores:
     """Searches ratios for one scene at the preset's size, and draws what they are compared with.
 
     The search is annealing from the preset and the dense model, with k held at the preset's.
@@ -78,52 +73,35 @@ def measure(
     Raises:
         AbortSearchError: the search did not come to its end.
     """
-    caption, many = scene.caption(), scores_at(model, judge, preset.size, drawing)
+    caption = scene.caption()
     start = Point(*preset.ratios, DEFAULT_K if preset.k is None else preset.k)
-    space = Space(fixed=start)
-    objective = Objective((caption,), SEARCH_SEEDS, evaluate_many=many, batch=len(SEARCH_SEEDS), racing="off")
-    schedule = Schedule(iterations=evaluations, temperature=TEMPERATURE)
-    identity = {"checkpoint": model.sha256, "size": str(preset.size), "steps": drawing.steps}
-    journal = Journal(work / f"{preset.size}-{caption.replace(' ', '-')}.jsonl", identity)
-    search = Search(space, SimulatedAnnealing(space, (start, DENSE), 0, schedule), objective, journal)
-    report = search.run(Budget(evaluations=evaluations))
-    if report.state != "done" or report.best is None or report.best.score is None:
-        raise AbortSearchError(report.message)
-
-    def mean(point: Point, seeds: Sequence[int]) -> float:
-        return float(np.mean(many(point.ratios, point.k, [(caption, seed) for seed in seeds])))
-
-    drawn = [score for entry in report.history for score in entry.scores if score is not None]
-    seeds = range(DENSE_SEEDS, DENSE_SEEDS + report.pictures)
+    found = studio.search(caption, start, SEARCH_SEEDS, evaluations)
+    dense_seeds = range(DENSE_SEEDS, DENSE_SEEDS + len(found.pictures))
     return PromptScores(
-        dense=_score_of(report.history, DENSE),
-        preset=_score_of(report.history, start),
-        search=report.best.score,
-        dense_elsewhere=mean(DENSE, OTHER_SEEDS),
-        preset_elsewhere=mean(start, OTHER_SEEDS),
-        search_elsewhere=mean(report.best.point, OTHER_SEEDS),
-        best_picture=max(drawn),
-        best_dense=max(many(DENSE.ratios, DENSE.k, [(caption, seed) for seed in seeds])),
+        dense=found.dense,
+        preset=found.start,
+        search=found.score,
+        dense_elsewhere=fmean(studio.scores(DENSE, caption, OTHER_SEEDS)),
+        preset_elsewhere=fmean(studio.scores(start, caption, OTHER_SEEDS)),
+        search_elsewhere=fmean(studio.scores(found.point, caption, OTHER_SEEDS)),
+        best_picture=max(found.pictures),
+        best_dense=max(studio.scores(DENSE, caption, dense_seeds)),
     )
 
 
 def measured_once(
-    model: DemoModel, judge: Judge, preset: Preset, scene: Scene, evaluations: int, drawing: Drawing, work: Path
+    studio: Studio, preset: Preset, scene: Scene, evaluations: int, drawing: Drawing, work: Path
 ) -> PromptScores:
     """``measure``, or what an earlier run kept of it in ``work``."""
-    about = [model.sha256, str(preset.size), *preset.ratios, preset.k, evaluations, drawing.steps]
+    about = [studio.checkpoint.sha256, str(preset.size), *preset.ratios, preset.k, evaluations, drawing.steps]
     file = work / f"{preset.size}-{scene.caption().replace(' ', '-')}.json"
     if file.is_file():
         kept = json.loads(file.read_text("utf-8"))
         if kept["about"] == about:
             return PromptScores(**kept["scores"])
-    scores = measure(model, judge, preset, scene, evaluations, drawing, work)
+    scores = measure(studio, preset, scene, evaluations)
     file.write_text(json.dumps({"about": about, "scores": vars(scores)}), encoding="utf-8")
     return scores
-
-
-def _score_of(history: Sequence[Any], point: Point) -> float:
-    return float(next(entry.score for entry in history if entry.point == point))
 
 
 def table(found: dict[str, list[PromptScores]]) -> list[str]:
@@ -171,28 +149,30 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=30)
     parser.add_argument("--evaluations", type=int, default=16)
     parser.add_argument("--steps", type=int, default=Drawing.steps)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
+    parser.add_argument("--url", help="of a running demo (default: one is started)")
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="of the demo that is started")
     parser.add_argument("--presets", type=Path, default=PRESETS)
     parser.add_argument("--work", type=Path, default=Path(".cache/demo/prompts"))
     parser.add_argument("--json", type=Path, help="file for all figures")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
-    model, judge, drawing = DemoModel(options.checkpoint), Judge(), Drawing(steps=options.steps)
-    presets = from_text(options.presets.read_text("utf-8"), options.presets.name)
+    drawing, presets = Drawing(steps=options.steps), from_text(options.presets.read_text("utf-8"), options.presets.name)
     found: dict[str, list[PromptScores]] = {}
-    for size in map(Size.parse, options.sizes):
-        preset = next((one for one in presets if one.size == size and model.sha256 in one.checkpoints), None)
-        if preset is None:
-            raise SystemExit(f"There is no preset for {size} and this checkpoint.")
-        for scene in judging_scenes(options.prompts):
-            scores = measured_once(model, judge, preset, scene, options.evaluations, drawing, options.work)
-            found.setdefault(str(size), []).append(scores)
-            print(size, scene.caption(), json.dumps({name: round(vars(scores)[name], 3) for name in NAMES}), flush=True)
-        if options.json:
-            kept = {size: [vars(one) for one in scores] for size, scores in found.items()}
-            options.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    with webui_at(options.url, options.checkpoint) as webui:
+        for size in map(Size.parse, options.sizes):
+            studio = Studio(webui, size, drawing.steps, drawing.guidance)
+            sha256 = studio.checkpoint.sha256
+            preset = next((one for one in presets if one.size == size and sha256 in one.checkpoints), None)
+            if preset is None:
+                raise SystemExit(f"There is no preset for {size} and this checkpoint.")
+            for scene in judging_scenes(options.prompts):
+                scores = measured_once(studio, preset, scene, options.evaluations, drawing, options.work)
+                found.setdefault(str(size), []).append(scores)
+                shown = {name: round(vars(scores)[name], 3) for name in NAMES}
+                print(size, scene.caption(), json.dumps(shown), flush=True)
+            if options.json:
+                kept = {size: [vars(one) for one in scores] for size, scores in found.items()}
+                options.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     print("\n".join(table(found)))
 
 

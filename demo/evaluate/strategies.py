@@ -1,4 +1,7 @@
-"""``python -m demo.evaluate.strategies``: the best score against the evaluations spent, for each strategy; racing."""
+"""``python -m demo.evaluate.strategies``: the best score against the evaluations spent, for each strategy; racing.
+
+Pictures are drawn and judged by the demo's WebUI, through its API, as for ``python -m crdiff search``.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from crdiff.presets.size import Size
@@ -20,34 +22,37 @@ from crdiff.search.errors import AbortSearchError
 from crdiff.search.journal import Journal
 from crdiff.search.objective import EvaluateMany, Objective
 from crdiff.search.random_search import RandomSearch
+from crdiff.search.remote import WebUI
 from crdiff.search.search import Budget, Report, Search
 from crdiff.search.space import START, Point, Space, rounded
 from crdiff.search.strategy import Strategy
+from demo.evaluate.by_api import Studio, webui_at
 from demo.evaluate.find_presets import TEMPERATURE
-from demo.evaluate.judge import Judge
-from demo.evaluate.model import DemoModel, Drawing
-from demo.evaluate.picturing import scores_at
+from demo.evaluate.model import Drawing
 from demo.evaluate.plot import save_plot
 from demo.prepare import CHECKPOINT
 from demo.scenes.scene import search_scenes
 
 K = 1.0
-STARTS = (Point(0.3, 0.3, 0.3, K),)
+START_AT = Point(0.3, 0.3, 0.3, K)
 """Where the authors' search starts."""
+
+SEEDS = tuple(Point(ratio, ratio, ratio, K) for ratio in (0.1, 0.3, 0.5))
+"""Candidate seeds of an annealing that looks around first."""
 
 DENSE = Point(0.0, 0.0, 0.0, K)
 
 
-def strategy(name: str, space: Space, seed: int, evaluations: int) -> Strategy:
-    """A strategy that starts where all do."""
-    if name == "annealing":
-        schedule = Schedule(iterations=evaluations, temperature=TEMPERATURE)
-        return SimulatedAnnealing(space, STARTS, seed, schedule)
-    return RandomSearch(space, STARTS, seed) if name == "random" else CmaEs(space, STARTS, seed)
-
-
-STRATEGIES = ("annealing", "random", "cmaes")
+STRATEGIES = ("annealing", "annealing from 3", "random", "cmaes")
 RACING = ("exact", "likely")
+
+
+def strategy(name: str, space: Space, seed: int, evaluations: int) -> Strategy:
+    """A strategy; all but the annealing from three candidate seeds start at the same point."""
+    starts = SEEDS if name == "annealing from 3" else (START_AT,)
+    if name.startswith("annealing"):
+        return SimulatedAnnealing(space, starts, seed, Schedule(iterations=evaluations, temperature=TEMPERATURE))
+    return RandomSearch(space, starts, seed) if name == "random" else CmaEs(space, starts, seed)
 
 
 class Known:
@@ -80,12 +85,12 @@ def best_so_far(report: Report) -> list[float]:
 class Trials:
     """Searches at one size, by strategy, seed and racing, each with a journal in the work folder."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, webui: WebUI) -> None:
         self._options, self._size = options, Size.parse(options.size)
         self._drawing = Drawing(steps=options.steps)
-        model = DemoModel(options.checkpoint)
-        self._sha256 = model.sha256
-        self._known = Known(scores_at(model, Judge(), self._size, self._drawing))
+        studio = Studio(webui, self._size, self._drawing.steps, self._drawing.guidance)
+        self._sha256 = studio.checkpoint.sha256
+        self._known = Known(studio.many)
         self._prompts = tuple(scene.caption() for scene in search_scenes(options.prompts))
 
     def run(self, name: str, seed: int, racing: str) -> Report:
@@ -95,12 +100,12 @@ class Trials:
             AbortSearchError: it did not get there.
         """
         options, space = self._options, Space(fixed=START.moved("k", K))
-        batch = self._drawing.batch if racing == "off" else options.batch
+        batch = len(self._prompts) if racing == "off" else options.batch
         objective = Objective(
             self._prompts, (1,), evaluate_many=self._known.evaluate, batch=batch, highest=1.0, racing=racing
         )
         identity = {"checkpoint": self._sha256, "size": str(self._size), "steps": self._drawing.steps}
-        journal = Journal(options.work / f"{self._size}-{name}-{seed}-{racing}.jsonl", identity)
+        journal = Journal(options.work / f"{self._size}-{name.replace(' ', '-')}-{seed}-{racing}.jsonl", identity)
         chosen = strategy(name, space, seed, options.evaluations)
         # The dense model is measured besides.
         report = Search(space, chosen, objective, journal, DENSE).run(Budget(evaluations=options.evaluations + 1))
@@ -124,15 +129,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="of the strategies")
     parser.add_argument("--batch", type=int, default=4, help="pictures between two looks whether to go on")
     parser.add_argument("--steps", type=int, default=Drawing.steps)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
+    parser.add_argument("--url", help="of a running demo (default: one is started)")
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="of the demo that is started")
     parser.add_argument("--work", type=Path, default=Path(".cache/demo/strategies"))
     parser.add_argument("--json", type=Path, help="file for all figures")
     parser.add_argument("--plot", type=Path, help="SVG of the best score against evaluations")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    trials, seeds = Trials(options), range(options.seeds)
-    reports = {name: [trials.run(name, seed, "off") for seed in seeds] for name in STRATEGIES}
+    with webui_at(options.url, options.checkpoint) as webui:
+        trials, seeds = Trials(options, webui), range(options.seeds)
+        reports = {name: [trials.run(name, seed, "off") for seed in seeds] for name in STRATEGIES}
+        raced = {mode: [trials.run("annealing", seed, mode) for seed in seeds] for mode in RACING}
     curves: dict[str, NDArray[np.float64]] = {}
     for name, runs in reports.items():
         curves[name] = np.array([_padded(best_so_far(report), options.evaluations) for report in runs])
@@ -141,7 +147,6 @@ def main() -> None:
     dense = reports["annealing"][0].baseline
     if dense is None or dense.score is None:
         raise AbortSearchError("The dense model could not be scored.")
-    raced = {mode: [trials.run("annealing", seed, mode) for seed in seeds] for mode in RACING}
     savings = {mode: _saving(reports["annealing"], runs) for mode, runs in raced.items()}
     for mode, saving in savings.items():
         print(f"racing {mode}: {json.dumps(saving)}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import hashlib
+import io
 import json
 import math
 import sys
@@ -213,30 +216,41 @@ def test_figures_of_another_run_are_merged_and_not_drawn_again(checkpoint, tmp_p
 
 
 def test_searches_for_single_prompts_are_measured_on_seeds_they_have_not_seen(
-    checkpoint, tmp_path, monkeypatch, capsys
+    server, checkpoint, tmp_path, monkeypatch, capsys
 ):
     presets, figures, work = tmp_path / "presets.json", tmp_path / "figures.json", tmp_path / "work"
-    model = DemoModel(checkpoint)
-    preset = Preset.own("Demo 64x96", Family.OTHER, Size(64, 96), Ratios(0.5, 0.4, 0.3), 1.0, model.sha256)
+    sha256 = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    preset = Preset.own("Demo 64x96", Family.OTHER, Size(64, 96), Ratios(0.5, 0.4, 0.3), 1.0, sha256)
     presets.write_text(to_text([preset]), encoding="utf-8")
     command = ["prompts", "64x96", "--prompts", "2", "--evaluations", "2", "--steps", "1", "--json", str(figures)]
-    command += ["--checkpoint", str(checkpoint), "--presets", str(presets), "--work", str(work)]
+    command += ["--url", server.url, "--presets", str(presets), "--work", str(work)]
     monkeypatch.setattr(sys, "argv", command)
     prompts.main()
     kept = json.loads(figures.read_text("utf-8"))
     found, scene = kept["64x96"][1], judging_scenes(2)[1]
 
-    def mean(ratios, k, seeds):
-        noises = [noise_seed(scene.caption(), seed) for seed in seeds]
-        drawn = model.draw([scene.caption()] * len(noises), noises, (64, 96), ratios, k, Drawing(steps=1))
-        return Judge().verdict(drawn, [scene] * len(noises)).scores
+    def scores(ratios, k, seeds):
+        """Of pictures that the WebUI draws when no search runs."""
+        settings = {"enabled": k > 0, "down": ratios.down, "mid": ratios.mid, "up": ratios.up, "k": k}
+        pictures = []
+        for seed in seeds:
+            body = {"prompt": scene.caption(), "seed": noise_seed(scene.caption(), seed), "height": 64, "width": 96}
+            body |= {"steps": 1, "cfg_scale": 3, "sampler_name": "DPM++ 2M", "scheduler": "Uniform"}
+            body["alwayson_scripts"] = {"cr-diff": {"args": [settings]}}
+            (picture,) = server.post("/sdapi/v1/txt2img", body)["images"]
+            pictures.append(np.array(Image.open(io.BytesIO(base64.b64decode(picture)))))
+        return Judge().verdict(pictures, [scene] * len(pictures)).scores
 
-    assert found["dense"] == pytest.approx(mean(DENSE, 0.0, prompts.SEARCH_SEEDS).mean(), rel=1e-3)
-    assert found["preset"] == pytest.approx(mean(preset.ratios, 1.0, prompts.SEARCH_SEEDS).mean(), rel=1e-3)
+    def close(score):
+        return pytest.approx(score, rel=1e-3, abs=0.0)
+
+    dense = scores(DENSE, 0.0, prompts.SEARCH_SEEDS).mean()
+    pruned = scores(preset.ratios, 1.0, prompts.SEARCH_SEEDS).mean()
+    assert found["dense"] == close(dense) and found["preset"] == close(pruned) and dense != close(pruned)
     assert found["search"] == max(found["dense"], found["preset"])
-    assert found["preset_elsewhere"] == pytest.approx(mean(preset.ratios, 1.0, prompts.OTHER_SEEDS).mean(), rel=1e-3)
+    assert found["preset_elsewhere"] == close(scores(preset.ratios, 1.0, prompts.OTHER_SEEDS).mean())
     # Two evaluations of two pictures each.
-    assert found["best_dense"] == pytest.approx(mean(DENSE, 0.0, range(1000, 1004)).max(), rel=1e-3)
+    assert found["best_dense"] == close(scores(DENSE, 0.0, range(1000, 1004)).max())
     shown = capsys.readouterr().out
     assert "| ratios for the prompt, other seeds |" in shown
     prompts.main()
@@ -244,20 +258,21 @@ def test_searches_for_single_prompts_are_measured_on_seeds_they_have_not_seen(
 
 
 def test_strategies_are_compared_at_equal_budgets_and_racing_in_exact_mode_changes_nothing(
-    checkpoint, tmp_path, monkeypatch, capsys
+    server, tmp_path, monkeypatch, capsys
 ):
     figures, plot = tmp_path / "figures.json", tmp_path / "plot.svg"
     command = ["strategies", "--size", "64x64", "--prompts", "2", "--evaluations", "3", "--seeds", "1", "--batch", "1"]
-    command += ["--steps", "1", "--checkpoint", str(checkpoint), "--work", str(tmp_path / "work")]
+    command += ["--steps", "1", "--url", server.url, "--work", str(tmp_path / "work")]
     monkeypatch.setattr(sys, "argv", [*command, "--json", str(figures), "--plot", str(plot)])
     strategies.main()
     found = json.loads(figures.read_text("utf-8"))
     for runs in found["curves"].values():
         assert [len(run) for run in runs] == [3]
         assert runs[0] == sorted(runs[0])
-    assert len({run[0] for runs in found["curves"].values() for run in runs}) == 1  # all start with the same point
+    same = [runs for name, runs in found["curves"].items() if name != "annealing from 3"]
+    assert len({run[0] for runs in same for run in runs}) == 1  # they start with the same point
     exact = found["racing"]["exact"]
     assert exact["same_walk"] == [True] and exact["best"] == exact["best_without"]
     assert exact["pictures"] <= exact["pictures_without"] == 4 * 2
     drawing = ElementTree.parse(plot).getroot()
-    assert len(drawing.findall("{http://www.w3.org/2000/svg}polyline")) == 3
+    assert len(drawing.findall("{http://www.w3.org/2000/svg}polyline")) == 4
