@@ -24,7 +24,8 @@ from crdiff.search.space import Point
 
 _TIMEOUT_S = 120.0
 _LOCAL = ("127.0.0.1", "localhost", "::1")
-_POLLS_S = (0.1, 1.0)
+_POLLS_S = (0.05, 1.0)
+_POLLS_GROW = 1.2
 _RETRY_S = 2.0
 
 
@@ -224,7 +225,7 @@ class RemoteEvaluation:
             if answer["state"] != "running":
                 return answer
             self._pause(pause, path)
-            pause = min(most, 1.5 * pause)
+            pause = min(most, _POLLS_GROW * pause)
 
     def _pause(self, seconds: float, path: str | None = None) -> None:
         if self._should_stop():

@@ -16,6 +16,7 @@ from crdiff.webui.search.board import Board
 from crdiff.webui.search.fetching import Fetching
 from crdiff.webui.search.orders import Orders
 from crdiff.webui.search.routes import add_search_routes
+from crdiff.webui.search.shelf import Shelf
 from crdiff.webui.xyz import add_axes
 
 _log = logging.getLogger("crdiff")
@@ -23,7 +24,7 @@ _log = logging.getLogger("crdiff")
 
 class Extension:
     """Everything CR-Diff keeps between jobs: presets, profiles, the slot of the sampler call under way,
-    the standing of the page's last search, and the API's searches.
+    the standing of the page's last search, the API's searches, and the scorer their jobs share.
 
     Args:
         data: the host's data path; CR-Diff keeps its files in the folder ``crdiff`` there.
@@ -39,6 +40,7 @@ class Extension:
         self.board = Board()
         self.fetching = Fetching()
         self.orders = Orders()
+        self.shelf = Shelf()
 
     def on_cfg_denoiser(self, params: Any) -> None:
         """Host callback before each UNet evaluation."""

@@ -25,6 +25,13 @@ from pathlib import Path
 LOG = Path(__file__).with_name("score.log")
 HIGHEST = 0.0
 
+with Path(__file__).with_name("loads.log").open("a") as loads:
+    loads.write("loaded ")
+
+def close():
+    with Path(__file__).with_name("loads.log").open("a") as loads:
+        loads.write("closed ")
+
 def score(pictures, prompt):
     '''Dark pictures are better.'''
     with LOG.open("a") as log:

@@ -24,6 +24,7 @@ from crdiff.webui.search import remembered
 from crdiff.webui.search.board import Board, Question, Standing
 from crdiff.webui.search.fetching import Fetching
 from crdiff.webui.search.panel import panel_html, remembered_html
+from crdiff.webui.search.shelf import Shelf
 
 CHECKPOINT = SelectedCheckpoint("model", Family.SD15, "ab" * 32)
 SIZE = Size(96, 64)
@@ -93,6 +94,33 @@ def test_what_is_offered_can_be_applied_and_is_escaped(tmp_path):
     (values,) = re.findall(r'data-crdiff-apply="([^"]*)"', shown)
     assert json.loads(html.unescape(values)) == {"down": 0.31, "mid": 0.42, "up": 0.53, "k": None}
     assert remembered_html([]) == ""
+
+
+class Loaded:
+    """A scorer that knows whether it has been freed."""
+
+    def __init__(self):
+        self.closed = threading.Event()
+
+    def close(self):
+        self.closed.set()
+
+
+def test_a_kept_scorer_is_freed_when_nobody_comes_back_or_another_is_wanted():
+    first, second, third = Loaded(), Loaded(), Loaded()
+    shelf = Shelf(seconds=600)
+    shelf.put(first, "own")
+    assert shelf.take(second, "own") is first
+    shelf.put(first, "own")
+    assert shelf.take(second, "clip") is second
+    assert first.closed.is_set() and not second.closed.is_set()
+    shelf.put(second, "clip")
+    shelf.put(third, "own")
+    assert second.closed.is_set() and not third.closed.is_set()
+    soon, late = Shelf(seconds=0.01), Loaded()
+    soon.put(late, "own")
+    assert late.closed.wait(60)
+    assert soon.take(first, "own") is first
 
 
 def test_a_question_is_answered_once_and_by_its_number():

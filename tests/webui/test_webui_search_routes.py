@@ -210,6 +210,20 @@ def test_given_configurations_are_measured_and_no_others(host: Any) -> None:
     assert "the scorer is broken" in failed["message"]
 
 
+def test_the_jobs_of_one_search_elsewhere_load_its_score_once(host: Any) -> None:
+    """And whatever searches next frees it first."""
+    starts = [{"down": 0.2, "mid": 0.3, "up": 0.4, "k": 1.0}]
+    listed = {"strategy": "listed", "starts": starts}
+    host.run(done, {"evaluations": 1, "seed": 40}, steps=1)
+    log = host.data / "crdiff" / "loads.log"
+    before = len(log.read_text(encoding="utf-8"))
+    for seed in (41, 42, 43):
+        host.run(done, {**listed, "seeds": [seed]}, steps=1)
+    assert log.read_text(encoding="utf-8")[before:] == "loaded "
+    host.run(done, {"evaluations": 1, "seed": 44, "score": "own + 0.5*ssim"}, steps=1)
+    assert log.read_text(encoding="utf-8")[before:] == "loaded closed loaded closed "
+
+
 def with_a_full_disk(host: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """The disk is full after some writes; with room again the same request goes on."""
     import crdiff.search.journal as journal
@@ -311,6 +325,7 @@ def protected(host: Any) -> list[tuple[int, Any]]:
     from fastapi.security import HTTPBasic, HTTPBasicCredentials
     from fastapi.testclient import TestClient
 
+    from crdiff.webui.api import add_routes
     from crdiff.webui.search.routes import add_search_routes
     from modules import script_loading
 
@@ -324,23 +339,26 @@ def protected(host: Any) -> list[tuple[int, Any]]:
     app = FastAPI()
     app.add_api_route("/sdapi/v1/txt2img", host.api.text2imgapi, methods=["POST"], dependencies=[Depends(password)],
                       response_model=None)  # fmt: skip
-    add_search_routes(app, extension)
     client, bare = TestClient(app), FastAPI()
-    add_search_routes(bare, extension)
+    for one in (app, bare):
+        add_routes(one, extension.library)
+        add_search_routes(one, extension)
     calls = [("POST", ""), ("GET", "/x"), ("DELETE", "/x")]
     answers = [client.request(method, f"/crdiff/v1/search{path}") for method, path in calls]
-    answers += [client.get("/crdiff/v1/scores"), client.get("/crdiff/v1/checkpoint")]
+    answers += [client.get(f"/crdiff/v1/{path}") for path in ("scores", "checkpoint", "presets", "schema", "version")]
     answers += [client.get("/crdiff/v1/search/x", auth=("me", "secret"))]
     answers += [TestClient(bare).request(method, f"/crdiff/v1/search{path}") for method, path in calls]
-    return [(answer.status_code, answer.json()["detail"]) for answer in answers]
+    answers += [client.get("/crdiff/v1/version", auth=("me", "secret")), TestClient(bare).get("/crdiff/v1/version")]
+    return [(answer.status_code, answer.json().get("detail")) for answer in answers]
 
 
 def test_the_routes_answer_only_where_the_hosts_own_api_would(host: Any) -> None:
     seen = host.run(protected)
-    assert [status for status, _ in seen[:5]] == [401] * 5
-    assert seen[5][0] == 404
-    assert seen[5][1].startswith("There is no search 'x'")
-    assert seen[6:] == [(404, "The WebUI's API is switched off; start the WebUI with --api to search by it.")] * 3
+    assert [status for status, _ in seen[:8]] == [401] * 8
+    assert seen[8][0] == 404
+    assert seen[8][1].startswith("There is no search 'x'")
+    assert seen[9:12] == [(404, "The WebUI's API is switched off; start the WebUI with --api to search by it.")] * 3
+    assert seen[12:] == [(200, None)] * 2
 
 
 def served(host: Any) -> str:

@@ -102,6 +102,9 @@ class _Job:
         checkpoint = extension.checkpoints.hashed(override)
         self.size = Size(int(p.height), int(p.width))
         self.trials = Trials(p, settings)
+        # Whoever lists configurations searches elsewhere, and keeps the scores there.
+        self.listed = plan.strategy == strategies.LISTED
+        self._shelf = extension.shelf
         self.scorer, self.judge = self._judging(plan, folder)
         self.k = DEFAULT_K if settings.k is None else settings.k
         # Nobody should have to judge pictures that will not look like that.
@@ -119,8 +122,6 @@ class _Job:
         self.started = time.monotonic()
         bound_to = journals.identity(p, checkpoint, self.plan.course(), settings)
         path = searches / plan.journal if plan.journal else journals.journal_path(searches, bound_to)
-        # Whoever lists configurations searches elsewhere, and keeps the scores there.
-        self.listed = plan.strategy == strategies.LISTED
         self.search = self._search(MemoryJournal() if self.listed else Journal(path, bound_to))
         self.budget = Budget(self.plan.evaluations, self.plan.minutes)
         board.update(
@@ -136,7 +137,10 @@ class _Job:
             eye = Eye(self.board, self._picture, lambda *key: self.search.objective.pictures.index(key))
             return eye, eye
         scorer = judge.choose(plan.score, folder)
-        return scorer, judge.Judge(scorer, lambda prompt, seed: self._picture(DENSE, prompt, seed, hires=False))
+        return scorer, judge.Judge(
+            scorer, lambda prompt, seed: self._picture(DENSE, prompt, seed, hires=False), self._shelf,
+            folder / judge.OWN_FILE, goes_on=self.listed,
+        )  # fmt: skip
 
     def _picture(self, point: Point, prompt: str, seed: int, hires: bool | None = None) -> Any:
         wanted = self.plan.hires if hires is None else hires

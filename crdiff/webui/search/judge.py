@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crdiff.errors import CRDiffError, SettingsError
+from crdiff.errors import SettingsError
+from crdiff.webui.search.shelf import Shelf, close
 
 if TYPE_CHECKING:
     from crdiff.search.space import Point
-
-_log = logging.getLogger("crdiff")
 
 OWN_FILE = "score.py"
 
@@ -61,25 +59,38 @@ class Judge:
     Args:
         scorer: not yet loaded.
         dense: draws the dense picture of a prompt and seed, for scores that compare with it.
+        shelf: where a loaded scorer may be kept from an earlier job.
+        own: the user's score file, which may have changed since then.
+        goes_on: whether the scorer is put back there, for more jobs of the kind are likely to follow soon.
     """
 
-    def __init__(self, scorer: Any, dense: Callable[[str, int], Any]) -> None:
+    def __init__(
+        self, scorer: Any, dense: Callable[[str, int], Any], shelf: Shelf, own: Path, goes_on: bool = False
+    ) -> None:
         self._scorer = scorer
         self._dense = dense
+        self._shelf = shelf
+        self._own = own
+        self._goes_on = goes_on
+        self._mark: Any = None
         self._prepared: dict[Any, Any] = {}
 
     def __enter__(self) -> Judge:
         from modules import devices
 
-        self._scorer.load(getattr(devices, "device", "cpu"))
+        device = getattr(devices, "device", "cpu")
+        version = self._own.stat() if self._own.is_file() else None
+        self._mark = (self._scorer.name, str(device), version and (version.st_mtime_ns, version.st_size))
+        self._scorer = self._shelf.take(self._scorer, self._mark)
+        self._scorer.load(device)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._prepared.clear()
-        try:
-            self._scorer.close()
-        except CRDiffError as problem:
-            _log.warning("%s", problem)
+        if self._goes_on:
+            self._shelf.put(self._scorer, self._mark)
+        else:
+            close(self._scorer)
 
     def remember_dense(self, picture: Any, prompt: str, seed: int) -> None:
         """Take a dense picture that was drawn anyway."""
@@ -91,7 +102,11 @@ class Judge:
         key = (prompt, seed) if self._scorer.needs_dense else prompt
         if key not in self._prepared:
             self._prepare(prompt, seed, self._dense(prompt, seed) if self._scorer.needs_dense else None)
-        return float(self._scorer.score(self._prepared[key], [picture.convert("RGB")])[0])
+        try:
+            return float(self._scorer.score(self._prepared[key], [picture.convert("RGB")])[0])
+        except BaseException:
+            self._goes_on = False  # such as memory that has run out
+            raise
 
     def _prepare(self, prompt: str, seed: int, dense: Any) -> None:
         from crdiff.scoring.prompts import plain_text

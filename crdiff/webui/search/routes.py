@@ -16,6 +16,7 @@ from fastapi import HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 
 from crdiff.errors import CRDiffError, SettingsError
+from crdiff.webui.api import guards, hosts_route
 from crdiff.webui.search.orders import Order, Orders, sentence
 from crdiff.webui.search.plan import EYE, SearchPlan
 from crdiff.webui.search.script import TITLE
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from crdiff.webui.extension import Extension
     from crdiff.webui.search.board import Standing
 
-_TXT2IMG = "/sdapi/v1/txt2img"
 _SEARCH = "/crdiff/v1/search"
 _UNAVAILABLE = "The WebUI's API is switched off; start the WebUI with --api to search by it."
 _KEYS = tuple(field.name for field in fields(SearchPlan))
@@ -33,12 +33,12 @@ _OWN_SCRIPT = "cr-diff"
 
 def add_search_routes(app: Any, extension: Extension) -> None:
     """Register the routes with the host's FastAPI app, after its own."""
-    route = next((route for route in app.routes if getattr(route, "path", None) == _TXT2IMG), None)
+    route = hosts_route(app)
     if route is None:
         _add_refusals(app)
         return
     api = SearchApi(route.endpoint, extension)
-    guarded = {"dependencies": list(route.dependencies)}
+    guarded = guards(route)
     app.add_api_route(_SEARCH, api.start, methods=["POST"], **guarded)
     app.add_api_route(_SEARCH + "/{name}", api.show, methods=["GET"], **guarded)
     app.add_api_route(_SEARCH + "/{name}", api.stop, methods=["DELETE"], **guarded)
