@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,8 @@ from crdiff.search.space import DENSE, K_BOUNDS, RATIO_BOUNDS, START, Point, Spa
 _ITERATIONS = 120
 _TRIAL_K = 1.0
 """Unless k is searched for, pictures are drawn by the pruned model alone, as in the authors' search."""
+_LOOKS = 4
+"""So many jobs a configuration takes where it is looked whether it can still win."""
 _BARRED_IN_NAMES = re.compile(r'[,:"\s\x00-\x1f]+')
 
 
@@ -47,6 +50,7 @@ class Campaign:
         ratios: bounds of the ratios.
         k: bounds of k, where it is varied.
         strategy: name of the search strategy; a study is always annealed.
+        racing: ``likely`` leaves out pictures of configurations that hardly can win, ``off`` none; a study has none.
         seed: of the strategy.
         checkpoint: name of a checkpoint; None takes the selected one.
         request: further fields of the txt2img request.
@@ -66,6 +70,7 @@ class Campaign:
     ratios: tuple[float, float] = RATIO_BOUNDS
     k: tuple[float, float] = K_BOUNDS
     strategy: str = strategies.DEFAULT_STRATEGY
+    racing: str = "off"
     seed: int = 0
     checkpoint: str | None = None
     request: Mapping[str, Any] = field(default_factory=dict)
@@ -114,12 +119,13 @@ def _make(
         override = {**body.get("override_settings", {}), "sd_model_checkpoint": campaign.checkpoint}
         body["override_settings"] = override
     evaluate = RemoteEvaluation(webui, body, score, checkpoint, campaign.checkpoint, should_stop, campaign.wait_s)
+    pictures = len(campaign.prompts) * len(campaign.seeds)
     objective = Objective(
         campaign.prompts,
         campaign.seeds,
         evaluate_many=evaluate,
-        batch=len(campaign.prompts) * len(campaign.seeds),
-        racing="off",
+        batch=pictures if campaign.racing == "off" else math.ceil(pictures / _LOOKS),
+        racing=campaign.racing,
     )
     space = Space.vary(campaign.vary, fixed=replace(START, k=_TRIAL_K), ratios=campaign.ratios, k=campaign.k)
     identity = {"checkpoint": checkpoint.sha256, "size": str(size), "score": score, "request": body}
@@ -130,6 +136,8 @@ def _make(
 
         if campaign.strategy != strategies.DEFAULT_STRATEGY:
             raise SettingsError(f"A search shared by several workers is annealed; {campaign.strategy} cannot be.")
+        if campaign.racing != "off":
+            raise SettingsError("A search shared by several workers draws every picture; racing cannot be on.")
         quiet()
         return StudySearch(
             campaign.storage,
@@ -157,6 +165,8 @@ def _journal_path(campaign: Campaign, checkpoint: Checkpoint, size: Size, identi
     """The same command finds the same journal again, whatever its budget."""
     course: list[Any] = [campaign.prompts, campaign.seeds, campaign.vary, campaign.ratios, campaign.k]
     course += [campaign.strategy, campaign.seed, campaign.iterations, identity]
+    if campaign.racing != "off":
+        course.append(campaign.racing)
     mark = hashlib.sha256(json.dumps(course, sort_keys=True).encode()).hexdigest()[:12]
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", checkpoint.name)[:40].strip("._") or "model"
     return campaign.journals / f"{name}-{size}-{mark}.jsonl"

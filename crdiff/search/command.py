@@ -77,6 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     search.add_argument("--ratios", nargs=2, type=float, default=RATIO_BOUNDS, metavar=("LOW", "HIGH"))
     search.add_argument("--k", nargs=2, type=float, default=K_BOUNDS, metavar=("LOW", "HIGH"), help="where k is varied")
     search.add_argument("--strategy", default=DEFAULT_STRATEGY, choices=list(STRATEGIES))
+    search.add_argument(
+        "--racing",
+        default="off",
+        choices=["off", "likely"],
+        help="likely: leave out pictures of configurations that hardly can win (default: %(default)s)",
+    )
     search.add_argument("--seed", type=int, default=0, help="of the strategy (default: %(default)s)")
 
     kept = parser.add_argument_group("what is kept")
@@ -138,6 +144,7 @@ def _campaign(arguments: argparse.Namespace) -> Campaign:
         ratios=tuple(arguments.ratios),
         k=tuple(arguments.k),
         strategy=arguments.strategy,
+        racing=arguments.racing,
         seed=arguments.seed,
         checkpoint=arguments.checkpoint,
         request=request,

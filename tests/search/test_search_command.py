@@ -89,6 +89,22 @@ def test_k_is_kept_where_it_was_searched_for(webui, prompts, tmp_path):
     assert 1.0 <= preset.k <= 2.0
 
 
+def test_racing_leaves_pictures_out_and_the_best_is_measured_in_full(webui, tmp_path):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("\n".join(f"prompt {number}" for number in range(20)), encoding="utf-8")
+    assert main(command(webui, prompts, evaluations=30)) == 0
+    whole = len(webui.asked)
+    assert main(command(webui, prompts, "--racing", "likely", evaluations=30, out="raced.json")) == 0
+    assert len(webui.asked) - whole < whole
+    (preset,) = presets(tmp_path, "raced.json")
+    mine = [hill(preset.ratios, 1.5, f"prompt {number}", seed) for number in range(20) for seed in (1, 2)]
+    assert f"own {sum(mine) / 40:.4f}, dense" in preset.note
+    # It too goes on where it was.
+    before = len(webui.asked)
+    assert main(command(webui, prompts, "--racing", "likely", evaluations=30, out="raced.json")) == 0
+    assert len(webui.asked) == before
+
+
 def started(webui, prompts, *more, **values):
     words = [sys.executable, "-m", "crdiff", *command(webui, prompts, *more, **values)]
     return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -139,6 +155,7 @@ def test_ctrl_c_keeps_the_best_so_far(webui, prompts, tmp_path):
         (["--ratios", "0.8", "0.1"], "The lower bound of down (0.8) must be less than the upper one (0.1)."),
         (["--evaluations", "-1"], "The budget of evaluations must be an integer from 1 on, not -1."),
         (["--strategy", "random", "--storage", "sqlite://"], "A search shared by several workers is annealed"),
+        (["--racing", "likely", "--storage", "sqlite://"], "A search shared by several workers draws every picture"),
     ],
 )
 def test_what_cannot_start_is_one_sentence(webui, prompts, change, sentence, capsys):
