@@ -24,6 +24,7 @@ from crdiff.search.annealing import Schedule
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
 from crdiff.search.remote import Checkpoint, RemoteEvaluation, WebUI, choose_score
+from crdiff.search.score_text import score_text
 from crdiff.search.search import Budget, Evaluation, Report, Search
 from crdiff.search.space import DENSE, K_BOUNDS, RATIO_BOUNDS, START, Point, Space
 
@@ -197,12 +198,12 @@ class _Lines:
 
     def _line(self, entry: Evaluation, report: Report, count: int) -> str:
         of = f"/{self._evaluations}" if self._evaluations else ""
-        score = "cut" if entry.score is None else f"{entry.score:.4f}"
+        score = "cut" if entry.score is None else score_text(entry.score, 4)
         parts = [f"{count}{of}", score, "dense" if entry.point == DENSE else str(entry.point)]
         if entry.repeat:
             parts.append("known")
         if report.best is not None and report.best.score is not None:
-            parts.append(f"best {report.best.score:.4f}")
+            parts.append(f"best {score_text(report.best.score, 4)}")
         if report.seconds_left:
             parts.append(f"{_duration(report.seconds_left)} left")
         return "  ".join(parts)
@@ -219,11 +220,10 @@ def _keep(report: Report, campaign: Campaign, checkpoint: Checkpoint, score: str
     dense = next((entry.score for entry in report.history if entry.point == DENSE and entry.score is not None), None)
     if best is None or best.score is None:
         return f"{size}: nothing was measured, and no preset written."
-    against = "" if dense is None else f", dense {dense:.4f}"
+    shown = score_text(best.score, 4)
+    against = "" if dense is None else f", dense {score_text(dense, 4)}"
     if not any(best.point.ratios):
-        return (
-            f"{size}: nothing tried scored higher than the dense model ({best.score:.4f}), and no preset was written."
-        )
+        return f"{size}: nothing tried scored higher than the dense model ({shown}), and no preset was written."
     suffix = f" {size}"
     stem = _BARRED_IN_NAMES.sub(" ", checkpoint.name).strip()[: NAME_LIMIT - len(suffix)].rstrip()
     preset = Preset.own(
@@ -234,7 +234,7 @@ def _keep(report: Report, campaign: Campaign, checkpoint: Checkpoint, score: str
         round(best.point.k, 4) if "k" in campaign.vary else None,
         checkpoint.sha256,
         f"found by a search over {len(campaign.prompts)} prompts and {len(campaign.seeds)} seeds, "
-        f"{score} {best.score:.4f}{against}",
+        f"{score} {shown}{against}",
     )
     PresetStore(campaign.out).save(preset, overwrite=True)
-    return f"{size}: best {best.score:.4f}{against} with {best.point}; preset {preset.name!r} is in {campaign.out}."
+    return f"{size}: best {shown}{against} with {best.point}; preset {preset.name!r} is in {campaign.out}."

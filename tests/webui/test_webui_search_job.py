@@ -49,6 +49,25 @@ def extension_of() -> Any:
     return next(m for path, m in script_loading.loaded_scripts.items() if path.endswith("cr_diff.py")).extension
 
 
+def searched_as_a_file_of_many(host: Any) -> str:
+    """As a host's Batch tab of img2img calls the script: for each file, with its number in the state."""
+    from modules import scripts, shared
+
+    script = next(x for x in scripts.scripts_img2img.selectable_scripts if x.title() == "CR-Diff search")
+    shared.state.job = "1 out of 3"
+    try:
+        script.run(object(), json.dumps({"score": "own"}))
+    except Exception as error:
+        return str(error)
+    finally:
+        shared.state.job = ""
+    return ""
+
+
+def test_the_batch_tab_is_not_searched_file_by_file(host: Any) -> None:
+    assert host.run(searched_as_a_file_of_many).startswith("The Batch tab cannot be searched: ")
+
+
 def before_a_search(host: Any) -> dict[str, Any]:
     picture = host.txt2img(prompt=PROMPT, seed=5, steps=2, width=64, height=96)
     return {"pixels": picture.images[0].tobytes(), "text": picture.infotexts[0]}

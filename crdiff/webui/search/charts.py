@@ -44,7 +44,7 @@ def draw_curve(marks: Sequence[Mark], width: int = 360, height: int = 150) -> st
 
     parts = [_line(left, bottom, right, bottom, 0.4), _line(left, top, left, bottom, 0.4)]
     ticks = [high, low] if high > low else [high]
-    parts += [_text(left - 4, y(score) + 3, f"{score:.2g}", "end") for score in ticks]
+    parts += [_text(left - 4, y(score) + 3, text, "end") for score, text in zip(ticks, _told_apart(ticks))]
     parts += [_text(left, height - 6, "1", "middle"), _text(right, height - 6, str(last), "end")] if last > 1 else []
     parts.append(_text((left + right) / 2, height - 6, "evaluations", "middle"))
     for mark, score in scored:
@@ -69,6 +69,15 @@ def draw_curve(marks: Sequence[Mark], width: int = 360, height: int = 150) -> st
         for mark, score in scored
     ]
     return _svg("crdiff-curve", width, height, f"Scores of {len(scored)} configurations, best {best:.3g}", parts)
+
+
+def _told_apart(scores: Sequence[float]) -> list[str]:
+    """Scores with as few digits as tell them apart."""
+    for digits in range(2, 7):
+        texts = [f"{score:.{digits}g}" for score in scores]
+        if len(set(texts)) == len(texts):
+            break
+    return texts
 
 
 def draw_map(marks: Sequence[Mark], side: int = 116) -> str:

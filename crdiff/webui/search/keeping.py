@@ -11,6 +11,7 @@ import gradio as gr
 from crdiff.errors import PresetError
 from crdiff.presets.size import Size
 from crdiff.pruning.ratios import GROUPS, Ratios
+from crdiff.search.score_text import score_text
 from crdiff.settings import CUSTOM
 from crdiff.webui.infotext import preset_label
 from crdiff.webui.search import remembered
@@ -118,7 +119,7 @@ class Keeping:
         if only_this and checkpoint.sha256 is None:
             raise PresetError("The host has not computed this checkpoint's hash yet; try again in a moment.")
         ratios = Ratios(*(round(found.point[group], 4) for group in GROUPS))
-        note = f"found by a search, {standing.score_name} {found.score:.3f}"
+        note = f"found by a search, {standing.score_name} {score_text(found.score or 0.0)}"
         return Preset.own(
             name, checkpoint.family, size, ratios, round(standing.k_of(found), 4), checkpoint.sha256, note,
             limited=only_this,

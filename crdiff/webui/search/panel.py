@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from crdiff.pruning.ratios import GROUPS
+from crdiff.search.score_text import score_text
 from crdiff.webui.search.charts import Mark, draw_curve, draw_map
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ def status_text(standing: Standing) -> str:
         of = f" of {standing.evaluations}" if standing.evaluations else ""
         parts.append(f"{report.evaluations}{of} evaluations")
         if report.best is not None and report.best.score is not None:
-            parts.append(f"best {report.best.score:.3f}")
+            parts.append(f"best {score_text(report.best.score)}")
         if report.baseline is not None and report.baseline.score is not None:
-            parts.append(f"dense {report.baseline.score:.3f}")
+            parts.append(f"dense {score_text(report.baseline.score)}")
         if standing.state == "running" and report.seconds_left is not None:
             parts.append(f"{duration(report.seconds_left)} left")
     else:
@@ -129,7 +130,7 @@ def _marks(report: Report) -> list[Mark]:
 def _figure(name: str, shown: Snapshot | None) -> str:
     if shown is None:
         return ""
-    score = "" if shown.score is None else f" <span>{shown.score:.3f}</span>"
+    score = "" if shown.score is None else f" <span>{score_text(shown.score)}</span>"
     return (
         f'<figure><img src="{shown.url}" alt="{name}"><figcaption><b>{name}</b>{score}'
         f"<small>{html.escape(shown.caption)}</small></figcaption></figure>"
@@ -151,7 +152,8 @@ def _row(place: int, entry: Evaluation, standing: Standing) -> str:
     ratios = "".join(f"<td>{entry.point[group]:.3f}</td>" for group in GROUPS)
     values = html.escape(json.dumps(applied(entry, standing)))
     button = f'<button type="button" class="crdiff-apply" data-crdiff-apply="{values}">Apply</button>'
-    return f"<tr><td>{place}</td><td>{entry.score:.3f}</td>{ratios}<td>{k:.3g}</td><td>{button}</td></tr>"
+    score = "" if entry.score is None else score_text(entry.score)
+    return f"<tr><td>{place}</td><td>{score}</td>{ratios}<td>{k:.3g}</td><td>{button}</td></tr>"
 
 
 def applied(entry: Evaluation, standing: Standing) -> dict[str, float | None]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from crdiff.errors import CRDiffError
 from crdiff.presets.size import Size
 from crdiff.pruning.ratios import GROUPS, Ratios
+from crdiff.search.score_text import score_text
 
 if TYPE_CHECKING:
     from crdiff.webui.checkpoints import SelectedCheckpoint
@@ -60,7 +61,9 @@ class Found:
     def describe(self) -> str:
         """One line."""
         scores = [
-            f"{name} {value:.3f}" for name, value in (("score", self.score), ("dense", self.dense)) if value is not None
+            f"{name} {score_text(value)}"
+            for name, value in (("score", self.score), ("dense", self.dense))
+            if value is not None
         ]
         by = f" ({', '.join(scores)} by {self.score_name})" if scores and self.score_name else ""
         what = self.name or "last search"

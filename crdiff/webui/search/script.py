@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from modules import scripts
@@ -38,7 +39,19 @@ def make_search_script(extension: Extension) -> type[scripts.Script]:
             if isinstance(plan, Order):
                 plan.begin()
                 return run_search(p, plan.plan, extension, plan.board, extension.folder, shown=False)
+            _refuse_a_file_of_many()
             wanted = SearchPlan.from_dict(plan) if isinstance(plan, dict) else SearchPlan.from_text(plan)
             return run_search(p, wanted, extension, extension.board, extension.folder)
 
     return CRDiffSearchScript
+
+
+def _refuse_a_file_of_many() -> None:
+    """Hosts run the script for each file of img2img's Batch tab, and number them in the state."""
+    from crdiff.errors import SettingsError
+    from modules.shared import state
+
+    if re.fullmatch(r"\d+ out of \d+", str(state.job)):
+        raise SettingsError(
+            "The Batch tab cannot be searched: put one of its pictures into img2img and search with that."
+        )
