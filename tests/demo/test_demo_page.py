@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 
 import numpy as np
 import pytest
+from browser.search_panel import Search
 from PIL import Image
 
 from crdiff.settings import Settings
 from demo.compare.scores import WEIGHTS
 from demo.compare.variants import variants
 from demo.scenes.scene import Scene
+from demo.scenes.scorer import load_scorer
 
 pytestmark = pytest.mark.browser
 RATIOS = {"down": 0.31, "mid": 0.32, "up": 0.33}
@@ -100,6 +103,20 @@ def test_what_compare_shows_is_what_the_host_draws(host_page, server):
     assert "Compare" not in host_page.generate()
     assert host_page.chosen("script_list") == "None"
     host_page.page.wait_for_function("() => !document.querySelector('#demo_panel figure')")
+
+
+def test_ratios_are_searched_with_the_demos_own_score(host_page, server):
+    prompt = "a red house left of a yellow tree, by day"
+    search = Search(host_page).open(prompt, steps=FEW_STEPS, width=128, height=96, seed=1, cfg_scale=3.5)
+    search.number("evaluations", 3)
+    search.press("start")
+    assert re.match(r"Done: 3 of 3 evaluations, best [\d.e-]+, dense [\d.e-]+ \(own\)\.", search.ended("done"))
+    figure = search.page.locator(f"#{search.id}panel figure", has_text="Dense").first
+    dense, _ = drawn(server, {"enabled": False}, prompt=prompt)
+    (expected,) = load_scorer(WEIGHTS).score([dense], prompt)
+    assert float(figure.locator("figcaption span").inner_text()) == pytest.approx(expected, rel=0.1, abs=5e-4)
+    search.page.locator(f"#{search.id}panel .crdiff-apply").first.click()
+    host_page.page.wait_for_function("() => document.querySelector('#txt2img_crdiff_preset input').value === 'Custom'")
 
 
 def test_auto_stands_in_where_the_accordion_is_off():
