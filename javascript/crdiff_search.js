@@ -11,7 +11,7 @@
     const PATIENCE = 40;
     const KEYS = {ArrowLeft: "left", ArrowRight: "right", ArrowDown: "same"};
 
-    const fresh = {armed: null, chosen: null, answer: "", key: "", waiting: 0, unanswered: 0};
+    const fresh = {armed: null, chosen: null, answer: "", key: "", waiting: 0, unanswered: 0, met: false};
     const tabs = Object.keys(SUBMITS).map((name) => ({name, ...fresh}));
     const byName = (name) => tabs.find((tab) => tab.name === name);
     const find = (tab, name) => gradioApp().querySelector(`#${tab.name}_crdiff_search_${name}`);
@@ -57,6 +57,9 @@
             const shown = panel(tab);
             // The page may still be on its way to being one that can be pressed.
             if (!shown && (tab.unanswered += 1) < PATIENCE) tab.waiting = Math.max(tab.waiting, 1);
+            // The page is built once, so that what it says of a download is as old as the WebUI.
+            if (shown && !tab.met) watchDownload(tab);
+            tab.met ||= Boolean(shown);
             const running = shown?.dataset.crdiffSearch === "running";
             if (running && isShown(gradioApp().querySelector(`#${tab.name}_generate_box`) ?? find(tab, "panel"))) {
                 tab.waiting = Math.max(tab.waiting, 2);
@@ -176,7 +179,6 @@
                 find(tab, name)?.addEventListener("click", (event) => onClick(tab, event));
             }
             gradioApp().querySelector(`#${tab.name}_prompt`)?.addEventListener("input", lookUp);
-            if (find(tab, "download_progress")?.querySelector("[data-crdiff-download=running]")) watchDownload(tab);
         }
         // A search may be running already, started in another page or before this one was loaded again.
         pollSoon(tabs, 2);

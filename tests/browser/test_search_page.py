@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from .search_panel import FIELDS, GROUPS, Search
+from .search_panel import FIELDS, GROUPS, PATIENCE_MS, Search
 
 SCORE = """
 import numpy
@@ -147,6 +147,13 @@ def test_a_download_says_what_from_where_and_why_not(host_page, server):
     said = search.one("download_progress").inner_text()
     assert "without a network, put it into" in said
     assert target in offer.inner_text() or "ImageReward" in said
+    # A page that is loaded again still tells of it.
+    host_page.page.reload(wait_until="domcontentloaded", timeout=PATIENCE_MS)
+    host_page.page.wait_for_function(
+        "id => document.getElementById(id)?.textContent.includes('could not be fetched')",
+        arg=f"{search.id}download_progress",
+        timeout=PATIENCE_MS,
+    )
 
 
 def test_img2img_is_searched_with_its_picture(host_page, server, tmp_path):
