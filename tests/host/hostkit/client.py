@@ -69,6 +69,9 @@ class Client:
         data = json.dumps(body or {}).encode()
         return self._send(urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}))
 
+    def delete(self, path: str) -> Any:
+        return self._send(urllib.request.Request(self.url + path, method="DELETE"))
+
     def _send(self, request: urllib.request.Request) -> Any:
         try:
             with _opener.open(request, timeout=_REQUEST_LIMIT_SECONDS) as answer:
