@@ -46,7 +46,7 @@ from .host_page import HostPage
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 240
-PAGE_MS = 30_000
+PAGE_MS = 60_000
 
 
 @dataclass(frozen=True)
