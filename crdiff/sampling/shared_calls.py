@@ -33,6 +33,14 @@ class _Mode(Enum):
     REPLAY_LAST = "replay for the last time"
 
 
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """A tensor argument as it was; a copy of a part of a tensor has strides of its own."""
+
+    copy: torch.Tensor
+    stride: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class _Call:
     """A call of the first pass: its arguments, its result, and what it set in the dicts it was given."""
@@ -68,7 +76,7 @@ class SharedCalls:
         self._units: list[_Unit] = []
         self._companions: dict[int, tuple[torch.nn.Module, _Unit]] = {}
         self._mode = _Mode.OFF
-        self._copies: dict[int, tuple[weakref.ref[torch.Tensor], torch.Tensor]] = {}
+        self._copies: dict[int, tuple[weakref.ref[torch.Tensor], _Kept]] = {}
         self._equal_pairs: dict[tuple[int, int], torch.Tensor] = {}
         self.replayed = 0
         """How many calls have been taken over so far."""
@@ -176,11 +184,11 @@ class SharedCalls:
     def _copy(self, value: Any) -> Any:
         """Arguments as they are now; a tensor given to many modules, such as the context, is copied once."""
         if isinstance(value, torch.Tensor):
-            known, copy = self._copies.get(id(value), (None, value))
-            if known is None or known() is not value:
-                copy = value.clone()
-                self._copies[id(value)] = (weakref.ref(value), copy)
-            return copy
+            known = self._copies.get(id(value))
+            if known is None or known[0]() is not value:
+                known = (weakref.ref(value), _Kept(value.clone(), value.stride()))
+                self._copies[id(value)] = known
+            return known[1]
         if isinstance(value, dict):
             return {key: self._copy(part) for key, part in value.items() if key not in _OUTSIDE}
         if type(value) in (tuple, list):
@@ -188,7 +196,7 @@ class SharedCalls:
         return value
 
     def _equal(self, kept: Any, given: Any) -> bool:
-        if isinstance(kept, torch.Tensor):
+        if isinstance(kept, _Kept):
             return isinstance(given, torch.Tensor) and self._equal_tensors(kept, given)
         if isinstance(kept, dict):
             if not isinstance(given, dict):
@@ -199,13 +207,14 @@ class SharedCalls:
             return type(kept) is type(given) and len(kept) == len(given) and all(map(self._equal, kept, given))
         return bool(type(kept) is type(given) and kept == given)
 
-    def _equal_tensors(self, kept: torch.Tensor, given: torch.Tensor) -> bool:
+    def _equal_tensors(self, kept: _Kept, given: torch.Tensor) -> bool:
         pair = (id(kept), id(given))
         if pair in self._equal_pairs:
             return True
         # Strides count too: with others, a kernel may round otherwise.
-        alike = kept.dtype == given.dtype and kept.device == given.device and kept.stride() == given.stride()
-        if not alike or not torch.equal(kept, given):
+        copy = kept.copy
+        alike = copy.dtype == given.dtype and copy.device == given.device and kept.stride == given.stride()
+        if not alike or not torch.equal(copy, given):
             return False
         self._equal_pairs[pair] = given
         return True

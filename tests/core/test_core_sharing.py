@@ -51,7 +51,9 @@ def test_the_second_pass_computes_only_what_differs(convolutions, ratios, second
         assert len(convolutions) == CONVOLUTIONS + second
 
 
-def test_keys_and_values_of_the_prompt_are_computed_once(monkeypatch):
+@pytest.mark.parametrize("part", [False, True], ids=["a context", "a part of a longer one"])
+def test_keys_and_values_of_the_prompt_are_computed_once(monkeypatch, part):
+    """sd-webui-controlnet hands over all but the last of the context's tokens."""
     bench = Bench()
     bench.step()
     counted = []
@@ -62,8 +64,13 @@ def test_keys_and_values_of_the_prompt_are_computed_once(monkeypatch):
         counted.append(names[id(self)])
         return plain(self, x)
 
+    if part:
+        x, timesteps, context = bench.inputs
+        bench.inputs = (x, timesteps, torch.cat([context, context[:, :1]], 1)[:, :-1])
+    expected = mixed(bench.unet, bench.inputs, 1.5)
     monkeypatch.setattr(nn.Linear, "forward", forward)
-    bench.step()
+    found = bench.step()
+    assert torch.equal(found, expected)
     projections = [name for name in counted if name.endswith(("attn2.to_k", "attn2.to_v"))]
     assert len(projections) == len(set(projections)) == 12
 
