@@ -65,15 +65,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.loadscopereorder = False
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With ``-n``, tests that share a running host stay together, others with their file's."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        host = _host(item)
-        group = f"{item.path.parent.name}-{host}" if host else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """With ``-n``, tests that share a running host stay together, others with their file's.
+
+    As soon as an item is there: xdist reads the groups in the hook in which items are sorted, before or after ours.
+    """
+    host = _host(item)
+    item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}-{host}" if host else item.path.name))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest folders first."""
     places = {folder: place for place, folder in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path.parent.name, len(LONG)))
 
