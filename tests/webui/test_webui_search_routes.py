@@ -224,6 +224,34 @@ def test_the_jobs_of_one_search_elsewhere_load_its_score_once(host: Any) -> None
     assert log.read_text(encoding="utf-8")[before:] == "loaded closed loaded closed "
 
 
+FIRST_ARE_BEST = """
+HIGHEST = 0.0
+seen = []
+
+def score(pictures, prompt):
+    seen.extend(pictures)
+    return [0.0 if len(seen) <= 4 else -1.0 for _ in pictures]
+"""
+
+
+def test_the_bound_of_an_own_score_saves_pictures_and_changes_nothing(host: Any) -> None:
+    """The dense pictures, drawn first, cannot be surpassed, and one worse picture decides against a configuration."""
+    own = host.data / "crdiff" / "score.py"
+    before = own.read_text(encoding="utf-8")
+    own.write_text(FIRST_ARE_BEST, encoding="utf-8")
+    plan = {"seed": 50, "seeds": [1, 2, 3, 4], "evaluations": 6, "temperature": 1e-4}
+    try:
+        whole, raced = (host.run(done, {**plan, "racing": racing}, steps=1) for racing in ("off", "exact"))
+    finally:
+        own.write_text(before, encoding="utf-8")
+    ways = [[(entry["down"], entry["mid"], entry["up"], entry["accepted"]) for entry in one["history"]]
+            for one in (whole, raced)]  # fmt: skip
+    assert ways[0] == ways[1]
+    assert raced["best"] == whole["best"]
+    drawn = [sum(score is not None for entry in one["history"] for score in entry["scores"]) for one in (whole, raced)]
+    assert drawn[1] <= drawn[0] - 4 * 3
+
+
 def with_a_full_disk(host: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """The disk is full after some writes; with room again the same request goes on."""
     import crdiff.search.journal as journal

@@ -122,7 +122,7 @@ class _Job:
         self.started = time.monotonic()
         bound_to = journals.identity(p, checkpoint, self.plan.course(), settings)
         path = searches / plan.journal if plan.journal else journals.journal_path(searches, bound_to)
-        self.search = self._search(MemoryJournal() if self.listed else Journal(path, bound_to))
+        self.journal = MemoryJournal() if self.listed else Journal(path, bound_to)
         self.budget = Budget(self.plan.evaluations, self.plan.minutes)
         board.update(
             score_name=str(self.scorer.name), k=self.k, varies_k="k" in self.plan.vary, checkpoint=checkpoint,
@@ -154,12 +154,14 @@ class _Job:
         strategy = _strategy(plan, space, starts)
         objective = Objective(
             prompts=plan.prompts or (), seeds=plan.seeds or (), evaluate=self._evaluate, racing=plan.racing,
-            highest=self.scorer.highest, failures=1 if self.listed else Objective.failures,
+            highest=self.judge.highest, failures=1 if self.listed else Objective.failures,
         )  # fmt: skip
         return Search(space, strategy, objective, journal, baseline=None if self.listed else DENSE)
 
     def run(self) -> Any:
         with self.judge:
+            # Made only now: a score of the user's own states its bound when it is loaded.
+            self.search = self._search(self.journal)
             report = self.search.run(self.budget, self._should_stop, self._on_progress)
             ending = Ending(self.p, self.trials, self.judge, self.board, self.first)
             result = ending.finish(report, self.pictures, draw=self.shown and not self.listed)

@@ -92,6 +92,12 @@ class Judge:
         else:
             close(self._scorer)
 
+    @property
+    def highest(self) -> float | None:
+        """What no score can exceed; None if there is no such bound, or the scorer is not loaded yet."""
+        highest: float | None = self._scorer.highest
+        return highest
+
     def remember_dense(self, picture: Any, prompt: str, seed: int) -> None:
         """Take a dense picture that was drawn anyway."""
         if self._scorer.needs_dense:
