@@ -105,6 +105,14 @@ class Server:
                 time.sleep(0.2)
         raise RuntimeError(f"the stand-in {self.kind} did not start:\n{self.log()[-5000:]}")
 
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "host_kind" in metafunc.fixturenames:
@@ -162,12 +170,7 @@ def server(host_kind: HostKind, checkpoints: Path, tmp_path_factory: pytest.Temp
         made.wait_until_up()
         yield made
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        made.stop()
 
 
 def _only_this_machine(route: Any) -> None:

@@ -45,13 +45,7 @@ def servers(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield started
     finally:
         for server in started.values():
-            server.process.terminate()
-        for server in started.values():
-            try:
-                server.process.wait(10)
-            except subprocess.TimeoutExpired:
-                server.process.kill()
-                server.process.wait()
+            server.stop()
 
 
 @pytest.fixture(scope="session")
