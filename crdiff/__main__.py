@@ -91,9 +91,9 @@ def _add(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: st
 
 def _inspect(arguments: argparse.Namespace) -> None:
     # Imported here, so that --help need not wait for torch.
-    from crdiff.inspection import inspect_ratios, inspect_size, to_json, to_text
+    from crdiff.inspection.inspection import inspect_ratios, inspect_size, to_json, to_text
+    from crdiff.method.groups import Ratios
     from crdiff.presets.size import Size
-    from crdiff.pruning.ratios import Ratios
 
     if arguments.preset is not None:
         found = inspect_size(arguments.checkpoint, Size.parse(arguments.preset), hashed=arguments.hash)

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from crdiff.errors import SettingsError
-from crdiff.pruning.ratios import GROUPS, Ratios, check_ratio
-from crdiff.sampling.mode import Mode
-from crdiff.sampling.window import StepWindow
+from crdiff.method.groups import GROUPS, Ratios, check_ratio
+from crdiff.method.schedule import StepWindow
+from crdiff.modes.mode import Mode
 
 AUTO = "auto"
 CUSTOM = "custom"
@@ -95,7 +95,7 @@ class Settings:
         start: fraction of the schedule from which CR-Diff acts, in [0, 1].
         end: fraction up to which it acts, in [0, 1].
         hires: the passes of a hires-fix run it acts in: ``both``, ``first`` or ``second``.
-        mode: how the amplified prediction is computed; see ``crdiff.sampling.mode.Mode``.
+        mode: how the amplified prediction is computed; see ``crdiff.modes.mode.Mode``.
 
     Raises:
         SettingsError: naming the field that cannot be used.

@@ -8,8 +8,8 @@ from functools import partial
 
 import torch
 
+from crdiff.bench.allocations import measure
 from crdiff.bench.floors import Arithmetic, count_operations
-from crdiff.bench.memory import measure
 from crdiff.bench.modes import MODES, Mode, Running
 from crdiff.bench.operations import OperationCounter
 from crdiff.bench.options import Options
@@ -18,10 +18,10 @@ from crdiff.bench.shape import SHAPES, StepInputs, make_steps
 from crdiff.bench.thresholds import ThresholdCosts, Weights, compare
 from crdiff.bench.timing import Spread, Times, Turn, interleave, ratio
 from crdiff.bench.unet import UNetModel, build_unet, with_the_same_weights
-from crdiff.model.layers import find_layers
-from crdiff.pruning.cache import ProfileCache
-from crdiff.pruning.ratios import GROUPS, Ratios
-from crdiff.sampling.window import StepWindow
+from crdiff.method.groups import GROUPS, Ratios
+from crdiff.method.schedule import StepWindow
+from crdiff.models.architecture import find_layers
+from crdiff.pruning.store import ProfileCache
 
 SCHEDULE = 16
 """Steps of a picture; every mode's state is a matter of fewer."""

@@ -13,9 +13,9 @@ from torch import nn
 from crdiff.bench.operations import OperationCounter
 from crdiff.bench.shape import UNetShape, make_steps
 from crdiff.bench.unet import ResBlock, UNetModel, build_unet
-from crdiff.model.layers import find_layers
+from crdiff.method.groups import GROUPS
+from crdiff.models.architecture import find_layers
 from crdiff.presets.size import Size
-from crdiff.pruning.ratios import GROUPS
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,17 @@ import torch
 
 from crdiff.bench.shape import StepInputs
 from crdiff.bench.unet import UNetModel
-from crdiff.model.family import Family
-from crdiff.pruning.cache import ProfileCache
+from crdiff.guidance.access import WeightsIdentity
+from crdiff.guidance.run import SamplingRun
+from crdiff.method.groups import Ratios
+from crdiff.method.schedule import Position, StepWindow
+from crdiff.models.family import Family
+from crdiff.modes.mode import Execution
+from crdiff.modes.mode import Mode as ComputeMode
+from crdiff.plan import ConstantRatios, Plan, Planner
+from crdiff.pruning.linear import run_with_weight
 from crdiff.pruning.memory import Storage
-from crdiff.pruning.override import run_with_weight
-from crdiff.pruning.ratios import Ratios
-from crdiff.sampling.access import WeightsIdentity
-from crdiff.sampling.mode import Execution
-from crdiff.sampling.mode import Mode as ComputeMode
-from crdiff.sampling.plan import ConstantRatios, Plan, Planner
-from crdiff.sampling.run import SamplingRun
-from crdiff.sampling.window import Position, StepWindow
+from crdiff.pruning.store import ProfileCache
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 
 from crdiff.bench.shape import SHAPES, check_size
 from crdiff.errors import SettingsError
-from crdiff.model.family import Family
+from crdiff.method.groups import Ratios
+from crdiff.models.family import Family
 from crdiff.presets.size import Size
-from crdiff.pruning.ratios import Ratios
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

@@ -12,8 +12,8 @@ import torch
 
 from crdiff.bench.shape import StepInputs
 from crdiff.bench.unet import UNetModel
-from crdiff.model.layers import find_layers
-from crdiff.pruning.ratios import GROUPS, Ratios
+from crdiff.method.groups import GROUPS, Ratios
+from crdiff.models.architecture import find_layers
 
 
 def threshold_by_kthvalue(weights: list[torch.Tensor], ratio: float) -> torch.Tensor | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from crdiff.errors import SettingsError
-from crdiff.model.family import Family
+from crdiff.models.family import Family
 from crdiff.presets.size import Size
 
 _TOKENS = 77

@@ -11,12 +11,12 @@ from functools import partial
 
 import torch
 
-from crdiff.bench.memory import measure
+from crdiff.bench.allocations import measure
 from crdiff.bench.reference import threshold_by_kthvalue
 from crdiff.bench.timing import Spread, timed
 from crdiff.errors import SettingsError
-from crdiff.pruning.profile import DetailBuilder, MagnitudeProfile, ProfileBuilder
-from crdiff.pruning.ratios import GROUPS, Ratios
+from crdiff.method.groups import GROUPS, Ratios
+from crdiff.pruning.histogram import DetailBuilder, MagnitudeProfile, ProfileBuilder
 
 Weights = Mapping[str, list[torch.Tensor]]
 _LAYER = (10240, 1280)  # the largest pruned layer of the published UNets

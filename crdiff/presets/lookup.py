@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from crdiff.model.family import Family
+from crdiff.method.groups import GROUPS, Ratios
+from crdiff.models.family import Family
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
-from crdiff.pruning.ratios import GROUPS, Ratios
 
 _NEAREST = 3
 _DIGITS = 3

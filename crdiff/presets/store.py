@@ -11,9 +11,9 @@ from dataclasses import replace as with_changes
 from enum import Enum
 from pathlib import Path
 
-from crdiff import atomic
+from crdiff import files
 from crdiff.errors import PresetError
-from crdiff.model.family import Family
+from crdiff.models.family import Family
 from crdiff.presets.document import NAME_LIMIT, Value, check_name, parse_document
 from crdiff.presets.table import LoadedPresets, Preset, read_family, read_k, read_ratios, read_size
 
@@ -246,7 +246,7 @@ class PresetStore:
             fault = str(error).removesuffix(".")
         aside = _free_backup(self.path)
         try:
-            atomic.replace(self.path, aside)
+            files.replace(self.path, aside)
         except OSError:
             raise PresetError(f"{fault}; the file could not be moved aside and is left as it is.") from None
         self._problems = (*self._problems, f"{fault}; the file was moved aside to {aside.name}.")
@@ -283,6 +283,6 @@ def _free_backup(path: Path) -> Path:
 
 def _write_file(path: Path, text: str) -> None:
     try:
-        atomic.write_atomically(path, text.encode("utf-8"))
+        files.write_atomically(path, text.encode("utf-8"))
     except OSError as error:
         raise PresetError(f"{path.name}: the file cannot be written ({error.strerror or error}).") from None

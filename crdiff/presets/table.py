@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crdiff.errors import PresetError
-from crdiff.model.family import Family
+from crdiff.method.groups import GROUPS, Ratios
+from crdiff.models.family import Family
 from crdiff.presets.document import Value, check_name, parse_document
 from crdiff.presets.size import Size
-from crdiff.pruning.ratios import GROUPS, Ratios
 from crdiff.settings import SPECS
 
 BUILT_IN_FOLDER = Path(__file__).resolve().parents[2] / "presets"

@@ -13,11 +13,11 @@ from typing import Protocol
 import torch
 
 from crdiff.errors import UnsupportedModelError
-from crdiff.model.layers import PrunedLayer
-from crdiff.pruning.cache import ProfileCache, WeightsState
-from crdiff.pruning.profile import DetailBuilder, MagnitudeProfile, ProfileBuilder, Threshold
-from crdiff.pruning.ratios import Ratios
+from crdiff.method.groups import Ratios
+from crdiff.models.architecture import PrunedLayer
+from crdiff.pruning.histogram import DetailBuilder, MagnitudeProfile, ProfileBuilder, Threshold
 from crdiff.pruning.shrink import Scratch, zero_up_to
+from crdiff.pruning.store import ProfileCache, WeightsState
 
 
 class WeightUse(Protocol):

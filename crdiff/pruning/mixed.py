@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from crdiff.model.layers import PrunedLayer
+from crdiff.models.architecture import PrunedLayer
 from crdiff.pruning.criterion import WeightUse
 from crdiff.pruning.shrink import towards
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from crdiff.atomic import replace
+from crdiff.files import replace
 from crdiff.scoring.errors import DownloadError, DownloadStoppedError
 from crdiff.scoring.sources import RemoteFile, Source, gigabytes
 

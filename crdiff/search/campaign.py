@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from crdiff.errors import SettingsError
-from crdiff.model.family import Family
+from crdiff.method.groups import Ratios
+from crdiff.models.family import Family
 from crdiff.presets.document import NAME_LIMIT
 from crdiff.presets.lookup import look_up
 from crdiff.presets.size import Size
 from crdiff.presets.store import PresetStore
 from crdiff.presets.table import BUILT_IN_FOLDER, Preset, load_folder
-from crdiff.pruning.ratios import Ratios
-from crdiff.search import strategies
-from crdiff.search.annealing import Schedule
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
 from crdiff.search.remote import Checkpoint, RemoteEvaluation, WebUI, choose_score
 from crdiff.search.score_text import score_text
 from crdiff.search.search import Budget, Evaluation, Report, Search
 from crdiff.search.space import DENSE, K_BOUNDS, RATIO_BOUNDS, START, Point, Space
+from crdiff.search.strategies import registry as strategies
+from crdiff.search.strategies.annealing import Schedule
 
 _ITERATIONS = 120
 _TRIAL_K = 1.0

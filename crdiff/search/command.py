@@ -18,7 +18,7 @@ from crdiff.search.campaign import Campaign, run_campaign
 from crdiff.search.remote import WebUI
 from crdiff.search.search import Budget
 from crdiff.search.space import AXES, K_BOUNDS, RATIO_BOUNDS
-from crdiff.search.strategies import DEFAULT_STRATEGY, STRATEGIES
+from crdiff.search.strategies.registry import DEFAULT_STRATEGY, STRATEGIES
 
 HELP = "search ratios for a list of prompts and sizes through a running WebUI"
 

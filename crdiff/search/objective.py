@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crdiff.errors import SettingsError
-from crdiff.pruning.ratios import Ratios
+from crdiff.method.groups import Ratios
 from crdiff.search.space import Point, Signature, rounded
 
 FAILED_SCORE = -2.0

@@ -14,10 +14,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from crdiff.search.annealing import Schedule, Walk, advance, neighbour, threshold
 from crdiff.search.errors import MissingPackageError
 from crdiff.search.space import AXES, START, Point, Space
-from crdiff.search.strategy import check_seed
+from crdiff.search.strategies.annealing import Schedule, Walk, advance, neighbour, threshold
+from crdiff.search.strategies.strategy import check_seed
 from crdiff.settings import SPECS
 
 try:

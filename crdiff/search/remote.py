@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crdiff.errors import CRDiffError, SettingsError
-from crdiff.pruning.ratios import Ratios
+from crdiff.method.groups import Ratios
 from crdiff.search.errors import AbortSearchError, EvaluationError
 from crdiff.search.space import Point
 

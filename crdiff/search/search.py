@@ -13,7 +13,7 @@ from crdiff.search.evaluation import Evaluator, Failures, Measurement
 from crdiff.search.journal import MemoryJournal, standing
 from crdiff.search.objective import Objective
 from crdiff.search.space import Point, Space
-from crdiff.search.strategy import Proposal, Strategy
+from crdiff.search.strategies.strategy import Proposal, Strategy
 
 _REPEATS_IN_A_ROW = 1000
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from crdiff.errors import SettingsError
-from crdiff.pruning.ratios import GROUPS, Ratios, check_ratio
+from crdiff.method.groups import GROUPS, Ratios, check_ratio
 from crdiff.settings import DEFAULT_K, SPECS
 
 AXES = (*GROUPS, "k")

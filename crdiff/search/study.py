@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
-from crdiff.search.annealing import Schedule
 from crdiff.search.errors import AbortSearchError, JournalError
 from crdiff.search.evaluation import Evaluator, Failures
 from crdiff.search.journal import differing, plain
@@ -19,6 +18,7 @@ from crdiff.search.objective import Objective
 from crdiff.search.optuna_sampler import DISTRIBUTIONS, KIND, AnnealingSampler
 from crdiff.search.search import Budget, Evaluation, Report
 from crdiff.search.space import START, Point, Space
+from crdiff.search.strategies.annealing import Schedule
 
 # After the sampler, whose module says in words that Optuna is missing.
 import optuna  # isort: skip

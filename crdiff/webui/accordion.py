@@ -11,8 +11,8 @@ import gradio as gr
 
 from crdiff import __version__
 from crdiff.errors import CRDiffError
+from crdiff.method.groups import GROUPS
 from crdiff.presets.size import Size
-from crdiff.pruning.ratios import GROUPS
 from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, SPECS, Settings
 from crdiff.webui.infotext import preset_label
 from crdiff.webui.own_presets import OwnPresets

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from crdiff.errors import CRDiffError
-from crdiff.model.checkpoint_file import read_family
-from crdiff.model.family import Family
-from crdiff.model.layers import find_layers
+from crdiff.models.architecture import find_layers
+from crdiff.models.checkpoint import read_family
+from crdiff.models.family import Family
 
 
 @dataclass(frozen=True)

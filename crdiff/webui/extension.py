@@ -6,12 +6,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from crdiff.pruning.cache import ProfileCache
+from crdiff.presets.library import PresetLibrary
+from crdiff.pruning.store import ProfileCache
 from crdiff.webui import options
 from crdiff.webui.api import add_routes
 from crdiff.webui.checkpoints import CheckpointReader
 from crdiff.webui.generation import ActiveSlot
-from crdiff.webui.library import PresetLibrary
 from crdiff.webui.search.board import Board
 from crdiff.webui.search.fetching import Fetching
 from crdiff.webui.search.orders import Orders

@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from crdiff.errors import SettingsError
+from crdiff.guidance.run import SamplingRun
+from crdiff.method.schedule import Position
+from crdiff.modes.mode import Execution, Mode
+from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
-from crdiff.pruning.cache import ProfileCache
-from crdiff.sampling.mode import Execution, Mode
-from crdiff.sampling.run import SamplingRun
-from crdiff.sampling.window import Position
+from crdiff.pruning.store import ProfileCache
 from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, Settings
 from crdiff.webui import infotext, options
 from crdiff.webui.hosts.base import DenoiserHook
 from crdiff.webui.hosts.replacement import Original, Replacement
 from crdiff.webui.hosts.select import select_host
-from crdiff.webui.library import PresetLibrary
 
 _log = logging.getLogger("crdiff")
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from crdiff import __version__
-from crdiff.pruning.ratios import GROUPS
-from crdiff.sampling.prepared import Applied
+from crdiff.guidance.prepared import Applied
+from crdiff.method.groups import GROUPS
 from crdiff.settings import AUTO, CUSTOM, SPECS, Settings
 
 _PREFIX = "CR-Diff "

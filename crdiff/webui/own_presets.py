@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from crdiff.errors import CRDiffError, PresetError
-from crdiff.model.family import Family
+from crdiff.models.family import Family
 from crdiff.presets.store import Clash
 from crdiff.presets.table import Preset
 from crdiff.settings import AUTO, SPECS, Settings

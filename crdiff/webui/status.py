@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from crdiff.errors import CRDiffError
+from crdiff.method.groups import Ratios
+from crdiff.modes.mode import Execution, Mode
+from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
-from crdiff.pruning.ratios import Ratios
-from crdiff.sampling.mode import Execution, Mode
 from crdiff.settings import AUTO, Settings
 from crdiff.webui.checkpoints import SelectedCheckpoint
-from crdiff.webui.library import PresetLibrary
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crdiff.pruning.ratios import GROUPS, Ratios
+from crdiff.method.groups import GROUPS, Ratios
 
 _BARS = {
     "down": ((4, 8, 14, 56), (22, 16, 14, 48), (40, 24, 14, 40)),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from crdiff.presets.library import PresetLibrary
 from crdiff.settings import AUTO, CUSTOM, SPECS
-from crdiff.webui.library import PresetLibrary
 
 ATTRIBUTE = "crdiff_xyz"
 """Attribute of a processing object under which an axis leaves its value."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crdiff.method.groups import Ratios
 from crdiff.presets.size import Size
-from crdiff.pruning.ratios import Ratios
 from crdiff.search.errors import AbortSearchError
 from crdiff.search.remote import Checkpoint, RemoteEvaluation, WebUI
 from crdiff.search.space import DENSE, Point

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from crdiff.method.groups import Ratios
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
-from crdiff.pruning.ratios import Ratios
 from demo.evaluate.judge import Interval, Judge, Verdict, gain_interval, mean_interval
 from demo.evaluate.model import DENSE, DemoModel, Drawing
 from demo.evaluate.picturing import noise_seed

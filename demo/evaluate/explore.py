@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from crdiff.method.groups import Ratios
+from crdiff.modes.mode import Execution, Mode
 from crdiff.presets.size import Size
-from crdiff.pruning.ratios import Ratios
-from crdiff.sampling.mode import Execution, Mode
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DemoModel, Drawing
 from demo.prepare import CHECKPOINT

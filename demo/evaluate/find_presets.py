@@ -10,16 +10,16 @@ from pathlib import Path
 
 import torch
 
-from crdiff.model.family import Family
+from crdiff.method.groups import Ratios
+from crdiff.models.family import Family
 from crdiff.presets.size import Size
 from crdiff.presets.store import from_text, to_text
 from crdiff.presets.table import Preset
-from crdiff.pruning.ratios import Ratios
-from crdiff.search.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
 from crdiff.search.search import Budget, Report, Search
 from crdiff.search.space import START, Point, Space
+from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
 from demo.evaluate.amplification import try_amplifications
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DemoModel, Drawing

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from crdiff.method.groups import Ratios
 from crdiff.presets.table import Preset
-from crdiff.pruning.ratios import Ratios
 from demo.evaluate.compare import Sample
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DENSE, DemoModel, Drawing

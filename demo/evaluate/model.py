@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from crdiff.pruning.cache import ProfileCache
-from crdiff.pruning.override import LayerRun, run_with_weight
-from crdiff.pruning.ratios import Ratios
-from crdiff.sampling.access import WeightsIdentity
-from crdiff.sampling.mode import Execution
-from crdiff.sampling.plan import ConstantRatios, Plan
-from crdiff.sampling.run import SamplingRun
-from crdiff.sampling.window import Position, StepWindow
+from crdiff.guidance.access import WeightsIdentity
+from crdiff.guidance.run import SamplingRun
+from crdiff.method.groups import Ratios
+from crdiff.method.schedule import Position, StepWindow
+from crdiff.modes.mode import Execution
+from crdiff.plan import ConstantRatios, Plan
+from crdiff.pruning.linear import LayerRun, run_with_weight
+from crdiff.pruning.store import ProfileCache
 
 DENSE = Ratios()
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from crdiff.method.groups import Ratios
+from crdiff.modes.mode import Execution, Mode
 from crdiff.presets.size import Size
 from crdiff.presets.store import from_text
-from crdiff.pruning.ratios import Ratios
-from crdiff.sampling.mode import Execution, Mode
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DENSE, DemoModel, Drawing
 from demo.prepare import CHECKPOINT, PRESETS

@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
+from crdiff.method.groups import Ratios
 from crdiff.presets.size import Size
-from crdiff.pruning.ratios import Ratios
 from crdiff.search.objective import EvaluateMany
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DemoModel, Drawing

@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crdiff.method.groups import Ratios
 from crdiff.presets.size import Size
-from crdiff.pruning.ratios import Ratios
-from crdiff.search.annealing import Schedule, SimulatedAnnealing
-from crdiff.search.cma import CmaEs
 from crdiff.search.errors import AbortSearchError
 from crdiff.search.journal import Journal
 from crdiff.search.objective import EvaluateMany, Objective
-from crdiff.search.random_search import RandomSearch
 from crdiff.search.remote import WebUI
 from crdiff.search.search import Budget, Report, Search
 from crdiff.search.space import START, Point, Space, rounded
-from crdiff.search.strategy import Strategy
+from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
+from crdiff.search.strategies.cmaes import CmaEs
+from crdiff.search.strategies.random_search import RandomSearch
+from crdiff.search.strategies.strategy import Strategy
 from demo.evaluate.by_api import Studio, webui_at
 from demo.evaluate.find_presets import TEMPERATURE
 from demo.evaluate.model import Drawing

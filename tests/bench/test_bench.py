@@ -16,8 +16,8 @@ from crdiff.bench.options import parse_options
 from crdiff.bench.report import to_json, to_text
 from crdiff.bench.shape import SHAPES, make_steps
 from crdiff.bench.unet import build_unet, with_the_same_weights
-from crdiff.model.family import Family
-from crdiff.model.layers import find_layers
+from crdiff.models.architecture import find_layers
+from crdiff.models.family import Family
 from crdiff.presets.size import Size
 
 CPU, META = torch.device("cpu"), torch.device("meta")

@@ -11,15 +11,15 @@ from small_unet import SmallUNet, make_inputs, make_unet, masked_copy
 from torch import nn
 
 from crdiff.errors import UnsupportedModelError
-from crdiff.model.family import Family
-from crdiff.pruning.cache import ProfileCache
-from crdiff.pruning.override import run_with_weight
-from crdiff.pruning.ratios import Ratios
-from crdiff.sampling.access import WeightsIdentity
-from crdiff.sampling.mode import Execution
-from crdiff.sampling.plan import ConstantRatios, Plan
-from crdiff.sampling.run import SamplingRun
-from crdiff.sampling.window import StepWindow
+from crdiff.guidance.access import WeightsIdentity
+from crdiff.guidance.run import SamplingRun
+from crdiff.method.groups import Ratios
+from crdiff.method.schedule import StepWindow
+from crdiff.models.family import Family
+from crdiff.modes.mode import Execution
+from crdiff.plan import ConstantRatios, Plan
+from crdiff.pruning.linear import run_with_weight
+from crdiff.pruning.store import ProfileCache
 
 CPU = torch.device("cpu")
 RATIOS = (0.4, 0.5, 0.3)

@@ -10,9 +10,9 @@ import torch
 from run_bench import Bench, mixed
 from small_unet import make_inputs, make_unet, prunable_modules
 
-from crdiff.pruning.cache import ProfileCache, WeightsState, fingerprint
-from crdiff.pruning.profile import DetailBuilder, MagnitudeProfile, ProfileBuilder
-from crdiff.pruning.ratios import Ratios
+from crdiff.method.groups import Ratios
+from crdiff.pruning.histogram import DetailBuilder, MagnitudeProfile, ProfileBuilder
+from crdiff.pruning.store import ProfileCache, WeightsState, fingerprint
 
 RATIOS = [Ratios(0.01, 0.2, 0.3), Ratios(0.5, 0.5, 0.5), Ratios(0.99, 0.9, 0.7)]
 

@@ -149,7 +149,7 @@ def test_the_hash_tells_a_fine_tune(capsys, checkpoint, tmp_path, monkeypatch):
     sha256 = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     document["checkpoints"] = [{"sha256": sha256, "name": "model", "source": "here"}]
     (tmp_path / "sd15.json").write_text(json.dumps(document), encoding="utf-8")
-    monkeypatch.setattr("crdiff.inspection.BUILT_IN_FOLDER", tmp_path)
+    monkeypatch.setattr("crdiff.inspection.inspection.BUILT_IN_FOLDER", tmp_path)
     assert table.load_folder(tmp_path).problems == ()
     origin = inspect(capsys, checkpoint, "--preset", "512x512", "--hash")["preset"]["origin"]
     assert origin == "preset 512x512 (exact checkpoint)"
@@ -267,12 +267,12 @@ class TestErrors:
         def interrupt(*_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("crdiff.inspection.read_layer_shapes", interrupt)
+        monkeypatch.setattr("crdiff.inspection.inspection.read_layer_shapes", interrupt)
         assert main(["inspect", str(checkpoint), "--ratios", "0/0/0"]) == 130
         assert capsys.readouterr() == ("", "")
 
     def test_a_python_without_torch(self, checkpoint, monkeypatch, capsys):
-        monkeypatch.setitem(sys.modules, "crdiff.inspection", None)
+        monkeypatch.setitem(sys.modules, "crdiff.inspection.inspection", None)
         assert main(["inspect", str(checkpoint), "--ratios", "0/0/0"]) == 2
         assert "environment" in capsys.readouterr().err
 

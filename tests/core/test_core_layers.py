@@ -9,8 +9,8 @@ from small_unet import OwnLinear, make_unet, prunable_modules
 from torch import nn
 
 from crdiff.errors import UnsupportedModelError
-from crdiff.model.family import Family
-from crdiff.model.layers import family_of, find_layers, names_by_group, role_of
+from crdiff.models.architecture import family_of, find_layers, names_by_group, role_of
+from crdiff.models.family import Family
 
 LAYERS = {"sd15": (36, 6, 54), "sd21": (36, 6, 54), "sdxl": (144, 60, 216)}
 MILLIONS = {"sd15": (68.8, 26.2, 103.2), "sd21": (68.8, 26.2, 103.2), "sdxl": (550.5, 262.1, 825.8)}

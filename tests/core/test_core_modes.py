@@ -10,10 +10,10 @@ import torch
 from run_bench import CPU, RATIOS, Bench, mixed
 from small_unet import SmallUNet, make_inputs, make_unet, masked_copy, prunable_weights
 
-from crdiff.pruning.ratios import Ratios
-from crdiff.sampling.mode import Execution, Mode
-from crdiff.sampling.plan import Plan
-from crdiff.sampling.window import Position, StepWindow
+from crdiff.method.groups import Ratios
+from crdiff.method.schedule import Position, StepWindow
+from crdiff.modes.mode import Execution, Mode
+from crdiff.plan import Plan
 
 K = 1.5
 

@@ -13,11 +13,11 @@ from small_unet import OwnLinear, make_inputs, make_unet, masked_copy, prunable_
 from torch import nn
 
 from crdiff.errors import UnsupportedModelError
-from crdiff.model.layers import find_layers
-from crdiff.pruning.cache import ProfileCache, WeightsState
+from crdiff.method.groups import Ratios
+from crdiff.models.architecture import find_layers
 from crdiff.pruning.criterion import MagnitudeCriterion
-from crdiff.pruning.override import LayerOverrides
-from crdiff.pruning.ratios import Ratios
+from crdiff.pruning.linear import LayerOverrides
+from crdiff.pruning.store import ProfileCache, WeightsState
 
 RATIOS = (0.4, 0.5, 0.3)
 

@@ -14,9 +14,9 @@ from small_unet import Fused, OwnLinear, make_unet, prunable_modules
 from torch import nn
 
 from crdiff.errors import CRDiffError
-from crdiff.sampling.plan import Plan
-from crdiff.sampling.run import SamplingRun
-from crdiff.sampling.window import StepWindow
+from crdiff.guidance.run import SamplingRun
+from crdiff.method.schedule import StepWindow
+from crdiff.plan import Plan
 
 
 def refuse(*_: object) -> Plan:

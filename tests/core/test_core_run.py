@@ -11,12 +11,12 @@ import torch
 from run_bench import CPU, RATIOS, Bench, mixed, touched
 from small_unet import SmallUNet, make_inputs, make_unet, masked_copy, prunable_modules
 
-from crdiff.model.family import Family
-from crdiff.pruning.ratios import Ratios
-from crdiff.sampling.plan import Plan
-from crdiff.sampling.poa import amplify
-from crdiff.sampling.run import SamplingRun
-from crdiff.sampling.window import Position, StepWindow
+from crdiff.guidance.run import SamplingRun
+from crdiff.method.amplify import amplify
+from crdiff.method.groups import Ratios
+from crdiff.method.schedule import Position, StepWindow
+from crdiff.models.family import Family
+from crdiff.plan import Plan
 
 
 @pytest.mark.parametrize("k", [-2.0, 0.0, 0.5, 1.0, 1.5, 3.0])

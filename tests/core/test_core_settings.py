@@ -12,8 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from crdiff.errors import CRDiffError, SettingsError
-from crdiff.pruning.ratios import Ratios
-from crdiff.sampling.window import Position, StepWindow
+from crdiff.method.groups import Ratios
+from crdiff.method.schedule import Position, StepWindow
 from crdiff.settings import Settings, json_schema
 
 NOT_NUMBERS = ["0.3", "", True, False, [0.3], {}, b"1"]

@@ -10,9 +10,9 @@ import torch
 from run_bench import CPU, Bench, mixed
 from small_unet import OwnLinear, make_inputs, make_unet, prunable_modules
 
-from crdiff.pruning import kept
+from crdiff.modes.mode import Execution, Mode
+from crdiff.pruning import copies as kept
 from crdiff.pruning.memory import Storage, copy_budget
-from crdiff.sampling.mode import Execution, Mode
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crdiff.errors import UnsupportedModelError
-from crdiff.model.layers import PrunedLayer
-from crdiff.pruning.cache import ProfileCache, WeightsState
+from crdiff.method.groups import Ratios
+from crdiff.models.architecture import PrunedLayer
 from crdiff.pruning.criterion import MagnitudeCriterion
-from crdiff.pruning.ratios import Ratios
+from crdiff.pruning.store import ProfileCache, WeightsState
 
 HALF, BRAIN, SINGLE = torch.float16, torch.bfloat16, torch.float32
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2

@@ -17,11 +17,11 @@ import pytest
 import torch
 from PIL import Image
 
-from crdiff.model.family import Family
+from crdiff.method.groups import Ratios
+from crdiff.models.family import Family
 from crdiff.presets.size import Size
 from crdiff.presets.store import from_text, to_text
 from crdiff.presets.table import Preset
-from crdiff.pruning.ratios import Ratios
 from demo.evaluate import __main__ as evaluate
 from demo.evaluate import find_presets, prompts, strategies
 from demo.evaluate.judge import Judge

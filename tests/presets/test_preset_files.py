@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crdiff.errors import PresetError
-from crdiff.model.family import Family
+from crdiff.method.groups import Ratios
+from crdiff.models.family import Family
 from crdiff.presets.document import parse_document
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset, load_file, load_folder
-from crdiff.pruning.ratios import Ratios
 
 
 def family_file(family: str = "sdxl", **preset: Any) -> dict[str, Any]:

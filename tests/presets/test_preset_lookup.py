@@ -12,11 +12,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from crdiff.errors import PresetError
-from crdiff.model.family import Family
+from crdiff.method.groups import Ratios
+from crdiff.models.family import Family
 from crdiff.presets.lookup import How, Match, look_up
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset, load_folder
-from crdiff.pruning.ratios import Ratios
 
 SHIPPED = load_folder(Path(__file__).resolve().parents[2] / "presets").presets
 BASE = "31e35c80fc4829d14f90153f4c74cd59c90b779f6afe05a74cd6120b893f7e5b"

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from crdiff.errors import PresetError
-from crdiff.model.family import Family
+from crdiff.models.family import Family
 from crdiff.presets.lookup import How, look_up
 from crdiff.presets.size import Size
 from crdiff.presets.table import load_file, load_folder

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from crdiff.errors import PresetError
-from crdiff.model.family import Family
+from crdiff.method.groups import Ratios
+from crdiff.models.family import Family
 from crdiff.presets.lookup import How, look_up
 from crdiff.presets.size import Size
 from crdiff.presets.store import Clash, PresetStore
 from crdiff.presets.table import Preset, load_folder
-from crdiff.pruning.ratios import Ratios
 
 SHIPPED = load_folder(Path(__file__).resolve().parents[2] / "presets").presets
 BUILT_IN = [preset.name for preset in SHIPPED]

@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crdiff import atomic
+from crdiff import files
 from crdiff.errors import PresetError
-from crdiff.model.family import Family
+from crdiff.method.groups import Ratios
+from crdiff.models.family import Family
 from crdiff.presets.size import Size
 from crdiff.presets.store import PresetStore
 from crdiff.presets.table import Preset
-from crdiff.pruning.ratios import Ratios
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,7 +61,7 @@ class CutAfter(io.FileIO):
 def test_power_cut_after_any_byte_of_the_write(tmp_path_factory: Any, room: int) -> None:
     store, old = prepared(tmp_path_factory.mktemp("cut"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(atomic, "open", lambda path, mode: CutAfter(path, mode, room, PowerCut()), raising=False)
+        patch.setattr(files, "open", lambda path, mode: CutAfter(path, mode, room, PowerCut()), raising=False)
         patch.setattr(Path, "unlink", lambda self: None)
         with pytest.raises(PowerCut):
             store.save(preset("n" * 80))
@@ -97,7 +97,7 @@ def test_failure_before_the_replacement_keeps_the_old_file(
 def test_full_disk_is_one_sentence_and_leaves_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, old = prepared(tmp_path)
     error = OSError(28, "No space left on device")
-    monkeypatch.setattr(atomic, "open", lambda path, mode: CutAfter(path, mode, 9, error), raising=False)
+    monkeypatch.setattr(files, "open", lambda path, mode: CutAfter(path, mode, 9, error), raising=False)
     with pytest.raises(PresetError, match=r"^presets\.json: the file cannot be written \(No space left on device\)\.$"):
         store.save(preset("new"))
     with pytest.raises(PresetError, match=r"^export\.json: the file cannot be written"):
@@ -170,11 +170,11 @@ def test_a_killed_process_leaves_the_old_or_the_new_file(patch: str, expected: l
         f"""
         import os, sys
         from pathlib import Path
-        from crdiff.model.family import Family
+        from crdiff.models.family import Family
         from crdiff.presets.size import Size
         from crdiff.presets.store import PresetStore
         from crdiff.presets.table import Preset
-        from crdiff.pruning.ratios import Ratios
+        from crdiff.method.groups import Ratios
         die = lambda *_: os._exit(7)
         {patch}
         own = Preset.own("new", Family.SDXL, Size(640, 896), Ratios(0.1, 0.2, 0.3))

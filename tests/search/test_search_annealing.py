@@ -9,11 +9,11 @@ import pytest
 from problems import hill
 
 from crdiff.errors import SettingsError
-from crdiff.pruning.ratios import Ratios
-from crdiff.search.annealing import Schedule, SimulatedAnnealing
-from crdiff.search.random_search import RandomSearch
+from crdiff.method.groups import Ratios
 from crdiff.search.space import DENSE, START, Point, Space
-from crdiff.search.strategy import draws
+from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
+from crdiff.search.strategies.random_search import RandomSearch
+from crdiff.search.strategies.strategy import draws
 
 T_INIT, ALPHA, N_ITER, R_MAX = 0.1, 0.95, 120, 2
 LOW, HIGH = 0.1, 0.8

@@ -11,11 +11,11 @@ import optuna
 import pytest
 from problems import Counted, course, hill, objective
 
-from crdiff.search.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.errors import AbortSearchError, JournalError, MissingPackageError
 from crdiff.search.optuna_sampler import AnnealingSampler
 from crdiff.search.search import Budget, Search
 from crdiff.search.space import DENSE, START, Space
+from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.study import StudySearch
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from crdiff.model.family import Family
-from crdiff.pruning.cache import ProfileCache
-from crdiff.pruning.override import run_with_weight
-from crdiff.pruning.ratios import Ratios
-from crdiff.sampling.access import WeightsIdentity
-from crdiff.sampling.plan import ConstantRatios, Plan
-from crdiff.sampling.run import SamplingRun
-from crdiff.sampling.window import StepWindow
+from crdiff.guidance.access import WeightsIdentity
+from crdiff.guidance.run import SamplingRun
+from crdiff.method.groups import Ratios
+from crdiff.method.schedule import StepWindow
+from crdiff.models.family import Family
+from crdiff.plan import ConstantRatios, Plan
+from crdiff.pruning.linear import run_with_weight
+from crdiff.pruning.store import ProfileCache
 from crdiff.webui.hosts.a1111 import A1111
 
 K, RATIO, WIDTH = 1.5, 0.4, 8

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from crdiff.model.family import Family
-from crdiff.pruning.profile import Threshold
-from crdiff.pruning.ratios import GROUPS, Ratios
-from crdiff.sampling.plan import ConstantRatios, Plan
-from crdiff.sampling.run import Applied
+from crdiff.guidance.run import Applied
+from crdiff.method.groups import GROUPS, Ratios
+from crdiff.models.family import Family
+from crdiff.plan import ConstantRatios, Plan
+from crdiff.pruning.histogram import Threshold
 from crdiff.settings import SPECS, Settings
 from crdiff.webui import infotext
 

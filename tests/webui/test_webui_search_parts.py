@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from crdiff.model.family import Family
+from crdiff.models.family import Family
 from crdiff.presets.size import Size
 from crdiff.scoring.places import Places
 from crdiff.scoring.sources import RemoteFile, Source

@@ -7,13 +7,13 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from crdiff.model.family import Family
+from crdiff.method.groups import Ratios
+from crdiff.models.family import Family
+from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
-from crdiff.pruning.ratios import Ratios
 from crdiff.settings import Settings
 from crdiff.webui.checkpoints import SelectedCheckpoint
-from crdiff.webui.library import PresetLibrary
 from crdiff.webui.status import describe
 from crdiff.webui.unet_picture import draw_unet
 

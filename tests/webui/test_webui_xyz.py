@@ -8,8 +8,8 @@ import types
 
 import pytest
 
+from crdiff.presets.library import PresetLibrary
 from crdiff.webui import xyz
-from crdiff.webui.library import PresetLibrary
 
 
 class Axis:

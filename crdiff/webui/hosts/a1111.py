@@ -16,12 +16,12 @@ from typing import Any
 import torch
 
 from crdiff.errors import UnsupportedModelError
-from crdiff.model.forward import Forward
-from crdiff.model.layers import PrunedLayer
+from crdiff.guidance.access import WeightsIdentity
+from crdiff.guidance.run import SamplingRun
+from crdiff.models.architecture import PrunedLayer
+from crdiff.patching import Forward
+from crdiff.pruning.linear import ChangeWeight, LayerRun, run_with_weight
 from crdiff.pruning.memory import Storage
-from crdiff.pruning.override import ChangeWeight, LayerRun, run_with_weight
-from crdiff.sampling.access import WeightsIdentity
-from crdiff.sampling.run import SamplingRun
 from crdiff.webui.hosts.checkpoint import checkpoint_identity
 from crdiff.webui.hosts.doubling import repeated
 from crdiff.webui.hosts.replacement import Original, Replacement

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from crdiff.guidance.access import ModelAccess
+from crdiff.guidance.run import SamplingRun
 from crdiff.pruning.memory import Storage
-from crdiff.sampling.access import ModelAccess
-from crdiff.sampling.run import SamplingRun
 
 
 class DenoiserHook(Protocol):

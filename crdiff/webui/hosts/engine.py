@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from crdiff.sampling.run import SamplingRun
+from crdiff.guidance.run import SamplingRun
 from crdiff.webui.hosts.doubling import repeated
 from crdiff.webui.hosts.replacement import Original, Replacement
 

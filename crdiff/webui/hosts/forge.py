@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from crdiff.guidance.access import WeightsIdentity
+from crdiff.guidance.run import SamplingRun
+from crdiff.pruning.linear import LayerRun, run_with_weight
 from crdiff.pruning.memory import Storage
-from crdiff.pruning.override import LayerRun, run_with_weight
-from crdiff.sampling.access import WeightsIdentity
-from crdiff.sampling.run import SamplingRun
 from crdiff.webui.hosts.checkpoint import checkpoint_identity
 from crdiff.webui.hosts.engine import EngineHook, hooked_engine, live_model
 

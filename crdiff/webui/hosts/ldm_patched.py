@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+from crdiff.guidance.run import SamplingRun
 from crdiff.pruning.memory import Storage
-from crdiff.sampling.run import SamplingRun
 from crdiff.webui.hosts.engine import EngineHook, hooked_engine
 from crdiff.webui.hosts.forge import ForgeAccess, named_loras
 

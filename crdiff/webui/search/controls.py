@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from crdiff.pruning.ratios import GROUPS
+from crdiff.method.groups import GROUPS
 from crdiff.webui.search.answers import QUIET, guarded, message_html
 from crdiff.webui.search.keeping import Keeping
 from crdiff.webui.search.panel import panel_html

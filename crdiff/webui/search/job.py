@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from crdiff.errors import CRDiffError, SettingsError
 from crdiff.presets.size import Size
-from crdiff.search import strategies
-from crdiff.search.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.journal import Journal, MemoryJournal
 from crdiff.search.objective import Objective
 from crdiff.search.search import Budget, Keeper, Report, Search
 from crdiff.search.space import DENSE, START, Point, Space
-from crdiff.search.strategy import Strategy
+from crdiff.search.strategies import registry as strategies
+from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
+from crdiff.search.strategies.strategy import Strategy
 from crdiff.settings import DEFAULT_K
 from crdiff.webui.search import journals, judge
 from crdiff.webui.search.board import Board, Snapshot, Standing, thumbnail

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from crdiff.errors import CRDiffError, SettingsError
+from crdiff.modes.mode import Mode
 from crdiff.presets.size import Size
-from crdiff.sampling.mode import Mode
 from crdiff.settings import Settings
 from crdiff.webui.checkpoints import SelectedCheckpoint
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from crdiff.errors import PresetError
+from crdiff.method.groups import GROUPS, Ratios
 from crdiff.presets.size import Size
-from crdiff.pruning.ratios import GROUPS, Ratios
 from crdiff.search.score_text import score_text
 from crdiff.settings import CUSTOM
 from crdiff.webui.infotext import preset_label

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from crdiff.pruning.ratios import GROUPS
+from crdiff.method.groups import GROUPS
 from crdiff.search.score_text import score_text
 from crdiff.webui.search.charts import Mark, draw_curve, draw_map
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crdiff.errors import SettingsError
-from crdiff.pruning.ratios import GROUPS
+from crdiff.method.groups import GROUPS
 
 ITERATIONS = 120
 """Of the authors' annealing; a greater budget makes the walk longer."""

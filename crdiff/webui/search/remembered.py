@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crdiff.errors import CRDiffError
+from crdiff.method.groups import GROUPS, Ratios
 from crdiff.presets.size import Size
-from crdiff.pruning.ratios import GROUPS, Ratios
 from crdiff.search.score_text import score_text
 
 if TYPE_CHECKING:

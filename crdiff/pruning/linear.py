@@ -17,8 +17,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from crdiff.errors import UnsupportedModelError
-from crdiff.model.forward import Forward, ForwardOverride
-from crdiff.model.layers import PrunedLayer
+from crdiff.models.architecture import PrunedLayer
+from crdiff.patching import Forward, ForwardOverride
 from crdiff.pruning.criterion import WeightUse
 
 ChangeWeight = Callable[[PrunedLayer, torch.Tensor], torch.Tensor]

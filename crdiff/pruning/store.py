@@ -17,9 +17,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from crdiff.atomic import write_atomically
-from crdiff.pruning.profile import GroupProfile, MagnitudeProfile
-from crdiff.pruning.ratios import GROUPS
+from crdiff.files import write_atomically
+from crdiff.method.groups import GROUPS
+from crdiff.pruning.histogram import GroupProfile, MagnitudeProfile
 
 _FORMAT = "1"
 _SAMPLES = 16

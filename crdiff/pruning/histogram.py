@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from crdiff.errors import UnsupportedModelError
-from crdiff.pruning.ratios import GROUPS, Ratios
+from crdiff.method.groups import GROUPS, Ratios
 
 _LOW_BITS = 13
 _BINS = 1 << (31 - _LOW_BITS)

@@ -7,7 +7,7 @@ from typing import Any
 
 from crdiff.errors import SettingsError
 from crdiff.search.space import Point
-from crdiff.search.strategy import Proposal, check_answer
+from crdiff.search.strategies.strategy import Proposal, check_answer
 
 
 class Listed:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 import torch
 
-from crdiff.model.forward import is_overridden_by_others
+from crdiff.patching import is_overridden_by_others
 
 _STAGES = ("input_blocks", "middle_block", "output_blocks")
 _CONTEXT = re.compile(r"\.transformer_blocks\.\d+\.attn2\.to_[kv]$")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from crdiff.errors import UnsupportedModelError
-from crdiff.pruning.kept import KeptWeights
-from crdiff.pruning.ratios import Ratios
-from crdiff.sampling.poa import amplify
-from crdiff.sampling.prepared import PreparedModel
-from crdiff.sampling.random_state import RandomState
+from crdiff.guidance.prepared import PreparedModel
+from crdiff.guidance.random_state import RandomState
+from crdiff.method.amplify import amplify
+from crdiff.method.groups import Ratios
+from crdiff.pruning.copies import KeptWeights
 
 Forward = Callable[[], torch.Tensor]
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import torch
 
-from crdiff.pruning.override import LayerRun
+from crdiff.pruning.linear import LayerRun
 
 
 @dataclass(frozen=True)

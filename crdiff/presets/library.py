@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from crdiff.errors import PresetError, SettingsError
-from crdiff.model.family import Family
+from crdiff.models.family import Family
+from crdiff.plan import ConstantRatios, Plan, Planner
 from crdiff.presets.lookup import Match, look_up
 from crdiff.presets.size import Size
 from crdiff.presets.store import PresetStore
 from crdiff.presets.table import BUILT_IN_FOLDER, LoadedPresets, Preset, load_folder
-from crdiff.sampling.plan import ConstantRatios, Plan, Planner
 from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, Settings
 
 OWN_FILE = "presets.json"

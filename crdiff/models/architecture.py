@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 
 from crdiff.errors import UnsupportedModelError
-from crdiff.model.family import Family, detect_family
-from crdiff.pruning.ratios import GROUPS
+from crdiff.method.groups import GROUPS
+from crdiff.models.family import Family, detect_family
 
 _STAGES = {
     "input_blocks": "down",

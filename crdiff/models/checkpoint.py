@@ -7,8 +7,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from crdiff.errors import UnsupportedModelError
-from crdiff.model.family import Family
-from crdiff.model.layers import family_of, role_of
+from crdiff.models.architecture import family_of, role_of
+from crdiff.models.family import Family
 
 
 def read_layer_shapes(path: Path) -> dict[str, tuple[int, ...]]:

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from crdiff.model.blocks import common_prefix, context_projections
-from crdiff.model.forward import Forward, ForwardOverride
+from crdiff.models.unet import common_prefix, context_projections
+from crdiff.patching import Forward, ForwardOverride
 
 # In Forge's transformer_options: patches that act between the blocks, never inside one.
 _OUTSIDE = frozenset(

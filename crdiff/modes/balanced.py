@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from crdiff.pruning.ratios import Ratios
-from crdiff.sampling.step import Step
-from crdiff.sampling.window import Position
+from crdiff.guidance.step import Step
+from crdiff.method.groups import Ratios
+from crdiff.method.schedule import Position
 
 _MEMORY = 0.35
 """Of the schedule: after this part of it a residual's correlation with the present one has fallen to about 1 / e."""

@@ -9,7 +9,7 @@ from typing import Any
 from crdiff.errors import SettingsError
 from crdiff.search.errors import MissingPackageError
 from crdiff.search.space import START, Point, Space
-from crdiff.search.strategy import Proposal, check_answer, check_seed
+from crdiff.search.strategies.strategy import Proposal, check_answer, check_seed
 
 _SIGMA = 0.2
 

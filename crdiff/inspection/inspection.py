@@ -13,14 +13,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from crdiff.errors import PresetError, UnsupportedModelError
-from crdiff.model.checkpoint_file import read_layer_shapes
-from crdiff.model.family import Family
-from crdiff.model.layers import family_of, names_by_group
+from crdiff.method.groups import GROUPS, Ratios
+from crdiff.models.architecture import family_of, names_by_group
+from crdiff.models.checkpoint import read_layer_shapes
+from crdiff.models.family import Family
 from crdiff.presets.lookup import Match, look_up
 from crdiff.presets.size import Size
 from crdiff.presets.table import BUILT_IN_FOLDER, load_folder
-from crdiff.pruning.profile import DetailBuilder, MagnitudeProfile, ProfileBuilder, Threshold
-from crdiff.pruning.ratios import GROUPS, Ratios
+from crdiff.pruning.histogram import DetailBuilder, MagnitudeProfile, ProfileBuilder, Threshold
 
 _MAPPED_BYTES = 32 << 20
 _HASH_BLOCK = 1 << 20

@@ -7,7 +7,7 @@ from typing import Any
 
 from crdiff.errors import SettingsError
 from crdiff.search.space import START, Point, Space
-from crdiff.search.strategy import Proposal, check_answer, check_seed, draws
+from crdiff.search.strategies.strategy import Proposal, check_answer, check_seed, draws
 
 
 class RandomSearch:

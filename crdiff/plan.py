@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from crdiff.model.family import Family
-from crdiff.pruning.ratios import Ratios
+from crdiff.method.groups import Ratios
+from crdiff.models.family import Family
 
 
 class RatioSchedule(Protocol):

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 
 import torch
 
-from crdiff.model.family import Family
-from crdiff.model.layers import UNetLayers
+from crdiff.guidance.access import WeightsIdentity
+from crdiff.guidance.shared_calls import SharedCalls
+from crdiff.method.groups import Ratios
+from crdiff.models.architecture import UNetLayers
+from crdiff.models.family import Family
+from crdiff.plan import Plan
+from crdiff.pruning.copies import KeptWeights
 from crdiff.pruning.criterion import Criterion
-from crdiff.pruning.kept import KeptWeights
+from crdiff.pruning.histogram import Threshold
+from crdiff.pruning.linear import LayerOverrides
 from crdiff.pruning.memory import Storage
 from crdiff.pruning.mixed import MixedWeights
-from crdiff.pruning.override import LayerOverrides
-from crdiff.pruning.profile import Threshold
-from crdiff.pruning.ratios import Ratios
-from crdiff.sampling.access import WeightsIdentity
-from crdiff.sampling.plan import Plan
-from crdiff.sampling.shared_calls import SharedCalls
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,20 @@ from typing import Any
 import torch
 
 from crdiff.errors import CRDiffError
-from crdiff.model.layers import find_layers
-from crdiff.pruning.cache import ProfileCache, WeightsState, fingerprint
+from crdiff.guidance.access import ModelAccess, WeightsIdentity
+from crdiff.guidance.prepared import Applied, PreparedModel
+from crdiff.guidance.random_state import RandomState, RandomWatch
+from crdiff.guidance.shared_calls import SharedCalls
+from crdiff.guidance.step import Forward, Step
+from crdiff.method.groups import Ratios
+from crdiff.method.schedule import Position, StepWindow
+from crdiff.models.architecture import find_layers
+from crdiff.modes.balanced import Residuals
+from crdiff.modes.mode import Execution, Mode
+from crdiff.plan import Planner
 from crdiff.pruning.criterion import Criterion, MagnitudeCriterion
-from crdiff.pruning.override import LayerOverrides
-from crdiff.pruning.ratios import Ratios
-from crdiff.sampling.access import ModelAccess, WeightsIdentity
-from crdiff.sampling.mode import Execution, Mode
-from crdiff.sampling.plan import Planner
-from crdiff.sampling.prepared import Applied, PreparedModel
-from crdiff.sampling.random_state import RandomState, RandomWatch
-from crdiff.sampling.residual import Residuals
-from crdiff.sampling.shared_calls import SharedCalls
-from crdiff.sampling.step import Forward, Step
-from crdiff.sampling.window import Position, StepWindow
+from crdiff.pruning.linear import LayerOverrides
+from crdiff.pruning.store import ProfileCache, WeightsState, fingerprint
 
 _log = logging.getLogger("crdiff")
 

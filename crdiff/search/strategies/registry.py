@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from crdiff.errors import SettingsError
-from crdiff.search import cma
-from crdiff.search.annealing import Schedule, SimulatedAnnealing
-from crdiff.search.listed import Listed
-from crdiff.search.random_search import RandomSearch
 from crdiff.search.space import Point, Space
-from crdiff.search.strategy import Strategy
+from crdiff.search.strategies import cmaes
+from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
+from crdiff.search.strategies.listed import Listed
+from crdiff.search.strategies.random_search import RandomSearch
+from crdiff.search.strategies.strategy import Strategy
 
 Maker = Callable[[Space, Sequence[Point], int, "int | None"], Strategy]
 """Makes a strategy for a space, starting points, a seed and, if known, the number of evaluations it will get."""
@@ -24,7 +24,7 @@ def _annealing(space: Space, starts: Sequence[Point], seed: int, evaluations: in
 STRATEGIES: Mapping[str, Maker] = {
     "annealing": _annealing,
     "random": lambda space, starts, seed, evaluations: RandomSearch(space, starts, seed),
-    "cmaes": lambda space, starts, seed, evaluations: cma.CmaEs(space, starts, seed),
+    "cmaes": lambda space, starts, seed, evaluations: cmaes.CmaEs(space, starts, seed),
 }
 LISTED = "listed"
 """The name of what only measures the starting points, for programs."""
@@ -50,4 +50,4 @@ def make(name: str, space: Space, starts: Sequence[Point], seed: int = 0, evalua
 
 def available() -> tuple[str, ...]:
     """The names of the strategies whose packages are installed."""
-    return tuple(name for name in STRATEGIES if name != "cmaes" or cma.missing() is None)
+    return tuple(name for name in STRATEGIES if name != "cmaes" or cmaes.missing() is None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from crdiff.model.layers import PrunedLayer
+from crdiff.models.architecture import PrunedLayer
 from crdiff.pruning.criterion import WeightUse
 from crdiff.pruning.memory import Storage, copy_budget
 
