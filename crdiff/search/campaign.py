@@ -1,4 +1,4 @@
-"""A search for each size of a list through a running WebUI, alone or as one of several workers; finds presets."""
+"""A search for each of several sizes through a running WebUI, alone or as one of several workers; finds presets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,13 @@ from crdiff.search.objective import Objective
 from crdiff.search.remote import Checkpoint, RemoteEvaluation, WebUI, choose_score
 from crdiff.search.score_text import score_text
 from crdiff.search.search import Budget, Evaluation, Report, Search
-from crdiff.search.space import DENSE, K_BOUNDS, RATIO_BOUNDS, START, Point, Space
+from crdiff.search.space import DENSE, K_BOUNDS, RATIO_BOUNDS, START, TRIAL_K, Point, Space
 from crdiff.search.strategies import registry as strategies
-from crdiff.search.strategies.annealing import Schedule
+from crdiff.search.strategies.annealing import Schedule, iterations_for
+from crdiff.search.strategies.strategy import Options
 
-_ITERATIONS = 120
-_TRIAL_K = 1.0
-"""Unless k is searched for, pictures are drawn by the pruned model alone, as in the authors' search."""
-_LOOKS = 4
-"""So many jobs a configuration takes where it is looked whether it can still win."""
+_RACING_JOBS = 4
+"""Jobs that the images of a configuration are split into under racing, which may leave out the later ones."""
 _BARRED_IN_NAMES = re.compile(r'[,:"\s\x00-\x1f]+')
 
 
@@ -47,18 +45,18 @@ class Campaign:
         seeds: image seeds; every prompt is drawn with each.
         score: name of a score; None takes the first one the WebUI can use.
         budget: of each size; with a study its evaluations are those of all workers.
-        vary: the axes that are varied.
+        vary: the axes that are varied; the others keep the values of the built-in preset of the size, else 0.3.
         ratios: bounds of the ratios.
         k: bounds of k, where it is varied.
         strategy: name of the search strategy; a study is always annealed.
-        racing: ``likely`` leaves out pictures of configurations that hardly can win, ``off`` none; a study has none.
+        racing: ``likely`` leaves out images of configurations that are unlikely to win, ``off`` none; a study has none.
         seed: of the strategy.
         checkpoint: name of a checkpoint; None takes the selected one.
         request: further fields of the txt2img request.
-        journals: folder of the journals, where no study keeps the scores.
+        journals: folder of the journals; a study keeps the scores in its storage.
         storage: URL of a storage that several workers share; None searches alone.
         study: name of the shared search.
-        wait_s: so long a WebUI that has gone away is waited for.
+        wait_s: seconds to wait for a WebUI that has gone away.
     """
 
     prompts: tuple[str, ...]
@@ -80,11 +78,6 @@ class Campaign:
     study: str = "cr-diff"
     wait_s: float = 300.0
 
-    @property
-    def iterations(self) -> int:
-        """Of the annealing; a greater budget makes the walk longer."""
-        return max(_ITERATIONS, self.budget.evaluations or 0)
-
 
 def run_campaign(campaign: Campaign, webui: WebUI, should_stop: Callable[[], bool], say: Callable[[str], None]) -> str:
     """Search size after size, and write the preset of each as soon as it is found.
@@ -97,15 +90,15 @@ def run_campaign(campaign: Campaign, webui: WebUI, should_stop: Callable[[], boo
     """
     checkpoint = Checkpoint.ask(webui, campaign.checkpoint)
     score = choose_score(webui, campaign.score)
-    pictures = len(campaign.prompts) * len(campaign.seeds)
+    images = len(campaign.prompts) * len(campaign.seeds)
     for size in campaign.sizes:
-        plural = "" if pictures == 1 else "s"
-        say(f"{checkpoint.name}, {size}: {score} of {pictures} picture{plural} for each configuration.")
+        plural = "" if images == 1 else "s"
+        say(f"{checkpoint.name}, {size}: {score} of {images} image{plural} for each configuration.")
         search = _make(campaign, webui, checkpoint, score, size, should_stop)
         lines = _Lines(campaign.budget.evaluations, say)
         report: Report = search.run(campaign.budget, should_stop, lines.show)
         say(report.message)
-        say(_keep(report, campaign, checkpoint, score, size))
+        say(_save(report, campaign, checkpoint, score, size))
         if report.state != "done":
             return report.state
     return "done"
@@ -120,17 +113,18 @@ def _make(
         override = {**body.get("override_settings", {}), "sd_model_checkpoint": campaign.checkpoint}
         body["override_settings"] = override
     evaluate = RemoteEvaluation(webui, body, score, checkpoint, campaign.checkpoint, should_stop, campaign.wait_s)
-    pictures = len(campaign.prompts) * len(campaign.seeds)
+    images = len(campaign.prompts) * len(campaign.seeds)
     objective = Objective(
         campaign.prompts,
         campaign.seeds,
         evaluate_many=evaluate,
-        batch=pictures if campaign.racing == "off" else math.ceil(pictures / _LOOKS),
+        batch=images if campaign.racing == "off" else math.ceil(images / _RACING_JOBS),
         racing=campaign.racing,
     )
-    space = Space.vary(campaign.vary, fixed=replace(START, k=_TRIAL_K), ratios=campaign.ratios, k=campaign.k)
-    identity = {"checkpoint": checkpoint.sha256, "size": str(size), "score": score, "request": body}
     start = _start(checkpoint, size)
+    space = Space.vary(campaign.vary, fixed=start, ratios=campaign.ratios, k=campaign.k)
+    identity = {"checkpoint": checkpoint.sha256, "size": str(size), "score": score, "request": body}
+    iterations = iterations_for(campaign.budget.evaluations)
     if campaign.storage is not None:
         # Imported here: it needs Optuna, which nothing else does.
         from crdiff.search.study import StudySearch, quiet
@@ -138,7 +132,7 @@ def _make(
         if campaign.strategy != strategies.DEFAULT_STRATEGY:
             raise SettingsError(f"A search shared by several workers is annealed; {campaign.strategy} cannot be.")
         if campaign.racing != "off":
-            raise SettingsError("A search shared by several workers draws every picture; racing cannot be on.")
+            raise SettingsError("A search shared by several workers draws every image; racing cannot be on.")
         quiet()
         return StudySearch(
             campaign.storage,
@@ -147,27 +141,30 @@ def _make(
             objective,
             starts=[start, DENSE],
             seed=campaign.seed,
-            schedule=Schedule(iterations=campaign.iterations),
+            schedule=Schedule(iterations=iterations),
             identity=identity,
         )
-    strategy = strategies.make(campaign.strategy, space, [start, DENSE], campaign.seed, campaign.iterations)
-    journal = Journal(_journal_path(campaign, checkpoint, size, identity), identity)
+    strategy = strategies.make(campaign.strategy, space, [start, DENSE], Options(campaign.seed, iterations))
+    journal = Journal(_journal_path(campaign, checkpoint, size, identity, space), identity)
     return Search(space, strategy, objective, journal, baseline=DENSE)
 
 
 def _start(checkpoint: Checkpoint, size: Size) -> Point:
-    """The ratios of the built-in presets, which are the same for every worker, or where the authors start."""
+    """The ratios of the built-in presets, which are the same for every worker, or the authors' starting point."""
     match = look_up(load_folder(BUILT_IN_FOLDER).presets, Family(checkpoint.family), checkpoint.sha256, size)
     ratios = START.ratios if match is None else match.ratios
-    return Point(ratios.down, ratios.mid, ratios.up, _TRIAL_K)
+    return Point.of(ratios, TRIAL_K)
 
 
-def _journal_path(campaign: Campaign, checkpoint: Checkpoint, size: Size, identity: Mapping[str, Any]) -> Path:
+def _journal_path(
+    campaign: Campaign, checkpoint: Checkpoint, size: Size, identity: Mapping[str, Any], space: Space
+) -> Path:
     """The same command finds the same journal again, whatever its budget."""
     course: list[Any] = [campaign.prompts, campaign.seeds, campaign.vary, campaign.ratios, campaign.k]
-    course += [campaign.strategy, campaign.seed, campaign.iterations, identity]
-    if campaign.racing != "off":
-        course.append(campaign.racing)
+    course += [campaign.strategy, campaign.seed, iterations_for(campaign.budget.evaluations), identity]
+    # Appended only where they matter, so that earlier versions' journals keep their names.
+    course += [campaign.racing] if campaign.racing != "off" else []
+    course += [space.held_away_from_start] if space.held_away_from_start else []
     mark = hashlib.sha256(json.dumps(course, sort_keys=True).encode()).hexdigest()[:12]
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", checkpoint.name)[:40].strip("._") or "model"
     return campaign.journals / f"{name}-{size}-{mark}.jsonl"
@@ -188,7 +185,7 @@ class _Lines:
         if not new:
             return
         if self._fresh and len(new) > 1:  # of an earlier run, or of other workers
-            self._say(f"  going on after {report.evaluations} evaluations")
+            self._say(f"  continuing after {report.evaluations} evaluations")
             new = []
         self._fresh = False
         self._shown.update(entry.number for entry in report.history)
@@ -214,7 +211,7 @@ def _duration(seconds: float) -> str:
     return f"{round(seconds)} s" if seconds < 90 else f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def _keep(report: Report, campaign: Campaign, checkpoint: Checkpoint, score: str, size: Size) -> str:
+def _save(report: Report, campaign: Campaign, checkpoint: Checkpoint, score: str, size: Size) -> str:
     """Write the best as a preset of this checkpoint, if it is better than the dense model; a sentence about it."""
     best = report.best
     dense = next((entry.score for entry in report.history if entry.point == DENSE and entry.score is not None), None)

@@ -13,21 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from crdiff.errors import SettingsError
+from crdiff.method.groups import GROUPS
 from crdiff.presets.size import Size
 from crdiff.search.campaign import Campaign, run_campaign
 from crdiff.search.remote import WebUI
-from crdiff.search.search import Budget
+from crdiff.search.search import EVALUATIONS, Budget
 from crdiff.search.space import AXES, K_BOUNDS, RATIO_BOUNDS
 from crdiff.search.strategies.registry import DEFAULT_STRATEGY, STRATEGIES
 
 HELP = "search ratios for a list of prompts and sizes through a running WebUI"
 
 DESCRIPTION = """\
-Search the ratios that score best over a list of prompts, for one picture size after the other, and write a preset of
-this checkpoint for each. A WebUI with this extension, started with --api, draws and scores; every configuration is a
-job of its own in its queue.
+Search for the ratios that score best over a list of prompts, one image size after another, and write a preset of this
+checkpoint for each. A WebUI with this extension, started with --api, draws and scores; every configuration is a job of
+its own in the WebUI's queue.
 
-The same command goes on where an earlier one ended, however it ended. Ctrl-C stops, and keeps the best so far."""
+The same command resumes where an earlier one ended, however it ended. Ctrl-C stops and keeps the best so far."""
 
 EXAMPLES = """\
 examples:
@@ -57,23 +58,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how long to wait for a WebUI that has gone away (default: %(default)g)",
     )
 
-    pictures = parser.add_argument_group("the pictures")
-    pictures.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="one prompt a line")
-    pictures.add_argument("--sizes", nargs="+", required=True, metavar="HEIGHTxWIDTH", help="one search for each")
-    pictures.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="SEED", help="image seeds (default: 1)")
-    pictures.add_argument("--steps", type=int, default=30, help="(default: %(default)s)")
-    pictures.add_argument("--cfg-scale", type=float, default=7.5, help="(default: %(default)s)")
-    pictures.add_argument("--sampler", metavar="NAME", help="(default: the WebUI's)")
-    pictures.add_argument("--negative-prompt", default="", metavar="TEXT")
-    pictures.add_argument("--request", type=Path, metavar="FILE", help="further fields of the txt2img request, as JSON")
+    images = parser.add_argument_group("the images")
+    images.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="one prompt a line")
+    images.add_argument("--sizes", nargs="+", required=True, metavar="HEIGHTxWIDTH", help="one search for each")
+    images.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="SEED", help="image seeds (default: 1)")
+    images.add_argument("--steps", type=int, default=30, help="(default: %(default)s)")
+    images.add_argument("--cfg-scale", type=float, default=7.5, help="(default: %(default)s)")
+    images.add_argument("--sampler", metavar="NAME", help="(default: the WebUI's)")
+    images.add_argument("--negative-prompt", default="", metavar="TEXT")
+    images.add_argument("--request", type=Path, metavar="FILE", help="further fields of the txt2img request, as JSON")
 
     search = parser.add_argument_group("the search")
     search.add_argument(
         "--score", metavar="NAME", help="or a sum such as imagereward+0.2*clip (default: the first usable)"
     )
-    search.add_argument("--evaluations", type=int, default=40, help="for each size, 0: no limit (default: %(default)s)")
+    search.add_argument(
+        "--evaluations", type=int, default=EVALUATIONS, help="for each size, 0: no limit (default: %(default)s)"
+    )
     search.add_argument("--minutes", type=float, help="for each size")
-    search.add_argument("--vary", nargs="+", default=list(AXES[:3]), choices=AXES, help="(default: down mid up)")
+    search.add_argument(
+        "--vary",
+        nargs="+",
+        default=list(GROUPS),
+        choices=AXES,
+        help="the others stay as in the built-in preset of the size (default: down mid up)",
+    )
     search.add_argument("--ratios", nargs=2, type=float, default=RATIO_BOUNDS, metavar=("LOW", "HIGH"))
     search.add_argument("--k", nargs=2, type=float, default=K_BOUNDS, metavar=("LOW", "HIGH"), help="where k is varied")
     search.add_argument("--strategy", default=DEFAULT_STRATEGY, choices=list(STRATEGIES))
@@ -81,17 +90,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--racing",
         default="off",
         choices=["off", "likely"],
-        help="likely: leave out pictures of configurations that hardly can win (default: %(default)s)",
+        help="likely: leave out images of configurations that are unlikely to win (default: %(default)s)",
     )
     search.add_argument("--seed", type=int, default=0, help="of the strategy (default: %(default)s)")
 
-    kept = parser.add_argument_group("what is kept")
-    kept.add_argument(
+    output = parser.add_argument_group("the output")
+    output.add_argument(
         "--out", type=Path, default=Path("crdiff-presets.json"), help="preset file (default: %(default)s)"
     )
-    kept.add_argument("--journals", type=Path, metavar="FOLDER", help="of the scores (default: beside the preset file)")
-    kept.add_argument("--storage", metavar="URL", help="Optuna storage that several of these commands share")
-    kept.add_argument("--study", default="cr-diff", metavar="NAME", help="of the shared search (default: %(default)s)")
+    output.add_argument(
+        "--journals", type=Path, metavar="FOLDER", help="of the scores (default: beside the preset file)"
+    )
+    output.add_argument("--storage", metavar="URL", help="Optuna storage that several of these commands share")
+    output.add_argument(
+        "--study", default="cr-diff", metavar="NAME", help="of the shared search (default: %(default)s)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -170,7 +183,7 @@ def _read_request(path: Path) -> dict[str, Any]:
     try:
         request = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
-        raise SettingsError(f"{path}: this is no JSON ({error}).") from None
+        raise SettingsError(f"{path}: this is not JSON ({error}).") from None
     if not isinstance(request, dict):
         raise SettingsError(f"{path}: the txt2img request must be a JSON object.")
     for key in ("search", "prompt", "seed", "width", "height"):

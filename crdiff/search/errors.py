@@ -22,7 +22,7 @@ class AbortSearchError(CRDiffError):
 
 
 class EvaluationError(CRDiffError):
-    """Raised by an evaluation of several pictures that failed for all of them: none is tried again by itself."""
+    """Raised by an evaluation of several images that failed for all of them: none is tried again by itself."""
 
 
 class MissingPackageError(CRDiffError):

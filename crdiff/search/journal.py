@@ -1,7 +1,7 @@
-"""The file that keeps every score once paid for: JSON lines, on disk before the search goes on.
+"""The file that records every score: JSON lines, each on disk before the search goes on.
 
 The first line says which search the journal belongs to. A line that a crash left unfinished at the end is dropped; all
-else must be readable. Resuming runs the search again from its start and takes every score that is found here.
+others must be readable. Resuming runs the search again from its start and takes every score that is found here.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def read(path: Path) -> tuple[Entry, list[Entry]]:
     if not entries:
         raise _fault(path, "there is no journal")
     try:
-        return entries[0], standing(entries[1:])[1]
+        return entries[0], valid_entries(entries[1:])[1]
     except (KeyError, TypeError, ValueError) as error:
         raise _fault(path, f"a line of the journal cannot be used ({error})") from None
 
@@ -126,7 +126,7 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], int, int]:
     entries: list[dict[str, Any]] = []
     for place, entry in enumerate(lines, start=1):
         if entry is None:
-            raise _fault(path, f"line {place} is damaged; move the file away to start anew")
+            raise _fault(path, f"line {place} is damaged; move the file away to start afresh")
         entries.append(entry)
     return entries, whole, len(data)
 
@@ -135,10 +135,10 @@ def _fault(path: Path, phrase: str) -> JournalError:
     return JournalError(f"{path.name}: {phrase}.")
 
 
-def standing(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """The scores of pictures and the evaluations that stand.
+def valid_entries(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """The scores of images and the evaluations that count.
 
-    When nothing but failures ended a search they say nothing about the configurations, and are taken back.
+    Failures in a row that ended a search say nothing about the configurations, so that they are taken back.
 
     Raises:
         KeyError, TypeError, ValueError: a line has another form.

@@ -7,37 +7,40 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from crdiff import checks
 from crdiff.errors import SettingsError
-from crdiff.method.groups import Ratios
 from crdiff.search.space import Point, Signature, rounded
 
 FAILED_SCORE = -2.0
 RACING = ("exact", "likely", "off")
 
-Evaluate = Callable[[Ratios, float, str, int], float]
-"""The score of the picture drawn with these ratios, k, prompt and image seed."""
+Image = tuple[str, int]
+"""The prompt and the image seed of an image that a configuration is judged by."""
 
-EvaluateMany = Callable[[Ratios, float, Sequence["tuple[str, int]"]], Sequence[float]]
-"""The scores of several pictures, one for each prompt and image seed, drawn with the same ratios and k."""
+Evaluate = Callable[[Point, str, int], float]
+"""The score of the image drawn with this configuration, prompt and image seed."""
+
+EvaluateMany = Callable[[Point, Sequence[Image]], Sequence[float]]
+"""The scores of several images drawn with one configuration."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The pictures a configuration is judged by, and how.
+    """The images a configuration is judged by, and how.
 
     Attributes:
         prompts: the fixed prompts; one for a prompt-specific search.
         seeds: the image seeds; every prompt is drawn with each.
-        evaluate: scores one picture; give this or ``evaluate_many``.
-        evaluate_many: scores up to ``batch`` pictures at once.
-        batch: pictures in one call of ``evaluate_many``.
+        evaluate: scores one image; give this or ``evaluate_many``.
+        evaluate_many: scores up to ``batch`` images at once.
+        batch: images in one call of ``evaluate_many``.
         highest: no score can be higher; None if the scorer has no such bound.
-        racing: ``exact`` cuts an evaluation as soon as its mean can no longer reach what the strategy needs, which
-            changes nothing but the cost and needs ``highest``; ``likely`` also cuts it when, picture by picture
-            against the configuration it competes with, it would hardly reach that: much cheaper with many pictures,
-            and now and then wrong; ``off`` always draws every picture.
-        failed: the score of a picture whose evaluation raised or was no finite number.
-        failures: so many configurations in a row without a single picture that could be scored end the search.
+        racing: ``exact`` cuts an evaluation short as soon as its mean can no longer exceed the strategy's threshold,
+            which changes nothing but the cost and needs ``highest``; ``likely`` also cuts it short when it is unlikely
+            to exceed it, judged image by image against the incumbent: much cheaper with many images, and occasionally
+            wrong; ``off`` always draws every image.
+        failed: the score of an image whose evaluation raised or was no finite number.
+        failures: configurations in a row without a single image that could be scored, after which the search ends.
         signature: a text that is the same for configurations that prune the same weights.
 
     Raises:
@@ -56,12 +59,10 @@ class Objective:
     signature: Signature = rounded
 
     def __post_init__(self) -> None:
-        for name, kind in (("prompts", str), ("seeds", int)):
+        for name, usable, kind in (("prompts", _is_text, "texts"), ("seeds", checks.is_integer, "integers")):
             values: Any = getattr(self, name)
-            listed = isinstance(values, (list, tuple))
-            if not listed or not all(isinstance(value, kind) and not isinstance(value, bool) for value in values):
-                what = "texts" if kind is str else "integers"
-                raise SettingsError(f"The {name} of a search must be a list of {what}, not {values!r}.")
+            if not isinstance(values, (list, tuple)) or not all(map(usable, values)):
+                raise SettingsError(f"The {name} of a search must be a list of {kind}, not {checks.shown(values)}.")
             object.__setattr__(self, name, tuple(values))
         for name, values in (("prompt", self.prompts), ("image seed", self.seeds)):
             if not values:
@@ -70,35 +71,31 @@ class Objective:
                 raise SettingsError(f"The search has the same {name} twice.")
         if (self.evaluate is None) == (self.evaluate_many is None):
             raise SettingsError("An objective needs evaluate or evaluate_many, and not both.")
-        if self.racing not in RACING:
-            raise SettingsError(f"Racing must be one of {', '.join(RACING)}, not {self.racing!r}.")
+        checks.choice("Racing", self.racing, RACING)
         for name in ("batch", "failures"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise SettingsError(f"{name} must be an integer from 1 on, not {value!r}.")
-        for name in ("highest", "failed"):
-            value = getattr(self, name)
-            if value is not None and not is_score(value):
-                raise SettingsError(f"{name} must be a finite number, not {value!r}.")
+            checks.integer(name, getattr(self, name), 1)
+        if self.highest is not None:
+            checks.number("highest", self.highest)
+        checks.number("failed", self.failed)
 
     @property
-    def pictures(self) -> tuple[tuple[str, int], ...]:
-        """Prompt and seed of every picture of a configuration: all prompts with the first seed, then the next."""
-        return tuple((prompt, seed) for seed in self.seeds for prompt in self.prompts)
+    def images(self) -> tuple[Image, ...]:
+        """The images of a configuration."""
+        return images_of(self.prompts, self.seeds)
 
     @property
     def bound(self) -> float | None:
-        """The highest score a picture still to be drawn can get; None if unknown or nothing may be cut."""
+        """The highest score an image still to be drawn can get; None if unknown or nothing may be cut short."""
         if self.racing == "off" or self.highest is None:
             return None
         return max(self.highest, self.failed)
 
-    def draw(self, point: Point, pictures: Sequence[tuple[str, int]]) -> Sequence[float]:
-        """The scores of some pictures as the caller's function gives them."""
+    def draw(self, point: Point, images: Sequence[Image]) -> Sequence[float]:
+        """The scores of some images as the caller's function gives them."""
         if self.evaluate_many is not None:
-            return self.evaluate_many(point.ratios, point.k, pictures)
+            return self.evaluate_many(point, images)
         assert self.evaluate is not None
-        return [self.evaluate(point.ratios, point.k, prompt, seed) for prompt, seed in pictures]
+        return [self.evaluate(point, prompt, seed) for prompt, seed in images]
 
     def settings(self) -> dict[str, Any]:
         """What the scores and the cuts depend on, as plain JSON; a journal is bound to it."""
@@ -111,6 +108,15 @@ class Objective:
         }
 
 
+def images_of(prompts: Sequence[str], seeds: Sequence[int]) -> tuple[Image, ...]:
+    """The images that prompts and image seeds make: all prompts with the first seed, then with the next."""
+    return tuple((prompt, seed) for seed in seeds for prompt in prompts)
+
+
 def is_score(value: object) -> bool:
     """Whether a value is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return checks.is_number(value) and math.isfinite(value)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)

@@ -77,11 +77,11 @@ class AnnealingSampler(optuna.samplers.BaseSampler):
                 if score > walk.best_score:
                     walk = replace(walk, best=self.point(trial), best_score=score)
                 continue
-            needed = walk.current_score
+            limit = walk.current_score
             if walk.phase == "walk":
-                needed = threshold(walk, self.seed, trial.number)
-            accepted[trial.number] = walk.phase == "restart" or score > needed
-            walk = advance(self.schedule, seeds, walk, self.point(trial), score, needed)
+                limit = threshold(walk, self.seed, trial.number)
+            accepted[trial.number] = walk.phase == "restart" or score > limit
+            walk = advance(self.schedule, seeds, walk, self.point(trial), score, limit)
         return walk, accepted
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

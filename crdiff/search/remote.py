@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from crdiff.errors import CRDiffError, SettingsError
-from crdiff.method.groups import Ratios
 from crdiff.search.errors import AbortSearchError, EvaluationError
+from crdiff.search.objective import Image
 from crdiff.search.space import Point
+from crdiff.search.strategies.points_to_evaluate import PointsToEvaluate
 
 _TIMEOUT_S = 120.0
 _LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -66,7 +67,7 @@ class WebUI:
         """The JSON answer of a route.
 
         Raises:
-            UnreachableError: nobody answers.
+            UnreachableError: nothing answers.
             RemoteError: the WebUI refuses.
         """
         data = None if body is None else json.dumps(body).encode()
@@ -141,9 +142,9 @@ def choose_score(webui: WebUI, name: str | None) -> str:
 
 
 class RemoteEvaluation:
-    """Scores of pictures that a WebUI draws and judges, as an objective's ``evaluate_many``.
+    """Scores of images that a WebUI draws and scores, as an objective's ``evaluate_many``.
 
-    Each call is a job of its own in the WebUI's queue, so that other people's jobs find their turn between.
+    Each call is a job of its own in the WebUI's queue, so that other people's jobs get their turn in between.
 
     Args:
         webui: draws and scores.
@@ -152,7 +153,7 @@ class RemoteEvaluation:
         checkpoint: the search's; a switch ends it.
         selected: None if ``checkpoint`` is the selected one, else the name that the request overrides it with.
         should_stop: asked while the WebUI works.
-        wait_s: so long a WebUI that has gone away is waited for.
+        wait_s: seconds to wait for a WebUI that has gone away.
     """
 
     def __init__(
@@ -173,13 +174,12 @@ class RemoteEvaluation:
         self._should_stop = should_stop
         self._wait_s = wait_s
 
-    def __call__(self, ratios: Ratios, k: float, pictures: Sequence[tuple[str, int]]) -> list[float]:
-        point = Point(ratios.down, ratios.mid, ratios.up, k)
+    def __call__(self, point: Point, images: Sequence[Image]) -> list[float]:
         scores: dict[tuple[str, int], float] = {}
-        for prompts, seeds in grids(pictures):
+        for prompts, seeds in grids(images):
             found = self._persistently(point, prompts, seeds)
             scores.update(zip([(prompt, seed) for seed in seeds for prompt in prompts], found))
-        return [scores[picture] for picture in pictures]
+        return [scores[image] for image in images]
 
     def _persistently(self, point: Point, prompts: list[str], seeds: list[int]) -> list[float]:
         """Asks again while the WebUI is away."""
@@ -196,7 +196,7 @@ class RemoteEvaluation:
 
     def _measured(self, point: Point, prompts: list[str], seeds: list[int]) -> list[float]:
         self._check_checkpoint()
-        wanted = {"strategy": "listed", "starts": [point.to_dict()], "evaluations": 1, "racing": "off"}
+        wanted = {"strategy": PointsToEvaluate.name, "starts": [point.to_dict()], "evaluations": 1, "racing": "off"}
         wanted |= {"prompts": prompts, "seeds": seeds, "score": self._score}
         body = {**self._body, "prompt": prompts[0], "seed": seeds[0], "search": wanted}
         try:
@@ -246,10 +246,10 @@ class RemoteEvaluation:
             raise AbortSearchError("The checkpoint was switched during the search; the best so far is kept.")
 
 
-def grids(pictures: Sequence[tuple[str, int]]) -> list[tuple[list[str], list[int]]]:
+def grids(images: Sequence[Image]) -> list[tuple[list[str], list[int]]]:
     """Pairs of prompt and image seed as few lists of prompts times seeds, each pair in one of them."""
     by_seed: dict[int, list[str]] = {}
-    for prompt, seed in pictures:
+    for prompt, seed in images:
         by_seed.setdefault(seed, []).append(prompt)
     parts: list[tuple[list[str], list[int]]] = []
     for seed, prompts in by_seed.items():

@@ -1,4 +1,4 @@
-"""The loop of a search: a strategy proposes, the objective scores, the journal keeps."""
+"""The loop of a search: a strategy proposes, the objective scores, the journal records."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from crdiff.errors import SettingsError
+from crdiff import checks
 from crdiff.search.errors import AbortSearchError, JournalError
 from crdiff.search.evaluation import Evaluator, Failures, Measurement
-from crdiff.search.journal import MemoryJournal, standing
+from crdiff.search.journal import MemoryJournal, valid_entries
 from crdiff.search.objective import Objective
 from crdiff.search.space import Point, Space
 from crdiff.search.strategies.strategy import Proposal, Strategy
 
+EVALUATIONS = 40
+"""The budget of a search that names none."""
 _REPEATS_IN_A_ROW = 1000
 
 
@@ -31,13 +33,10 @@ class Budget:
     minutes: float | None = None
 
     def __post_init__(self) -> None:
-        count, minutes = self.evaluations, self.minutes
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-            raise SettingsError(f"The budget of evaluations must be an integer from 1 on, not {count!r}.")
-        if minutes is not None and (
-            isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not 0.0 < minutes < float("inf")
-        ):
-            raise SettingsError(f"The budget of minutes must be a number above 0, not {minutes!r}.")
+        if self.evaluations is not None:
+            checks.integer("The budget of evaluations", self.evaluations, 1)
+        if self.minutes is not None:
+            checks.number("The budget of minutes", self.minutes, 0, low_open=True)
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,9 @@ class Evaluation:
         number: counts from 1.
         point: the configuration.
         kind: ``baseline``, or the proposal's kind.
-        score: the mean over all pictures; None if the evaluation was cut.
+        score: the mean over all images; None if the evaluation was cut.
         at_most: the mean cannot be higher.
-        scores: of each picture; None where it was not needed.
+        scores: of each image; None where it was not needed.
         accepted: whether the strategy took it.
         repeat: whether it was measured before, at no cost.
     """
@@ -93,10 +92,10 @@ class Report:
         state: ``running``, ``done``, ``stopped`` or ``failed``.
         message: one sentence on why it ended.
         evaluations: configurations measured, repeats not counted.
-        pictures: drawn, in all runs of this search.
-        pictures_of: in one configuration.
-        saved_by_racing: pictures not drawn because their configuration could not win.
-        saved_by_repeats: pictures not drawn because they were known.
+        images: drawn, in all runs of this search.
+        images_of: in one configuration.
+        saved_by_racing: images not drawn because their configuration could not win.
+        saved_by_repeats: images not drawn because they were known.
         seconds: spent on drawing and scoring.
         seconds_left: until the budget is used up, as far as can be told.
         baseline: the dense model's evaluation, if asked for.
@@ -108,8 +107,8 @@ class Report:
     state: str = "running"
     message: str = ""
     evaluations: int = 0
-    pictures: int = 0
-    pictures_of: int = 0
+    images: int = 0
+    images_of: int = 0
     saved_by_racing: int = 0
     saved_by_repeats: int = 0
     seconds: float = 0.0
@@ -120,27 +119,27 @@ class Report:
     status: Mapping[str, float] = field(default_factory=dict)
 
 
-class Keeper(Protocol):
-    """Where scores are kept: ``Journal`` or ``MemoryJournal``."""
+class ScoreJournal(Protocol):
+    """Where scores are recorded: ``Journal`` or ``MemoryJournal``."""
 
     def open(self, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """What was kept for a search of these settings."""
+        """What is recorded of a search with these settings."""
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Keep one more entry; it is safe when this returns."""
+        """Record one more entry; it is safe when this returns."""
 
 
 class Search:
     """A search over pruning ratios.
 
-    Every run starts the strategy anew and takes known scores from the journal, so that a resumed search, in this
-    process or another, goes on exactly as if it had never been interrupted.
+    Every run starts the strategy afresh and takes known scores from the journal, so that a resumed search, in this
+    process or another, continues exactly as if it had never been interrupted.
 
     Args:
         space: what may be varied.
         strategy: what to try; in its initial state.
         objective: how configurations are judged.
-        journal: where scores are kept; None keeps them in memory.
+        journal: where scores are recorded; None keeps them in memory.
         baseline: a configuration to measure in full first, such as ``DENSE``; it counts as an evaluation.
     """
 
@@ -149,13 +148,13 @@ class Search:
         space: Space,
         strategy: Strategy,
         objective: Objective,
-        journal: Keeper | None = None,
+        journal: ScoreJournal | None = None,
         baseline: Point | None = None,
     ) -> None:
         self.space = space
         self.strategy = strategy
         self.objective = objective
-        self.journal: Keeper = journal or MemoryJournal()
+        self.journal: ScoreJournal = journal or MemoryJournal()
         self.baseline = baseline
         self._start = strategy.state()
 
@@ -176,8 +175,8 @@ class Search:
     ) -> Report:
         """Search until the budget is used up, the strategy has come to its end, or ``should_stop`` says so.
 
-        ``should_stop`` is asked before every picture, and ``on_progress`` told after every picture and evaluation.
-        What goes wrong on the way ends the search with the best so far and one sentence.
+        ``should_stop`` is asked before every image, and ``on_progress`` told after every image and evaluation.
+        An error on the way ends the search with the best so far and one sentence.
 
         Raises:
             JournalError: the journal cannot be read or belongs to another search; nothing was done.
@@ -205,10 +204,12 @@ class _Run:
         self.on_progress = on_progress
         self.evaluator = Evaluator(search.objective, self._record)
         try:
-            scores, evaluations = standing(kept)
+            scores, evaluations = valid_entries(kept)
             self.evaluator.remember(scores)
         except (KeyError, TypeError, ValueError) as error:
-            raise JournalError(f"A line of the journal cannot be used ({error}); move it away to start anew.") from None
+            raise JournalError(
+                f"A line of the journal cannot be used ({error}); move it away to start afresh."
+            ) from None
         self.journaled = len(evaluations)
         self.failures = Failures(search.objective.failures)
         self.history: list[Evaluation] = []
@@ -249,12 +250,12 @@ class _Run:
 
     def _measure(self, point: Point, kind: str, proposal: Proposal | None) -> Evaluation | None:
         self.drawing_new = self.evaluator.is_new(point)
-        needed, rival = (proposal.needed, proposal.rival) if proposal else (None, None)
-        found = self.evaluator.measure(point, needed, rival, self._halt)
+        threshold, incumbent = (proposal.threshold, proposal.incumbent) if proposal else (None, None)
+        found = self.evaluator.measure(point, threshold, incumbent, self._halt)
         if found is None:
             return None
         if self.failures.add(found, len(self.history)):
-            back = {"pictures": self.failures.pictures, "evaluations": self.failures.since}
+            back = {"pictures": self.failures.images, "evaluations": self.failures.since}
             self.search.journal.append({"kind": "retry", **back})
             raise AbortSearchError(self.failures.sentence)
         accepted = self.strategy.tell(proposal, found.score) if proposal else False
@@ -274,7 +275,7 @@ class _Run:
         return entry
 
     def _halt(self) -> bool:
-        """Asked before pictures are drawn, hence never while known scores are replayed."""
+        """Asked before images are drawn, hence never while known scores are replayed."""
         if self.replaying:
             self.replaying = False
             self.on_progress(self._report())
@@ -296,8 +297,8 @@ class _Run:
             state=state,
             message=message,
             evaluations=self.evaluations,
-            pictures=self.evaluator.drawn,
-            pictures_of=len(self.search.objective.pictures),
+            images=self.evaluator.drawn,
+            images_of=len(self.search.objective.images),
             saved_by_racing=self.evaluator.saved_by_racing,
             saved_by_repeats=self.evaluator.saved_by_repeats,
             seconds=self.evaluator.seconds,

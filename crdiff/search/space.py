@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from crdiff import checks
 from crdiff.errors import SettingsError
 from crdiff.method.groups import GROUPS, Ratios, check_ratio
 from crdiff.settings import DEFAULT_K, SPECS
@@ -18,12 +19,7 @@ _CACHED_DIGITS = 4
 
 
 def _check_k(name: str, value: object) -> float:
-    low, high = SPECS["k"].low, SPECS["k"].high
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise SettingsError(f"{name} must be a number in [{low:g}, {high:g}], not {value!r}.")
-    if not low <= value <= high:  # False for NaN too
-        raise SettingsError(f"{name} must lie in [{low:g}, {high:g}], not {value!r}.")
-    return float(value)
+    return checks.number(name, value, SPECS["k"].low, SPECS["k"].high)
 
 
 @dataclass(frozen=True)
@@ -65,6 +61,11 @@ class Point:
         return {axis: self[axis] for axis in AXES}
 
     @classmethod
+    def of(cls, ratios: Ratios, k: float) -> Point:
+        """The point of these ratios and k."""
+        return cls(ratios.down, ratios.mid, ratios.up, k)
+
+    @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Point:
         """The point of a JSON object with the four axes as keys."""
         if set(values) != set(AXES):
@@ -75,6 +76,8 @@ class Point:
 DENSE = Point(0.0, 0.0, 0.0, 0.0)
 START = Point(0.3, 0.3, 0.3)
 """Where the authors' search starts."""
+TRIAL_K = 1.0
+"""The k of trials that do not vary it: images of the pruned model alone, as in the authors' search."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Space:
 
     Attributes:
         bounds: (low, high) of each axis that is varied; by default the authors' [0.1, 0.8] for the three ratios.
-        fixed: the values of the axes that are not varied; None takes ``START`` (its k is 1.5).
+        fixed: has the values of the axes that are not varied; what it says of the others is of no account.
 
     Raises:
         SettingsError: an unknown axis, no axis to vary, bounds the wrong way round or outside an axis' own range.
@@ -106,11 +109,11 @@ class Space:
         cls,
         axes: Iterable[str] = GROUPS,
         *,
-        fixed: Point = START,
+        fixed: Point,
         ratios: tuple[float, float] = RATIO_BOUNDS,
         k: tuple[float, float] = K_BOUNDS,
     ) -> Space:
-        """The space in which ``axes`` are free between ``ratios`` or ``k``, and the others stay at ``fixed``."""
+        """The space in which ``axes`` are free between ``ratios`` or ``k``, and the others stay as in ``fixed``."""
         return cls({axis: k if axis == "k" else ratios for axis in axes}, fixed)
 
     @property
@@ -118,32 +121,44 @@ class Space:
         """The axes that are varied."""
         return tuple(self.bounds)
 
+    @property
+    def held(self) -> dict[str, float]:
+        """The axes that are not varied, and their values."""
+        return {axis: self.fixed[axis] for axis in AXES if axis not in self.bounds}
+
+    @property
+    def held_away_from_start(self) -> dict[str, float]:
+        """The ratios that are held at other values than ``START``'s, which tell the journals of two searches apart."""
+        return {axis: value for axis, value in self.held.items() if axis in GROUPS and value != START[axis]}
+
+    def hold(self, point: Point) -> Point:
+        """The configuration with the axes that are not varied at their fixed values."""
+        return replace(point, **self.held)
+
     def step(self, axis: str) -> float:
         """How far a neighbour's step goes on this axis, relative to a ratio's (k's range is wider)."""
         return _K_STEP if axis == "k" else 1.0
 
     def clip(self, point: Point) -> Point:
         """The nearest configuration inside: free axes at their bounds at most, the others at their fixed values."""
-        values = self.fixed.to_dict()
-        for axis, (low, high) in self.bounds.items():
-            values[axis] = min(high, max(low, point[axis]))
-        return Point(**values)
+        free = {axis: min(high, max(low, point[axis])) for axis, (low, high) in self.bounds.items()}
+        return replace(self.fixed, **free)
 
     def at(self, fractions: Sequence[float]) -> Point:
         """The configuration at fractions in [0, 1] of the free axes, in the order of ``axes``."""
-        values = self.fixed.to_dict()
-        for (axis, (low, high)), fraction in zip(self.bounds.items(), fractions, strict=True):
-            values[axis] = low + (high - low) * fraction
-        return self.clip(Point(**values))
+        free = {
+            axis: low + (high - low) * fraction
+            for (axis, (low, high)), fraction in zip(self.bounds.items(), fractions, strict=True)
+        }
+        return self.clip(replace(self.fixed, **free))
 
     def to_dict(self) -> dict[str, Any]:
-        held = {axis: self.fixed[axis] for axis in AXES if axis not in self.bounds}
-        return {"bounds": {axis: list(pair) for axis, pair in self.bounds.items()}, "fixed": held}
+        return {"bounds": {axis: list(pair) for axis, pair in self.bounds.items()}, "fixed": self.held}
 
 
 def _check_bounds(axis: str, pair: object) -> tuple[float, float]:
     if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-        raise SettingsError(f"The bounds of {axis} must be two numbers, low and high, not {pair!r}.")
+        raise SettingsError(f"The bounds of {axis} must be two numbers, low and high, not {checks.shown(pair)}.")
     check = _check_k if axis == "k" else check_ratio
     low, high = (check(f"The {end} bound of {axis}", value) for end, value in zip(("lower", "upper"), pair))
     if not low < high:
@@ -152,7 +167,7 @@ def _check_bounds(axis: str, pair: object) -> tuple[float, float]:
 
 
 Signature = Callable[[Point], str]
-"""A text that is the same for configurations that draw the same pictures."""
+"""A text that is the same for configurations that draw the same images."""
 
 
 def rounded(point: Point) -> str:

@@ -1,7 +1,7 @@
 """A search that several workers share, each with its own WebUI, through an Optuna study.
 
 A worker that dies loses the trial it was running; everything else is in the study's storage. Trials are always scored
-in full: which score a shared walk will need is not known beforehand, so that nothing can be cut exactly.
+in full: the threshold of a shared walk is not known beforehand, so that nothing can be cut short.
 """
 
 from __future__ import annotations
@@ -189,8 +189,8 @@ class StudySearch:
         signatures = {self.objective.signature(entry.point) for entry in history}
         return Report(
             evaluations=len(signatures),
-            pictures=evaluator.drawn,
-            pictures_of=len(self.objective.pictures),
+            images=evaluator.drawn,
+            images_of=len(self.objective.images),
             saved_by_repeats=evaluator.saved_by_repeats,
             seconds=evaluator.seconds,
             best=max(history, key=lambda entry: (entry.score or 0.0, -entry.number), default=None),

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crdiff.method.groups import Ratios
 from crdiff.presets.size import Size
 from crdiff.search.errors import AbortSearchError
 from crdiff.search.remote import Checkpoint, RemoteEvaluation, WebUI
@@ -78,13 +77,13 @@ class Studio:
                       "sampler_name": "DPM++ 2M", "scheduler": "Uniform"}  # fmt: skip
         self._evaluate = RemoteEvaluation(webui, self._body, SCORE, self.checkpoint)
 
-    def many(self, ratios: Ratios, k: float, pictures: Sequence[tuple[str, int]]) -> list[float]:
+    def many(self, point: Point, pictures: Sequence[tuple[str, int]]) -> list[float]:
         """The scores of pictures, given as pairs of caption and image seed; an objective's ``evaluate_many``."""
-        return self._evaluate(ratios, k, [(caption, noise_seed(caption, seed)) for caption, seed in pictures])
+        return self._evaluate(point, [(caption, noise_seed(caption, seed)) for caption, seed in pictures])
 
     def scores(self, point: Point, caption: str, seeds: Sequence[int]) -> list[float]:
         """The scores of one caption's pictures."""
-        return self.many(point.ratios, point.k, [(caption, seed) for seed in seeds])
+        return self.many(point, [(caption, seed) for seed in seeds])
 
     def search(self, caption: str, start: Point, seeds: Sequence[int], evaluations: int) -> Found:
         """Anneal the ratios for one caption, from ``start`` and the dense model.

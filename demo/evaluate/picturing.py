@@ -5,9 +5,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
-from crdiff.method.groups import Ratios
 from crdiff.presets.size import Size
 from crdiff.search.objective import EvaluateMany
+from crdiff.search.space import Point
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DemoModel, Drawing
 from demo.scenes.scene import Scene
@@ -19,11 +19,11 @@ def noise_seed(caption: str, seed: int) -> int:
 
 
 def scores_at(model: DemoModel, judge: Judge, size: Size, drawing: Drawing) -> EvaluateMany:
-    """A function that gives the probabilities of captions, for ratios, k, and pairs of caption and image seed."""
+    """A function that gives the probabilities of captions, for a configuration, and pairs of caption and image seed."""
 
-    def evaluate_many(ratios: Ratios, k: float, pictures: Sequence[tuple[str, int]]) -> list[float]:
+    def evaluate_many(point: Point, pictures: Sequence[tuple[str, int]]) -> list[float]:
         prompts, seeds = [prompt for prompt, _ in pictures], [noise_seed(*picture) for picture in pictures]
-        drawn = model.draw(prompts, seeds, (size.height, size.width), ratios, k, drawing)
+        drawn = model.draw(prompts, seeds, (size.height, size.width), point.ratios, point.k, drawing)
         scores: list[float] = judge.verdict(drawn, [Scene.from_caption(prompt) for prompt in prompts]).scores.tolist()
         return scores
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crdiff.method.groups import Ratios
 from crdiff.presets.size import Size
 from crdiff.search.errors import AbortSearchError
 from crdiff.search.journal import Journal
@@ -62,12 +61,12 @@ class Known:
         self._many = many
         self._scores: dict[tuple[str, str, int], float] = {}
 
-    def evaluate(self, ratios: Ratios, k: float, pictures: Sequence[tuple[str, int]]) -> list[float]:
+    def evaluate(self, point: Point, pictures: Sequence[tuple[str, int]]) -> list[float]:
         """The scores of some pictures."""
-        name = rounded(Point(*ratios, k))
+        name = rounded(point)
         missing = [picture for picture in pictures if (name, *picture) not in self._scores]
         if missing:
-            found = self._many(ratios, k, missing)
+            found = self._many(point, missing)
             self._scores.update(((name, *picture), score) for picture, score in zip(missing, found))
         return [self._scores[(name, *picture)] for picture in pictures]
 
@@ -111,7 +110,7 @@ class Trials:
         report = Search(space, chosen, objective, journal, DENSE).run(Budget(evaluations=options.evaluations + 1))
         if report.state != "done":
             raise AbortSearchError(report.message)
-        print(f"{name}, seed {seed}, racing {racing}: best {_best(report):.3f}, {report.pictures} pictures, "
+        print(f"{name}, seed {seed}, racing {racing}: best {_best(report):.3f}, {report.images} pictures, "
               f"{report.saved_by_racing} saved", flush=True)  # fmt: skip
         return report
 
@@ -166,8 +165,8 @@ def _padded(curve: list[float], length: int) -> list[float]:
 def _saving(full: Sequence[Report], raced: Sequence[Report]) -> dict[str, Any]:
     """Pictures drawn with and without racing, and whether every search found the same."""
     return {
-        "pictures": sum(report.pictures for report in raced),
-        "pictures_without": sum(report.pictures for report in full),
+        "pictures": sum(report.images for report in raced),
+        "pictures_without": sum(report.images for report in full),
         "same_walk": [_walk(one) == _walk(other) for one, other in zip(full, raced)],
         "best": [round(_best(report), 4) for report in raced],
         "best_without": [round(_best(report), 4) for report in full],

@@ -1,4 +1,4 @@
-"""A server with the routes that the command line asks a WebUI for; its pictures score as ``problems.hill`` says."""
+"""A server with the routes that the command line asks a WebUI for; its images score as ``problems.hill`` says."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from problems import hill
 
+from crdiff.search.space import Point
+
 SHA256 = "3" * 64
 
 
 class FakeWebUI:
-    """What it was asked for, and what it shall do.
+    """What it was asked for, and how it behaves.
 
     Attributes:
-        asked: (size, prompt, seed, point) of every picture.
+        asked: (size, prompt, seed, point) of every image.
         seconds: an evaluation takes.
         sha256: of the selected checkpoint.
         message: an evaluation fails with; None if it does not.
-        drop: so many of the next requests are cut off without an answer.
+        drop: how many of the next requests are cut off without an answer.
         password: ``user:password`` to ask for.
     """
 
@@ -62,14 +64,13 @@ class FakeWebUI:
     def _measured(self, body):
         search = body["search"]
         point = search["starts"][0]
-        ratios = [point[group] for group in ("down", "mid", "up")]
-        pictures = [(prompt, seed) for seed in search["seeds"] for prompt in search["prompts"]]
+        images = [(prompt, seed) for seed in search["seeds"] for prompt in search["prompts"]]
         with self._lock:
             self.bodies.append(body)
-            self.asked += [(body["height"], body["width"], *picture, tuple(point.values())) for picture in pictures]
+            self.asked += [(body["height"], body["width"], *image, tuple(point.values())) for image in images]
         if self.message is not None:
             return {"state": "failed", "message": self.message, "history": []}
-        scores = [hill(ratios, 1.5, *picture) for picture in pictures]
+        scores = [hill(Point(**{**point, "k": 1.5}), *image) for image in images]
         return {"state": "done", "message": "", "history": [{"scores": scores}]}
 
 

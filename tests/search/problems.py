@@ -1,4 +1,4 @@
-"""Scores without pictures: smooth hills over the ratios, a little different for each prompt and seed."""
+"""Scores without images: smooth hills over the ratios, a little different for each prompt and seed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ PROMPTS = ("a cat", "a dog", "a tree")
 SEEDS = (1, 2)
 
 
-def hill(ratios, k, prompt, seed):
+def hill(point, prompt, seed):
     """A score in [0, 1] with its top near 0.45/0.25/0.55; other prompts and seeds shift it."""
-    luck = random.Random(f"{prompt}/{seed}")
+    rng = random.Random(f"{prompt}/{seed}")
     top = [0.45, 0.25, 0.55]
-    away = math.fsum((ratio - middle - luck.uniform(-0.05, 0.05)) ** 2 for ratio, middle in zip(ratios, top))
-    return 0.95 * math.exp(-6.0 * away - 0.2 * (k - 1.5) ** 2) + luck.uniform(0.0, 0.05)
+    away = math.fsum((ratio - middle - rng.uniform(-0.05, 0.05)) ** 2 for ratio, middle in zip(point.ratios, top))
+    return 0.95 * math.exp(-6.0 * away - 0.2 * (point.k - 1.5) ** 2) + rng.uniform(0.0, 0.05)
 
 
 class Counted:
@@ -26,9 +26,9 @@ class Counted:
         self.score = score
         self.asked = []
 
-    def __call__(self, ratios, k, prompt, seed):
-        self.asked.append((ratios, k, prompt, seed))
-        return self.score(ratios, k, prompt, seed)
+    def __call__(self, point, prompt, seed):
+        self.asked.append((point, prompt, seed))
+        return self.score(point, prompt, seed)
 
 
 def objective(evaluate=hill, **values):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,8 +19,12 @@ from crdiff.__main__ import main
 from crdiff.presets.store import from_text
 from crdiff.search import remote
 from crdiff.search.remote import grids
+from crdiff.search.space import Point
 
 ROOT = Path(__file__).resolve().parents[2]
+VERSION_1_0_0 = Path(__file__).with_name("version_1_0_0")
+"""Journals as version 1.0.0 wrote them, of this module's search with four evaluations, over three axes and over one."""
+
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
@@ -68,13 +73,13 @@ def test_each_size_gets_a_preset_of_this_checkpoint(webui, prompts, tmp_path, ca
         assert preset.limited
         assert preset.checkpoints == {fake_webui.SHA256}
         assert preset.k is None
-        mine = [hill(preset.ratios, 1.5, prompt, seed) for prompt in ("a cat", "a dog") for seed in (1, 2)]
+        mine = [hill(Point.of(preset.ratios, 1.5), prompt, seed) for prompt in ("a cat", "a dog") for seed in (1, 2)]
         assert f"own {sum(mine) / 4:.4f}, dense" in preset.note
     assert {entry[:2] for entry in webui.asked} == {(400, 560), (480, 360)}
     assert {body["steps"] for body in webui.bodies} == {3}
-    assert len(webui.bodies) == 12  # a configuration is one request, whatever its pictures
+    assert len(webui.bodies) == 12  # a configuration is one request, whatever its images
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "fake: model, 400x560: own of 4 pictures for each configuration."
+    assert lines[0] == "fake: model, 400x560: own of 4 images for each configuration."
     assert sum("best" in line and line.startswith("  ") for line in lines) >= 12
     # The same command measures nothing again, and a greater budget goes on.
     assert main(command(webui, prompts, "--steps", "3", sizes=["400x560", "480x360"])) == 0
@@ -89,7 +94,28 @@ def test_k_is_kept_where_it_was_searched_for(webui, prompts, tmp_path):
     assert 1.0 <= preset.k <= 2.0
 
 
-def test_racing_leaves_pictures_out_and_the_best_is_measured_in_full(webui, tmp_path):
+def test_ratios_that_are_not_varied_are_those_of_the_sizes_preset(webui, prompts):
+    assert main(command(webui, prompts, "--vary", "up")) == 0
+    assert {point[:2] for *_, point in webui.asked} == {(0.0, 0.0), (0.319, 0.24)}  # dense, and presets/sd15.json
+
+
+def test_journals_of_version_1_0_0_are_continued_by_the_same_command_and_by_no_other(webui, prompts, tmp_path):
+    """Its searches held what they did not vary at 0.3, so that one over a single axis is another search now."""
+    searches = tmp_path / "presets.searches"
+    shutil.copytree(VERSION_1_0_0, searches)
+    before = {path.name: path.read_bytes() for path in searches.iterdir()}
+    assert main(command(webui, prompts, evaluations=4)) == 0
+    assert webui.asked == []
+    assert main(command(webui, prompts, evaluations=5)) == 0
+    assert len(webui.asked) == 4  # the images of the fifth configuration
+    assert main(command(webui, prompts, "--vary", "up", evaluations=4)) == 0
+    after = {path.name: path.read_bytes() for path in searches.iterdir()}
+    assert len(after) == 3
+    assert sum(after[name] == content for name, content in before.items()) == 1
+    assert all(after[name].startswith(content) for name, content in before.items())
+
+
+def test_racing_leaves_images_out_and_the_best_is_measured_in_full(webui, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("\n".join(f"prompt {number}" for number in range(20)), encoding="utf-8")
     assert main(command(webui, prompts, evaluations=30)) == 0
@@ -97,7 +123,7 @@ def test_racing_leaves_pictures_out_and_the_best_is_measured_in_full(webui, tmp_
     assert main(command(webui, prompts, "--racing", "likely", evaluations=30, out="raced.json")) == 0
     assert len(webui.asked) - whole < whole
     (preset,) = presets(tmp_path, "raced.json")
-    mine = [hill(preset.ratios, 1.5, f"prompt {number}", seed) for number in range(20) for seed in (1, 2)]
+    mine = [hill(Point.of(preset.ratios, 1.5), f"prompt {number}", seed) for number in range(20) for seed in (1, 2)]
     told = float(preset.note.partition("own ")[2].partition(",")[0])
     assert told == pytest.approx(sum(mine) / 40, abs=2e-4)  # a preset's ratios are rounded
     # It too goes on where it was.
@@ -154,9 +180,9 @@ def test_ctrl_c_keeps_the_best_so_far(webui, prompts, tmp_path):
         (["--url", "http://127.0.0.1:9"], "The WebUI at http://127.0.0.1:9 cannot be reached ("),
         (["--sizes", "400"], "A size is written HEIGHTxWIDTH, such as 400x560, not '400'."),
         (["--ratios", "0.8", "0.1"], "The lower bound of down (0.8) must be less than the upper one (0.1)."),
-        (["--evaluations", "-1"], "The budget of evaluations must be an integer from 1 on, not -1."),
+        (["--evaluations", "-1"], "The budget of evaluations must be an integer of at least 1, not -1."),
         (["--strategy", "random", "--storage", "sqlite://"], "A search shared by several workers is annealed"),
-        (["--racing", "likely", "--storage", "sqlite://"], "A search shared by several workers draws every picture"),
+        (["--racing", "likely", "--storage", "sqlite://"], "A search shared by several workers draws every image"),
     ],
 )
 def test_what_cannot_start_is_one_sentence(webui, prompts, change, sentence, capsys):
@@ -258,7 +284,7 @@ def test_three_workers_share_a_study_and_one_is_killed(webui, prompts, tmp_path)
     assert late.ratios in [presets(tmp_path, f"{number}.json")[0].ratios for number in (1, 2)]
 
 
-def test_pictures_as_grids():
+def test_images_as_grids():
     whole = [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
     assert grids(whole) == grids([whole[0], whole[3], whole[2], whole[1]]) == [(["a", "b"], [1, 2])]
     assert grids(whole[1:]) == [(["b"], [1]), (["a", "b"], [2])]

@@ -39,7 +39,7 @@ def lines(data):
 
 
 def scores(data):
-    """How many pictures' scores are whole in a journal."""
+    """How many images' scores are whole in a journal."""
     return sum(b'"kind":"score"' in line for line in data[: data.rfind(b"\n") + 1].splitlines())
 
 
@@ -48,7 +48,7 @@ def test_a_kill_at_any_byte_loses_nothing_and_changes_nothing(path, monkeypatch)
     values = {"iterations": 2, "prompts": ("a cat",), "seeds": (1,)}
     whole = search(path, **values).run()
     data = path.read_bytes()
-    assert scores(data) == whole.pictures == 4
+    assert scores(data) == whole.images == 4
     settings = search(path, **values).settings()
     entries = lines(data)
     tried = set()
@@ -66,7 +66,7 @@ def test_a_kill_at_any_byte_loses_nothing_and_changes_nothing(path, monkeypatch)
         scorer = Counted()
         report = search(copy, scorer, **values).run()
         assert report.history == whole.history
-        assert len(scorer.asked) == whole.pictures - scores(data[:end])
+        assert len(scorer.asked) == whole.images - scores(data[:end])
         assert untimed(copy.read_bytes()) == untimed(data)
     assert len(tried) == 2 * len(entries)
 
@@ -84,7 +84,7 @@ def test_a_resumed_search_is_the_uninterrupted_one(path, tmp_path, monkeypatch):
     scorer = Counted()
     report = search(path, scorer).run()
     assert report.history == whole.history
-    assert (report.pictures, report.saved_by_racing) == (whole.pictures, whole.saved_by_racing)
+    assert (report.images, report.saved_by_racing) == (whole.images, whole.saved_by_racing)
     assert untimed(path.read_bytes()) == untimed((tmp_path / "whole.jsonl").read_bytes())
     scorer = Counted()
     assert search(path, scorer).run().history == whole.history
@@ -229,7 +229,7 @@ def test_a_full_disk_ends_the_search_and_loses_nothing(path, monkeypatch):
     assert one.run(Budget(evaluations=6)).state == "failed"
     full[0] = False
     assert one.run(Budget(evaluations=6)).history == whole.history
-    assert len(scorer.asked) == len(set(scorer.asked)) == whole.pictures
+    assert len(scorer.asked) == len(set(scorer.asked)) == whole.images
     assert untimed(path.read_bytes()) == untimed(path.with_name("whole.jsonl").read_bytes())
 
 
@@ -251,10 +251,10 @@ def test_two_searches_on_one_journal_do_not_write_over_each_other(path):
 
 
 def test_failures_are_kept_but_those_that_ended_the_search(path):
-    def evaluate(ratios, k, prompt, seed):
+    def evaluate(point, prompt, seed):
         if prompt == "a dog" or broken:
             raise RuntimeError("no scorer")
-        return hill(ratios, k, prompt, seed)
+        return hill(point, prompt, seed)
 
     broken = []
     search(path, evaluate).run(Budget(evaluations=2))
@@ -283,14 +283,14 @@ search(Path({path!r}), slow).run()
 """
 
 
-def test_a_killed_process_loses_at_most_the_picture_it_was_drawing(path, tmp_path):
+def test_a_killed_process_loses_at_most_the_image_it_was_drawing(path, tmp_path):
     code = WORKER.format(root=str(ROOT), here=str(ROOT / "tests" / "search"), path=str(path))
     kills = 0
-    for pictures in (5, 30):
+    for images in (5, 30):
         worker = subprocess.Popen([sys.executable, "-c", code])
         deadline = time.monotonic() + 300
         while worker.poll() is None and time.monotonic() < deadline:
-            if path.exists() and scores(path.read_bytes()) >= pictures:
+            if path.exists() and scores(path.read_bytes()) >= images:
                 worker.kill()
                 break
             time.sleep(0.002)
@@ -301,4 +301,4 @@ def test_a_killed_process_loses_at_most_the_picture_it_was_drawing(path, tmp_pat
     report = search(path, scorer).run()
     whole = search(tmp_path / "whole.jsonl").run()
     assert report.history == whole.history
-    assert len(scorer.asked) == whole.pictures - kept
+    assert len(scorer.asked) == whole.images - kept

@@ -17,6 +17,7 @@ from crdiff.search.space import DENSE, START, Point, Space, by_pruned_counts, ro
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.strategies.random_search import RandomSearch
 from crdiff.search.strategies.registry import available, make
+from crdiff.search.strategies.strategy import Options
 
 SPACE = Space()
 
@@ -32,25 +33,27 @@ def search(evaluate=hill, strategy=None, **values):
 def test_the_score_is_the_mean_over_prompts_and_seeds():
     report = search().run(Budget(evaluations=3))
     for entry in report.history:
-        expected = [hill(entry.point.ratios, entry.point.k, prompt, seed) for seed in SEEDS for prompt in PROMPTS]
+        expected = [hill(entry.point, prompt, seed) for seed in SEEDS for prompt in PROMPTS]
         if entry.score is not None:
             assert list(entry.scores) == expected
             assert entry.score == pytest.approx(sum(expected) / 6, abs=1e-12)
-    assert report.pictures_of == 6
+    assert report.images_of == 6
 
 
 @pytest.mark.parametrize("name", available())
 def test_the_same_seed_gives_the_same_search(name):
-    reports = [search(strategy=make(name, SPACE, [START, DENSE], 5)).run(Budget(evaluations=20)) for _ in range(2)]
+    reports = [
+        search(strategy=make(name, SPACE, [START, DENSE], Options(5))).run(Budget(evaluations=20)) for _ in range(2)
+    ]
     assert reports[0].history == reports[1].history
     assert reports[0].best.score >= reports[0].history[0].score
-    other = search(strategy=make(name, SPACE, [START, DENSE], 6)).run(Budget(evaluations=20))
+    other = search(strategy=make(name, SPACE, [START, DENSE], Options(6))).run(Budget(evaluations=20))
     assert course(other) != course(reports[0])
 
 
 @pytest.mark.parametrize("name", available())
 def test_every_strategy_climbs(name):
-    report = search(strategy=make(name, SPACE, [START, DENSE], 1)).run(Budget(evaluations=80))
+    report = search(strategy=make(name, SPACE, [START, DENSE], Options(1))).run(Budget(evaluations=80))
     assert report.evaluations == 80
     assert report.best.score > report.history[0].score + 0.1
     assert report.history[1].at_most < report.history[0].score
@@ -76,7 +79,7 @@ def test_racing_changes_nothing_but_the_cost():
             assert len(raced.asked) + quick.saved_by_racing == 6 * len({rounded(e.point) for e in quick.history})
             assert whole.best.point == quick.best.point
             saved += len(full.asked) - len(raced.asked)
-            assert quick.pictures == len(raced.asked)
+            assert quick.images == len(raced.asked)
     assert saved > 300
 
 
@@ -84,17 +87,17 @@ def test_likely_racing_saves_more_and_loses_little():
     """Eight prompts with two seeds, each with a level of its own: differences between configurations are paired."""
     many = {"prompts": tuple(f"prompt {number}" for number in range(8)), "highest": None}
 
-    def noisy(ratios, k, prompt, seed):
-        luck = random.Random(f"{prompt}/{seed}")
-        jitter = random.Random(f"{list(ratios)}/{prompt}/{seed}")
-        return hill(ratios, k, prompt, seed) + luck.uniform(-0.5, 0.5) + jitter.gauss(0.0, 0.05)
+    def noisy(point, prompt, seed):
+        level = random.Random(f"{prompt}/{seed}")
+        jitter = random.Random(f"{list(point.ratios)}/{prompt}/{seed}")
+        return hill(point, prompt, seed) + level.uniform(-0.5, 0.5) + jitter.gauss(0.0, 0.05)
 
     full, likely, wrong = 0, 0, 0
     for seed in range(5):
         whole = search(noisy, annealing(seed, 60), racing="off", **many).run()
         quick = search(noisy, annealing(seed, 60), racing="likely", **many).run()
-        full += whole.pictures
-        likely += quick.pictures
+        full += whole.images
+        likely += quick.images
         known = {entry.point: entry.score for entry in whole.history}
         wrong += sum(known.get(entry.point, -9.0) > quick.best.score for entry in quick.history if entry.score is None)
         assert quick.best.score >= whole.history[0].score
@@ -133,7 +136,7 @@ def test_what_was_cut_is_completed_when_it_is_needed_after_all():
         def tell(self, proposal, score):
             accepted = self.strategy.tell(proposal, score)
             if proposal.number == 1:
-                self.strategy.restore({"number": 2, "best": -1.0, "leader": None})
+                self.strategy.restore({"number": 2, "best_score": -1.0, "best": None})
             return accepted
 
     scorer = Counted()
@@ -185,7 +188,7 @@ def test_the_baseline_comes_first_and_whole():
 
 
 def test_when_nothing_beats_the_dense_model_it_is_the_best():
-    report = Search(SPACE, annealing(), objective(lambda r, k, p, s: -sum(r)), baseline=DENSE).run()
+    report = Search(SPACE, annealing(), objective(lambda point, *image: -sum(point.ratios)), baseline=DENSE).run()
     assert report.best.point == DENSE
 
 
@@ -207,10 +210,10 @@ def test_the_budget_of_minutes(monkeypatch):
 
     one = search(slow, racing="off")
     report = one.run(Budget(minutes=2))
-    assert (report.state, report.pictures, report.evaluations, report.seconds) == ("done", 12, 2, 120.0)
+    assert (report.state, report.images, report.evaluations, report.seconds) == ("done", 12, 2, 120.0)
     assert report.message == "The budget of 2 minutes is used up."
-    assert one.run(Budget(minutes=2)).pictures == 12
-    assert one.run(Budget(minutes=3)).pictures == 18
+    assert one.run(Budget(minutes=2)).images == 12
+    assert one.run(Budget(minutes=3)).images == 18
     left = []
     one.run(Budget(evaluations=6), on_progress=lambda progress: left.append(progress.seconds_left))
     assert left[0] == 180.0
@@ -219,21 +222,21 @@ def test_the_budget_of_minutes(monkeypatch):
 
 def test_stopping_keeps_the_best_and_a_second_run_goes_on():
     whole = search().run()
-    for pictures in range(0, whole.pictures, 7):
+    for images in range(0, whole.images, 7):
         scorer = Counted()
         one = search(scorer)
-        report = one.run(should_stop=lambda scorer=scorer, stop=pictures: len(scorer.asked) >= stop)
-        assert (report.state, len(scorer.asked)) == ("stopped", pictures)
+        report = one.run(should_stop=lambda scorer=scorer, stop=images: len(scorer.asked) >= stop)
+        assert (report.state, len(scorer.asked)) == ("stopped", images)
         assert report.history == whole.history[: len(report.history)]
         if report.history:
             known = [entry for entry in report.history if entry.score is not None]
             assert report.best == max(known, key=lambda entry: entry.score)
         again = one.run()
         assert again.history == whole.history
-        assert len(scorer.asked) == whole.pictures
+        assert len(scorer.asked) == whole.images
 
 
-def test_progress_is_told_after_every_picture():
+def test_progress_is_told_after_every_image():
     reports = []
     final = search(racing="off").run(Budget(evaluations=5), on_progress=reports.append)
     assert [report.state for report in reports[:-1]] == ["running"] * 35
@@ -242,8 +245,8 @@ def test_progress_is_told_after_every_picture():
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, None, "0.5", True, RuntimeError("out of memory"), ValueError()])
-def test_a_failed_picture_counts_minus_two(bad):
-    def evaluate(ratios, k, prompt, seed):
+def test_a_failed_image_counts_minus_two(bad):
+    def evaluate(point, prompt, seed):
         if prompt == PROMPTS[1]:
             if isinstance(bad, Exception):
                 raise bad
@@ -282,8 +285,8 @@ def best(report, count):
 
 @pytest.mark.parametrize("state", ["failed", "stopped"])
 def test_an_evaluation_can_end_the_search(state):
-    def evaluate(ratios, k, prompt, seed):
-        if ratios != START.ratios:
+    def evaluate(point, prompt, seed):
+        if point != START:
             raise AbortSearchError("The checkpoint was switched.", state)
         return 0.5
 
@@ -312,9 +315,9 @@ def test_an_interrupt_is_passed_on_and_loses_nothing():
 def test_batches_give_the_same_search(batch):
     sizes = []
 
-    def many(ratios, k, pictures):
-        sizes.append(len(pictures))
-        return [hill(ratios, k, prompt, seed) for prompt, seed in pictures]
+    def many(point, images):
+        sizes.append(len(images))
+        return [hill(point, prompt, seed) for prompt, seed in images]
 
     batched = Objective(PROMPTS, SEEDS, evaluate_many=many, batch=batch, highest=1.0)
     report = Search(SPACE, annealing(), batched).run()
@@ -322,20 +325,20 @@ def test_batches_give_the_same_search(batch):
     assert max(sizes) == min(batch, 6)
 
 
-def test_a_batch_that_fails_is_drawn_picture_by_picture():
-    def many(ratios, k, pictures):
-        if len(pictures) > 1 or pictures[0] == (PROMPTS[0], 2):
+def test_a_batch_that_fails_is_drawn_image_by_image():
+    def many(point, images):
+        if len(images) > 1 or images[0] == (PROMPTS[0], 2):
             raise MemoryError
-        return [hill(ratios, k, *pictures[0])]
+        return [hill(point, *images[0])]
 
     report = Search(SPACE, annealing(), Objective(PROMPTS, SEEDS, evaluate_many=many, batch=4)).run(
         Budget(evaluations=2)
     )
-    scores = [hill(START.ratios, START.k, prompt, seed) for seed in SEEDS for prompt in PROMPTS]
+    scores = [hill(START, prompt, seed) for seed in SEEDS for prompt in PROMPTS]
     scores[3] = -2.0
     assert list(report.history[0].scores) == scores
-    few = Objective(PROMPTS, SEEDS, evaluate_many=lambda ratios, k, pictures: [0.5], batch=4)
-    assert Search(SPACE, annealing(), few).run().message == "The scorer gave 1 scores for 4 pictures."
+    few = Objective(PROMPTS, SEEDS, evaluate_many=lambda point, images: [0.5], batch=4)
+    assert Search(SPACE, annealing(), few).run().message == "The scorer gave 1 scores for 4 images."
 
 
 @pytest.mark.parametrize(
@@ -375,12 +378,12 @@ def test_random_scores_do_not_upset_the_bookkeeping():
     """Scores of any sign and order, cut and repeated: what was drawn and what was saved add up."""
     weights = {"down": 6, "mid": 6, "up": 6}
     for seed in range(10):
-        luck = random.Random(seed)
+        rng = random.Random(seed)
         table = {}
 
-        def score(ratios, k, prompt, image, luck=luck, table=table):
-            key = (*(int(6 * ratio) for ratio in ratios), prompt, image)
-            return table.setdefault(key, luck.uniform(-2.0, 1.0))
+        def score(point, prompt, image, rng=rng, table=table):
+            key = (*(int(6 * ratio) for ratio in point.ratios), prompt, image)
+            return table.setdefault(key, rng.uniform(-2.0, 1.0))
 
         scorer = Counted(score)
         signature = by_pruned_counts(weights)

@@ -14,7 +14,7 @@ from problems import Counted, course, hill, objective
 from crdiff.search.errors import AbortSearchError, JournalError, MissingPackageError
 from crdiff.search.optuna_sampler import AnnealingSampler
 from crdiff.search.search import Budget, Search
-from crdiff.search.space import DENSE, START, Space
+from crdiff.search.space import DENSE, START, Point, Space
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.study import StudySearch
 
@@ -125,8 +125,8 @@ def test_the_sampler_alone_ends_a_study_of_its_own():
     own = optuna.create_study(sampler=sampler, direction="maximize")
 
     def score(trial):
-        ratios = [trial.suggest_float(axis, 0.0, 0.9) for axis in ("down", "mid", "up")]
-        return hill(ratios, 1.5, "a cat", 1) + 0.0 * trial.suggest_float("another", 0.0, 1.0)
+        point = Point(*(trial.suggest_float(axis, 0.0, 0.9) for axis in ("down", "mid", "up")), 1.5)
+        return hill(point, "a cat", 1) + 0.0 * trial.suggest_float("another", 0.0, 1.0)
 
     own.optimize(score, n_trials=100)
     walk, _ = sampler.replay(own.trials)

@@ -1,7 +1,7 @@
 """Simulated annealing (paper supplement 8, Algorithm 1), as the authors run it, with their constants.
 
-A score is the negative of the paper's energy. The walk's position is a frozen value, and each step a function from one
-position to the next, so that any part of the program can replay a walk from the scores alone.
+A score is the negative of the paper's energy. The state of the walk is a frozen value, and each step a function from
+one state to the next, so that any part of the program can replay a walk from the scores alone.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
+from crdiff import checks
 from crdiff.errors import SettingsError
 from crdiff.search.space import START, Point, Space
-from crdiff.search.strategies.strategy import Proposal, check_answer, check_seed, draws
+from crdiff.search.strategies.strategy import Options, Proposal, check_pending, check_seed, rng
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,14 @@ class Schedule:
         temperature: at the start and after a restart (T_init).
         cooling: the temperature is multiplied by it in every iteration (alpha).
         iterations: neighbours to try (N_iter); seeds and restart points come on top.
-        restarts: at most so many (R_max).
+        restarts: the most there can be (R_max).
         step: largest change of a ratio at T_init; it shrinks with the temperature.
         least_step: and does not fall below this.
         patience: share of the iterations that may pass without a new best; five at least.
-        reheats: at most so many, before restarts.
+        reheats: the most there can be; restarts come after them.
         reheating: a reheat multiplies the temperature by it.
         reheat_above: reheats happen only once the best score has passed this.
-        leap: a restart point is a neighbour of the best with so many times ``step``.
+        leap: a restart point is a neighbour of the best with ``step`` times this.
     """
 
     temperature: float = 0.1
@@ -48,15 +49,8 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for entry in fields(self):
-            value = getattr(self, entry.name)
-            whole = entry.type == "int"
-            kind = "an integer" if whole else "a number"
-            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-                raise SettingsError(f"Annealing: {entry.name} must be {kind}, not {value!r}.")
-            least, most = _LIMITS.get(entry.name, (0.0, math.inf))
-            if not (least <= value <= most and math.isfinite(value)):
-                end = f" to {most:g}" if math.isfinite(most) else " on"
-                raise SettingsError(f"Annealing: {entry.name} must be {kind} from {least:g}{end}, not {value!r}.")
+            check = checks.integer if entry.type == "int" else checks.number
+            check(f"Annealing: {entry.name}", getattr(self, entry.name), **_LIMITS.get(entry.name, {"low": 0}))
 
     @property
     def patience_iterations(self) -> int:
@@ -64,17 +58,22 @@ class Schedule:
         return max(5, int(self.iterations * self.patience))
 
 
-_TINY = 1e-9
-_LIMITS = {
-    "temperature": (_TINY, math.inf),
-    "cooling": (_TINY, 1.0),
-    "iterations": (1, math.inf),
-    "step": (_TINY, 1.0),
-    "least_step": (0.0, 1.0),
-    "reheating": (1.0, math.inf),
-    "reheat_above": (-math.inf, math.inf),
-    "leap": (_TINY, math.inf),
+_POSITIVE: Mapping[str, Any] = {"low": 0, "low_open": True}
+_LIMITS: Mapping[str, Mapping[str, Any]] = {
+    "temperature": _POSITIVE,
+    "cooling": {**_POSITIVE, "high": 1},
+    "iterations": {"low": 1},
+    "step": {**_POSITIVE, "high": 1},
+    "least_step": {"low": 0, "high": 1},
+    "reheating": {"low": 1},
+    "reheat_above": {},
+    "leap": _POSITIVE,
 }
+
+
+def iterations_for(evaluations: int | None) -> int:
+    """The iterations of a search with this budget: the authors' 120, or more where the budget allows for more."""
+    return max(Schedule.iterations, evaluations or 0)
 
 
 @dataclass(frozen=True)
@@ -113,12 +112,12 @@ def neighbour(space: Space, schedule: Schedule, point: Point, temperature: float
 
     A starting point outside the bounds, such as the dense model, is first moved to the nearest point inside.
     """
-    luck = draws(seed, number)
-    axis = space.axes[int(luck.random() * len(space.axes))]
+    numbers = rng(seed, number)
+    axis = space.axes[int(numbers.random() * len(space.axes))]
     size = max(schedule.least_step, schedule.step * temperature / schedule.temperature) * space.step(axis)
     inside = space.clip(point)
     low, high = space.bounds[axis]
-    moved = inside[axis] + size * (2.0 * luck.random() - 1.0)
+    moved = inside[axis] + size * (2.0 * numbers.random() - 1.0)
     return inside.moved(axis, min(high, max(low, moved)))
 
 
@@ -126,17 +125,17 @@ def threshold(walk: Walk, seed: int, number: int) -> float:
     """The score a neighbour must exceed to be accepted.
 
     u < exp(gain / T) is the same as score > current + T * ln(u). Drawing u before the score is known gives the same
-    walk, and tells when an evaluation can be cut. ln(u) <= 0, so that a better score is always accepted.
+    walk, and tells when an evaluation can be cut short. ln(u) <= 0, so that a better score is always accepted.
     """
-    luck = draws(seed, number)
-    luck.random(), luck.random()  # those of the neighbour
-    chance = luck.random()
-    return walk.current_score + walk.temperature * math.log(chance) if chance > 0.0 else -math.inf
+    numbers = rng(seed, number)
+    numbers.random(), numbers.random()  # those of the neighbour
+    u = numbers.random()
+    return walk.current_score + walk.temperature * math.log(u) if u > 0.0 else -math.inf
 
 
-def advance(schedule: Schedule, starts: int, walk: Walk, point: Point, score: float | None, needed: float) -> Walk:
-    """The walk after ``point`` was scored; None is a score that does not exceed ``needed``."""
-    accepted = score is not None and (walk.phase == "restart" or score > needed)
+def advance(schedule: Schedule, starts: int, walk: Walk, point: Point, score: float | None, limit: float) -> Walk:
+    """The walk after ``point`` was scored; None is a score that does not exceed the threshold ``limit``."""
+    accepted = score is not None and (walk.phase == "restart" or score > limit)
     if accepted and score is not None:
         walk = replace(walk, current=point, current_score=score)
     improved = walk.current_score > walk.best_score
@@ -179,7 +178,7 @@ class SimulatedAnnealing:
         schedule: the constants.
     """
 
-    name = "annealing"
+    name: ClassVar[str] = "annealing"
 
     def __init__(
         self, space: Space, starts: Sequence[Point] = (START,), seed: int = 0, schedule: Schedule | None = None
@@ -192,6 +191,18 @@ class SimulatedAnnealing:
         self.schedule = schedule or Schedule()
         self.walk = Walk(self.schedule.temperature)
         self._number = 0
+
+    @staticmethod
+    def problem() -> str | None:
+        return None
+
+    @classmethod
+    def create(cls, space: Space, starts: Sequence[Point], options: Options) -> SimulatedAnnealing:
+        schedule = Schedule(
+            temperature=Schedule.temperature if options.temperature is None else options.temperature,
+            iterations=Schedule.iterations if options.iterations is None else options.iterations,
+        )
+        return cls(space, starts, options.seed, schedule)
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -206,8 +217,8 @@ class SimulatedAnnealing:
         if walk.phase == "done":
             return None
         if walk.phase == "seeds":
-            needed = walk.current_score if walk.seeds else None
-            return Proposal(number, self.starts[walk.seeds], "seed", needed, walk.current)
+            limit = walk.current_score if walk.seeds else None
+            return Proposal(number, self.starts[walk.seeds], "seed", limit, walk.current)
         if walk.phase == "restart":
             assert walk.best is not None
             heat = self.schedule.temperature * self.schedule.leap
@@ -217,12 +228,12 @@ class SimulatedAnnealing:
         return Proposal(number, point, "neighbour", threshold(walk, self.seed, number), walk.current)
 
     def tell(self, proposal: Proposal, score: float | None) -> bool:
-        check_answer(self.ask(), proposal, score)
+        check_pending(self.ask(), proposal, score)
         before = self.walk
-        needed = -math.inf if proposal.needed is None else proposal.needed
-        self.walk = advance(self.schedule, len(self.starts), before, proposal.point, score, needed)
+        limit = -math.inf if proposal.threshold is None else proposal.threshold
+        self.walk = advance(self.schedule, len(self.starts), before, proposal.point, score, limit)
         self._number += 1
-        return score is not None and (before.phase == "restart" or score > needed)
+        return score is not None and (before.phase == "restart" or score > limit)
 
     def state(self) -> dict[str, Any]:
         walk = asdict(self.walk)
@@ -239,7 +250,7 @@ class SimulatedAnnealing:
                 values[name] = -math.inf if values[name] is None else float(values[name])
             walk, number = Walk(**values), int(state["number"])
         except (KeyError, TypeError, ValueError) as error:
-            raise SettingsError(f"This is not the state of an annealing ({error}).") from None
+            raise SettingsError(f"This is not the state of an annealing run ({error}).") from None
         self.walk, self._number = walk, number
 
     def status(self) -> dict[str, float]:

@@ -1,26 +1,18 @@
-"""CMA-ES through the optional package ``cmaes`` (Nomura and Shibata, arXiv 2402.01373), to compare with."""
+"""CMA-ES through the optional package ``cmaes`` (Nomura and Shibata, arXiv 2402.01373)."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, ClassVar
 
 from crdiff.errors import SettingsError
 from crdiff.search.errors import MissingPackageError
 from crdiff.search.space import START, Point, Space
-from crdiff.search.strategies.strategy import Proposal, check_answer, check_seed
+from crdiff.search.strategies.strategy import Options, Proposal, check_pending, check_seed
 
 _SIGMA = 0.2
-
-
-def missing() -> str | None:
-    """A sentence if the package is not installed."""
-    try:
-        importlib.import_module("cmaes")
-    except ImportError:
-        return "The strategy cmaes needs the Python package cmaes, which is not installed; annealing needs none."
-    return None
 
 
 class CmaEs:
@@ -34,10 +26,10 @@ class CmaEs:
         SettingsError: fewer than two axes are varied.
     """
 
-    name = "cmaes"
+    name: ClassVar[str] = "cmaes"
 
     def __init__(self, space: Space, starts: Sequence[Point] = (START,), seed: int = 0, sigma: float = _SIGMA) -> None:
-        if sentence := missing():
+        if sentence := self.problem():
             raise MissingPackageError(sentence)
         if len(space.axes) < 2:
             raise SettingsError("The strategy cmaes needs at least two things to vary; take annealing for one.")
@@ -48,6 +40,17 @@ class CmaEs:
         self.seed = check_seed(seed)
         self.sigma = sigma
         self._clear()
+
+    @staticmethod
+    def problem() -> str | None:
+        # Only looked for: importing it takes a while, and not every search needs it.
+        if find_spec("cmaes") is not None:
+            return None
+        return "The strategy cmaes needs the Python package cmaes, which is not installed; annealing needs none."
+
+    @classmethod
+    def create(cls, space: Space, starts: Sequence[Point], options: Options) -> CmaEs:
+        return cls(space, starts, options.seed)
 
     def _clear(self) -> None:
         self._told: list[float] = []
@@ -87,7 +90,7 @@ class CmaEs:
         return cma(mean=numpy.array(mean), sigma=self.sigma, bounds=bounds, seed=self.seed)
 
     def tell(self, proposal: Proposal, score: float | None) -> bool:
-        check_answer(self.ask(), proposal, score)
+        check_pending(self.ask(), proposal, score)
         assert score is not None
         best = not self._told or score > max(self._told)
         self._take(score)

@@ -1,53 +1,41 @@
-"""The strategies a user can choose, by name."""
+"""The strategies by name; a new one is added to the lists here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from crdiff.errors import SettingsError
+from crdiff import checks
 from crdiff.search.space import Point, Space
-from crdiff.search.strategies import cmaes
-from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
-from crdiff.search.strategies.listed import Listed
+from crdiff.search.strategies.annealing import SimulatedAnnealing
+from crdiff.search.strategies.cmaes import CmaEs
+from crdiff.search.strategies.points_to_evaluate import PointsToEvaluate
 from crdiff.search.strategies.random_search import RandomSearch
-from crdiff.search.strategies.strategy import Strategy
-
-Maker = Callable[[Space, Sequence[Point], int, "int | None"], Strategy]
-"""Makes a strategy for a space, starting points, a seed and, if known, the number of evaluations it will get."""
+from crdiff.search.strategies.strategy import Options, Strategy
 
 
-def _annealing(space: Space, starts: Sequence[Point], seed: int, evaluations: int | None) -> Strategy:
-    schedule = Schedule() if evaluations is None else Schedule(iterations=evaluations)
-    return SimulatedAnnealing(space, starts, seed, schedule)
+def _by_name(*strategies: type[Strategy]) -> Mapping[str, type[Strategy]]:
+    return {strategy.name: strategy for strategy in strategies}
 
 
-STRATEGIES: Mapping[str, Maker] = {
-    "annealing": _annealing,
-    "random": lambda space, starts, seed, evaluations: RandomSearch(space, starts, seed),
-    "cmaes": lambda space, starts, seed, evaluations: cmaes.CmaEs(space, starts, seed),
-}
-LISTED = "listed"
-"""The name of what only measures the starting points, for programs."""
-DEFAULT_STRATEGY = "annealing"
+STRATEGIES = _by_name(SimulatedAnnealing, RandomSearch, CmaEs)
+"""Those a user can choose."""
+
+_FOR_PROGRAMS = _by_name(PointsToEvaluate)
+
+DEFAULT_STRATEGY = SimulatedAnnealing.name
 
 
-def make(name: str, space: Space, starts: Sequence[Point], seed: int = 0, evaluations: int | None = None) -> Strategy:
+def make(name: str, space: Space, starts: Sequence[Point], options: Options | None = None) -> Strategy:
     """The strategy of this name, in its initial state.
-
-    ``evaluations`` sets the iterations of the annealing (120 by default), and with them its patience; its cooling
-    stays the authors'.
 
     Raises:
         SettingsError: there is none of this name, or it cannot search this space.
         MissingPackageError: its package is not installed.
     """
-    if name == LISTED:
-        return Listed(starts)
-    if name not in STRATEGIES:
-        raise SettingsError(f"A search's strategy must be one of {', '.join(STRATEGIES)}, not {name!r}.")
-    return STRATEGIES[name](space, starts, seed, evaluations)
+    strategy = _FOR_PROGRAMS.get(name) or STRATEGIES[checks.choice("A search's strategy", name, STRATEGIES)]
+    return strategy.create(space, starts, options or Options())
 
 
 def available() -> tuple[str, ...]:
-    """The names of the strategies whose packages are installed."""
-    return tuple(name for name in STRATEGIES if name != "cmaes" or cmaes.missing() is None)
+    """The names of the strategies that this installation can use."""
+    return tuple(name for name, strategy in STRATEGIES.items() if strategy.problem() is None)

@@ -95,7 +95,7 @@ def summary(report: Report) -> dict[str, Any]:
         "state": report.state,
         "message": report.message,
         "evaluations": report.evaluations,
-        "pictures": report.pictures,
+        "pictures": report.images,
         "dense": None if dense is None else {"score": dense.score},
         "best": None if best is None else {"score": best.score, **best.point.to_dict()},
     }

@@ -14,18 +14,18 @@ from crdiff.errors import CRDiffError, SettingsError
 from crdiff.presets.size import Size
 from crdiff.search.journal import Journal, MemoryJournal
 from crdiff.search.objective import Objective
-from crdiff.search.search import Budget, Keeper, Report, Search
+from crdiff.search.search import Budget, Report, ScoreJournal, Search
 from crdiff.search.space import DENSE, START, Point, Space
 from crdiff.search.strategies import registry as strategies
-from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
-from crdiff.search.strategies.strategy import Strategy
+from crdiff.search.strategies.points_to_evaluate import PointsToEvaluate
+from crdiff.search.strategies.strategy import Options, Strategy
 from crdiff.settings import DEFAULT_K
 from crdiff.webui.search import journals, judge
 from crdiff.webui.search.board import Board, Snapshot, Standing, thumbnail
 from crdiff.webui.search.ending import Ending
 from crdiff.webui.search.eye import Eye
 from crdiff.webui.search.panel import status_text
-from crdiff.webui.search.plan import EYE, ITERATIONS, SearchPlan
+from crdiff.webui.search.plan import EYE, SearchPlan
 from crdiff.webui.search.remembered import keep_best
 from crdiff.webui.search.trials import Drawn, SkippedError, Trials, accordion_settings
 
@@ -103,7 +103,7 @@ class _Job:
         self.size = Size(int(p.height), int(p.width))
         self.trials = Trials(p, settings)
         # Whoever lists configurations searches elsewhere, and keeps the scores there.
-        self.listed = plan.strategy == strategies.LISTED
+        self.listed = plan.strategy == PointsToEvaluate.name
         self._shelf = extension.shelf
         self.scorer, self.judge = self._judging(plan, folder)
         self.k = DEFAULT_K if settings.k is None else settings.k
@@ -134,7 +134,7 @@ class _Job:
         if plan.score == EYE:
             if not self.shown:
                 raise SettingsError("Your own eye can only be asked by the page, not by the API.")
-            eye = Eye(self.board, self._picture, lambda *key: self.search.objective.pictures.index(key))
+            eye = Eye(self.board, self._picture, lambda *key: self.search.objective.images.index(key))
             return eye, eye
         scorer = judge.choose(plan.score, folder)
         return scorer, judge.Judge(
@@ -146,7 +146,7 @@ class _Job:
         wanted = self.plan.hires if hires is None else hires
         return self.trials.draw(point, prompt, seed, hires=wanted).picture
 
-    def _search(self, journal: Keeper) -> Search:
+    def _search(self, journal: ScoreJournal) -> Search:
         plan = self.plan
         fixed = replace(START, k=self.trial_k)
         space = Space.vary(plan.vary, fixed=fixed, ratios=plan.ratios, k=plan.k)
@@ -169,8 +169,7 @@ class _Job:
             keep_best(self.folder, self.board.current)
         return result
 
-    def _evaluate(self, ratios: Any, k: float, prompt: str, seed: int) -> float:
-        point = Point(ratios.down, ratios.mid, ratios.up, k)
+    def _evaluate(self, point: Point, prompt: str, seed: int) -> float:
         dense = point == DENSE
         try:
             drawn = self.trials.draw(point, prompt, seed, hires=self.plan.hires)
@@ -209,7 +208,7 @@ class _Job:
         if best is not None and (before is None or before.best is None or before.best.number != best.number):
             drawn = self.pictures.get(best.point)
             if drawn is not None and best.kind != "baseline" and any(best.point.ratios):
-                index = self.search.objective.pictures.index(self.first)
+                index = self.search.objective.images.index(self.first)
                 shown = Snapshot(thumbnail(drawn.picture), best.scores[index], f"{best.point}")
                 self.board.update(best=shown)
         state.textinfo = status_text(replace(standing, message=""))
@@ -220,15 +219,12 @@ class _Job:
         spent = time.monotonic() - self.started
         if report.seconds_left is None or done == 0:
             evaluations = self.plan.evaluations or self.plan.iterations or 1
-            return max(done + 1, evaluations * max(1, report.pictures_of) + 2)
+            return max(done + 1, evaluations * max(1, report.images_of) + 2)
         return done + 1 + round(report.seconds_left * done / max(spent, 1e-3))
 
 
 def _strategy(plan: SearchPlan, space: Space, starts: list[Point]) -> Strategy:
-    if plan.temperature is None or plan.strategy != strategies.DEFAULT_STRATEGY:
-        return strategies.make(plan.strategy, space, starts, plan.seed, plan.iterations)
-    schedule = Schedule(temperature=plan.temperature, iterations=plan.iterations or ITERATIONS)
-    return SimulatedAnnealing(space, starts, plan.seed, schedule)
+    return strategies.make(plan.strategy, space, starts, Options(plan.seed, plan.iterations, plan.temperature))
 
 
 def _starts(extension: Extension, checkpoint: Any, size: Size, k: float) -> tuple[dict[str, float], ...]:

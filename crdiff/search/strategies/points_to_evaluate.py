@@ -1,25 +1,34 @@
-"""Given configurations and no others: to measure them, for whoever searches elsewhere."""
+"""Given configurations and no others: for programs that search themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+from crdiff import checks
 from crdiff.errors import SettingsError
-from crdiff.search.space import Point
-from crdiff.search.strategies.strategy import Proposal, check_answer
+from crdiff.search.space import Point, Space
+from crdiff.search.strategies.strategy import Options, Proposal, check_pending
 
 
-class Listed:
-    """The starting points, each in full, and then the end."""
+class PointsToEvaluate:
+    """The starting points, each evaluated in full, and then the end."""
 
-    name = "listed"
+    name: ClassVar[str] = "listed"
 
     def __init__(self, starts: Sequence[Point]) -> None:
         if not starts:
             raise SettingsError("The strategy listed needs at least one starting point.")
         self.starts = tuple(starts)
         self._number = 0
+
+    @staticmethod
+    def problem() -> str | None:
+        return None
+
+    @classmethod
+    def create(cls, space: Space, starts: Sequence[Point], options: Options) -> PointsToEvaluate:
+        return cls(starts)
 
     def settings(self) -> dict[str, Any]:
         return {"name": self.name, "starts": [point.to_dict() for point in self.starts]}
@@ -30,7 +39,7 @@ class Listed:
         return Proposal(self._number, self.starts[self._number], "seed")
 
     def tell(self, proposal: Proposal, score: float | None) -> bool:
-        check_answer(self.ask(), proposal, score)
+        check_pending(self.ask(), proposal, score)
         self._number += 1
         return True
 
@@ -38,10 +47,7 @@ class Listed:
         return {"number": self._number}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        number = state.get("number")
-        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= len(self.starts):
-            raise SettingsError(f"This is not the state of a list of configurations ({number!r}).")
-        self._number = number
+        self._number = checks.integer("The number of measured configurations", state.get("number"), 0, len(self.starts))
 
     def status(self) -> dict[str, float]:
         return {"listed": self._number}
