@@ -156,14 +156,14 @@ def test_other_sizes_are_interpolated_and_drawn_so(studio: Studio) -> None:
             assert min(p[group] for p in presets) <= ratios[group] <= max(p[group] for p in presets)
         assert found["CR-Diff source"].startswith("no preset of this size")
         # The ratios written are those drawn with, to the last digit.
-        studio.assert_same(auto, studio.reference(ratios), studio.target.tolerance)
+        studio.assert_reference(auto, ratios)
 
 
 def test_named_preset(studio: Studio) -> None:
     preset = next(entry for entry in studio.client.get("/crdiff/v1/presets")["presets"] if entry["family"] == "sd15")
     ratios = {group: preset[group] for group in GROUPS}
     named = studio.crdiff({"preset": preset["name"].upper()})
-    studio.assert_same(named, studio.reference(ratios), studio.target.tolerance)
+    studio.assert_reference(named, ratios)
     assert group_ratios(parse(named.infotext)) == ratios
 
 

@@ -29,8 +29,7 @@ OFF = {"k": 0}
 )
 def test_choice_of_the_pass(studio: Studio, choice: str, reference: dict[str, Any]) -> None:
     mine = studio.crdiff({**RATIOS, "k": 1.5, "hires": choice}, **HIRES)
-    theirs = studio.reference({**RATIOS, **reference}, **HIRES)
-    studio.assert_same(mine, theirs, studio.target.tolerance)
+    studio.assert_reference(mine, {**RATIOS, **reference}, **HIRES)
     studio.assert_changed(mine, studio.plain(**HIRES))
 
 
@@ -52,7 +51,7 @@ def test_auto_looks_each_pass_up_by_its_own_size(studio: Studio) -> None:
         assert square != oblong
         payload: Payload = {**HIRES, "hr_resize_x": 128, "hr_resize_y": 64}
         mine = studio.crdiff({"preset": "auto"}, **payload)
-        studio.assert_same(mine, studio.reference({**square, "hires": oblong}, **payload), studio.target.tolerance)
+        studio.assert_reference(mine, {**square, "hires": oblong}, **payload)
         one_size = studio.crdiff({"preset": "auto"}, **HIRES)
     found = parse(mine.infotext)
     assert ratios_of(mine) == square

@@ -129,6 +129,23 @@ def encode(pixels: NDArray[np.uint8]) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+@dataclass(frozen=True)
+class Distance:
+    """How far two drawings are apart, of 255: the largest difference in any channel of any pixel, and the mean one."""
+
+    largest: int
+    mean: float
+
+    def within(self, allowed: Distance) -> bool:
+        return self.largest <= allowed.largest and self.mean <= allowed.mean
+
+
+def distance(one: Drawing, other: Drawing) -> Distance:
+    """Between the images of two requests; the largest of each over the images."""
+    pairs = list(zip(one.pictures, other.pictures, strict=True))
+    return Distance(max(difference(*pair) for pair in pairs), max(mean_difference(*pair) for pair in pairs))
+
+
 def difference(one: Pixels, other: Pixels) -> int:
     """Largest difference of two pictures in any channel of any pixel, of 255."""
     assert one.shape == other.shape, f"pictures of different sizes: {one.shape} and {other.shape}"

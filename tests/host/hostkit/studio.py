@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from hostkit.checkpoints import Checkpoint
-from hostkit.client import Drawing, Payload, difference
+from hostkit.client import Distance, Drawing, Payload, difference, distance
 from hostkit.targets import Target
 
 RATIOS: dict[str, Any] = {"down": 0.4, "mid": 0.43, "up": 0.39}
 VISIBLE = 6
 """Least largest difference, of 255, by which CR-Diff must change a picture for a comparison to mean anything."""
+
+ROUNDING = 4
+"""How many times as far as two images that differ by rounding alone others may be apart that should."""
+FAR = 50
+"""How many times as far as rounding moved it the host's own image has to be from the reference's."""
 
 BASE: Payload = {
     "prompt": "a photo of a cat",
@@ -78,6 +83,44 @@ class Studio:
         worst = max(difference(mine, theirs) for mine, theirs in zip(one.pictures, other.pictures, strict=True))
         assert worst <= tolerance, f"pictures differ by {worst}/255"
 
+    def assert_reference(
+        self,
+        mine: Drawing,
+        options: Mapping[str, Any],
+        *,
+        scripts: Scripts | None = None,
+        exact: bool | None = None,
+        **payload: Any,
+    ) -> None:
+        """An image is the reference's: to the last bit, or up to rounding.
+
+        Args:
+            mine: the image.
+            options: of the reference.
+            exact: whether to the last bit; as the target allows if None.
+            scripts: further scripts that both were drawn with.
+            payload: what both were asked for.
+        """
+        theirs = self.reference(options, scripts=scripts, **payload)
+        if self.target.exact if exact is None else exact:
+            self.assert_same(mine, theirs)
+        elif distance(mine, theirs).largest > 1:
+            detours = [self.reference({**options, "detour": way}, scripts=scripts, **payload) for way in (1, -1)]
+            self.assert_rounded(mine, theirs, [(theirs, detour) for detour in detours])
+            far = distance(theirs, self.draw(scripts=scripts, **payload)).mean
+            near = distance(mine, theirs).mean
+            assert far > FAR * near, f"a mean difference of {near}/255 could be the method's own, {far}/255"
+
+    def assert_rounded(self, one: Drawing, other: Drawing, alike: Sequence[tuple[Drawing, Drawing]]) -> None:
+        """Two drawings differ by rounding alone: by one integer, or not much more than pairs that are known to.
+
+        How far rounding moves an image depends on the sampler and on the processor, so it is measured.
+        """
+        found = distance(one, other)
+        spread = [distance(*pair) for pair in alike]
+        allowed = Distance(ROUNDING * max(s.largest for s in spread), ROUNDING * max(s.mean for s in spread))
+        assert found.largest <= 1 or found.within(allowed), f"images differ by {found}; rounding allows {allowed}"
+
     def assert_changed(self, one: Drawing, other: Drawing) -> None:
         """Every picture differs to a degree that a wrong implementation could not hide in."""
         least = min(difference(mine, theirs) for mine, theirs in zip(one.pictures, other.pictures, strict=True))
@@ -91,14 +134,12 @@ class Studio:
         settings: Mapping[str, Any] | None = None,
         *,
         scripts: Scripts | None = None,
-        tolerance: int | None = None,
         **payload: Any,
     ) -> Drawing:
         """CR-Diff's picture is the reference's, and is not the host's own."""
         settings = {**RATIOS, "k": 1.5, **(settings or {})}
         mine = self.crdiff(settings, scripts=scripts, **payload)
-        allowed = self.target.tolerance if tolerance is None else tolerance
-        self.assert_same(mine, self.reference(settings, scripts=scripts, **payload), allowed)
+        self.assert_reference(mine, settings, scripts=scripts, **payload)
         plain = self.draw(scripts=scripts, **payload) if scripts else self.plain(**payload)
         self.assert_changed(mine, plain)
         return mine

@@ -71,14 +71,13 @@ class Target:
             self.loras = []
 
     @property
-    def tolerance(self) -> int:
-        """How far a picture may be from the reference's, of 255.
+    def exact(self) -> bool:
+        """Whether an image is the reference's to the last bit.
 
-        AUTOMATIC1111 mixes raw predictions in both implementations, so the pictures are the same to the last bit.
-        Forge's hook mixes denoised latents, x - sigma * prediction, and the reference raw predictions: equal on
-        paper, and different in float32's last bits, which may tip a channel over to the next integer.
+        AUTOMATIC1111 mixes raw predictions in both implementations. Forge's hook mixes denoised latents,
+        x - sigma * prediction, and the reference raw predictions: equal on paper, but not in float32's last bits.
         """
-        return 1 if self.forge else 0
+        return not self.forge
 
 
 def wanted_targets() -> Sequence[str]:

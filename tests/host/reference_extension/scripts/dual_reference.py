@@ -6,6 +6,8 @@ masks multiplied into the copy, two full passes inside the UNet's own forward. I
 API name "dual reference", args [{"down": .4, "mid": .4, "up": .4, "k": 1.5, "start": 0, "end": 1, "hires": {...}}]:
 start and end are fractions of the steps, "fresh" makes the copy anew at each UNet call, what "hires" holds replaces
 the rest in the hires pass, and with "weights" one pass with k * pruned + (1 - k) * dense weights stands for the two.
+"detour" 1 or -1 mixes latents, moved by the predictions one way or the other, in the predictions' place: the same on
+paper, rounded differently. How far this moves the image tells how much the last bits of float32 matter to it.
 """
 
 import copy
@@ -17,6 +19,17 @@ from modules import script_callbacks, scripts, shared
 
 GROUPS = {"input_blocks": "down", "middle_block": "mid", "output_blocks": "up"}
 PRUNED = re.compile(r"transformer_blocks\.\d+\.(attn1\.(to_q|to_k|to_v|to_out\.0)|ff\.net\.(0\.proj|2))$")
+
+
+BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+SIGMAS = ((1 / (1 - BETAS).cumprod(0)) - 1).sqrt().float()
+"""Noise levels of Stable Diffusion's training."""
+
+
+def latent_scale(x, timesteps, channels):
+    """The latents that a UNet was called for, without its input scaling, and their noise level."""
+    sigma = SIGMAS[timesteps.long().cpu().clamp(0, 999)].to(x.device).view(-1, 1, 1, 1)
+    return x[:, :channels].float() * (1 + sigma**2).sqrt(), sigma
 
 
 def whole_copy(unet):
@@ -72,6 +85,7 @@ class Reference:
                 fresh["transformer_options"] = dict(fresh["transformer_options"])
             start = torch.get_rng_state()
             dense = original(*args, **kwargs)
+            dtype = dense.dtype
             if not self.acts():
                 return dense
             end = torch.get_rng_state()
@@ -85,9 +99,17 @@ class Reference:
             torch.set_rng_state(start)
             pruned = self.twin.forward(*args, **fresh)
             torch.set_rng_state(end)
-            if self.options.get("weights"):
-                return pruned
-            return (k * pruned.float() + (1 - k) * dense.float()).to(dense.dtype)
+            weight = 1 if self.options.get("weights") else k
+            pruned, dense = pruned.float(), dense.float()
+            detour = self.options.get("detour")
+            if detour:
+                latent, scale = latent_scale(args[0], args[1], dense.shape[1])
+                scale = detour * scale
+                pruned, dense = latent + scale * pruned, latent + scale * dense
+            mixed = weight * pruned + (1 - weight) * dense
+            if detour:
+                mixed = (mixed - latent) / scale
+            return mixed.to(dtype)
 
         unet.forward = forward
 
