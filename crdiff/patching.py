@@ -1,57 +1,70 @@
-"""A module's forward, run through a function of ours for a while, among others that do the same."""
+"""A method run through a function of ours for a while, among other extensions that do the same."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
-import torch
-
-Forward = Callable[..., Any]
-Run = Callable[[Forward, "tuple[Any, ...]", "dict[str, Any]"], Any]
-"""Gets the forward as it was, and the call's arguments."""
+Original = Callable[..., Any]
 
 
-class ForwardOverride:
-    """Stands in for a module's forward until it is removed; then it is dormant and only calls through.
+class Patch:
+    """Stands in for a method of a class or an instance until it is removed; then it is dormant and only calls through.
+
+    Another extension may wrap a patch and put it back after its removal. It stays then, so as not to cut them off, and
+    the next patch of the same method steps over it, so that dormant ones do not pile up.
 
     Args:
-        module: the module; another extension's override of it stays in force inside this one.
-        run: called instead of the module's forward.
+        owner: the class or instance, such as a module; another extension's override stays in force inside this one.
+        name: the method.
+        call: called instead; gets the original, then the call's arguments.
     """
 
-    def __init__(self, module: torch.nn.Module, run: Run) -> None:
-        self._module = module
-        self._run: Run | None = run
-        self._previous: Forward | None = module.__dict__.get("forward")
-        while isinstance(self._previous, ForwardOverride) and self._previous._run is None:
-            # One of ours that was wrapped when it was removed, and that the wrapper has put back.
+    def __init__(self, owner: Any, name: str, call: Callable[..., Any]) -> None:
+        self._owner, self._name = owner, name
+        self._call: Callable[..., Any] | None = call
+        self._previous: Original | None = owner.__dict__.get(name)
+        while isinstance(self._previous, Patch) and self._previous._call is None:
             self._previous = self._previous._previous
-        module.forward = self
+        setattr(owner, name, self)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """Bind as a function does, for a patch that stands in a class."""
+        return self if instance is None else MethodType(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # The class's forward is looked up at the call, because hosts patch it at run time (LoRA, manual cast).
-        own = self._previous
-        if own is None:
-            own = type(self._module).forward.__get__(self._module)
-        return own(*args, **kwargs) if self._run is None else self._run(own, args, kwargs)
+        original = self._previous
+        if original is None:
+            original = self._inherited()
+        return original(*args, **kwargs) if self._call is None else self._call(original, *args, **kwargs)
+
+    def _inherited(self) -> Original:
+        # Looked up at each call, because hosts patch classes at run time (LoRA, manual cast).
+        owner = self._owner
+        found: Original = (
+            getattr(super(owner, owner), self._name)
+            if isinstance(owner, type)
+            else getattr(type(owner), self._name).__get__(owner)
+        )
+        return found
 
     def remove(self) -> None:
-        """Put back what was there. Wrapped by somebody meanwhile it stays, dormant, so as not to cut them off."""
-        self._run = None
-        if self._module.__dict__.get("forward") is not self:
+        """Put back what was there, unless somebody has wrapped this meanwhile."""
+        self._call = None
+        if self._owner.__dict__.get(self._name) is not self:
             return
         if self._previous is None:
-            del self._module.__dict__["forward"]
+            delattr(self._owner, self._name)
         else:
-            self._module.forward = self._previous
+            setattr(self._owner, self._name, self._previous)
 
 
-def is_overridden_by_others(module: torch.nn.Module) -> bool:
-    """Whether another extension sees or replaces calls of this very module, by its forward or by hooks.
+def is_patched_by_others(module: Any) -> bool:
+    """Whether another extension sees or replaces calls of this very ``torch.nn.Module``, by its forward or by hooks.
 
     ControlNet's reference modes replace the inner ``_forward`` of transformer blocks.
     """
     own = (module.__dict__.get(name) for name in ("forward", "_forward"))
-    foreign = any(forward is not None and not isinstance(forward, ForwardOverride) for forward in own)
+    foreign = any(forward is not None and not isinstance(forward, Patch) for forward in own)
     return foreign or bool(module._forward_hooks) or bool(module._forward_pre_hooks)

@@ -1,89 +1,70 @@
-"""The layers that CR-Diff prunes, found by their role in the UNet.
+"""What CR-Diff has to know of a kind of model, and the layers it prunes in one.
 
-Pruned are the weights of the self-attention and feed-forward Linears inside transformer blocks; cross-attention,
-projections, convolutions, norms and embeddings are not (paper 3.3 and the authors' published code).
+An architecture is one file behind the registry ``ARCHITECTURES``: it tells a layer's role by its name, the family by
+the layers' shapes, and what both passes of a step have in common.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING, Protocol
 
 from crdiff.errors import UnsupportedModelError
-from crdiff.method.groups import GROUPS
-from crdiff.models.family import Family, detect_family
+from crdiff.models.family import OTHER, Family
+from crdiff.models.unet import UNet
 
-_STAGES = {
-    "input_blocks": "down",
-    "middle_block": "mid",
-    "output_blocks": "up",
-    "down_blocks": "down",
-    "mid_block": "mid",
-    "up_blocks": "up",
-}
-# Anchored at the UNet, so that a ControlNet or an EMA copy in the same file does not count. What stands between
-# the stage and the transformer block may vary: extensions wrap whole blocks and so lengthen the names.
-_LAYER = re.compile(
-    r"^(?:model\.diffusion_model\.|diffusion_model\.|unet\.)?"
-    rf"(?P<stage>{'|'.join(_STAGES)})\.(?P<block>(?:[^.]+\.)*?)transformer_blocks\.(?P<depth>\d+)\."
-    r"(?P<part>attn1\.to_q|attn1\.to_k|attn1\.to_v|attn1\.to_out\.0|ff\.net\.0\.proj|ff\.net\.2|attn2\.to_k)$"
-)
-# AnimateDiff's layers, as diffusers names them and as the WebUI extension hangs them into the UNet's own blocks.
-_OVER_TIME = ("motion_module", "temporal_transformer")
+if TYPE_CHECKING:
+    import torch
+
+    from crdiff.models.role import Role
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""(out, in) of Linears, by module name."""
 
 
-@dataclass(frozen=True)
-class Role:
-    """What a Linear does in the UNet.
+class Architecture(Protocol):
+    """A kind of model."""
 
-    Attributes:
-        group: ``down``, ``mid`` or ``up``.
-        stack: name of the spatial transformer it belongs to.
-        depth: index of its transformer block in that stack.
-        part: ``attn1.to_q``, ..., ``ff.net.2``, or ``attn2.to_k``, which is not pruned but tells the context width.
-    """
+    families: tuple[Family, ...]
+    """The families with presets of their own."""
 
-    group: str
-    stack: str
-    depth: int
-    part: str
+    def role(self, name: str) -> Role | None:
+        """The role of a Linear by its module name, in a live model or a checkpoint file; None if it has none."""
 
-    @property
-    def pruned(self) -> bool:
-        """Whether the method prunes Linears of this role."""
-        return self.part != "attn2.to_k"
+    def family(self, shapes: Shapes) -> Family:
+        """The family of a model from the shapes of its Linears that have a role."""
 
+    def shared_prefix(self, model: torch.nn.Module, pruned: Collection[str]) -> tuple[torch.nn.Module, ...]:
+        """The largest modules that run before the first of the modules ``pruned``, in the order they run in.
 
-def role_of(name: str) -> Role | None:
-    """The role of a module by its name (LDM or diffusers names), None for a layer the method does not look at."""
-    match = _LAYER.match(name)
-    if match is None or any(word in match["block"] for word in _OVER_TIME):
-        return None
-    return Role(_STAGES[match["stage"]], f"{match['stage']}.{match['block']}", int(match["depth"]), match["part"])
+        Modules that other extensions have patched or hooked are left out, with whatever they are part of, since a call
+        of theirs may do more than compute.
+        """
+
+    def shared_projections(
+        self, model: torch.nn.Module, prefix: Collection[torch.nn.Module]
+    ) -> tuple[torch.nn.Module, ...]:
+        """Modules beyond ``prefix`` that see only the prompt: the same in both passes of a step."""
 
 
-def family_of(shapes: Mapping[str, tuple[int, ...]]) -> Family:
-    """The family of a UNet from the (out, in) shapes of its Linears by name; other names are ignored."""
-    roles = {name: role for name in shapes if (role := role_of(name)) is not None}
-    widths = frozenset(shapes[name][-1] for name, role in roles.items() if not role.pruned)
-    return detect_family(widths, max((role.depth + 1 for role in roles.values()), default=0))
+ARCHITECTURES: dict[str, Architecture] = {"unet": UNet()}
 
 
 @dataclass(frozen=True)
-class PrunedLayer:
-    """One Linear of a live UNet whose weight CR-Diff prunes.
+class Layer:
+    """One Linear whose weight CR-Diff prunes.
 
     Attributes:
-        name: the module's name inside the UNet.
+        name: the module's name inside the model.
         group: ``down``, ``mid`` or ``up``.
+        block: name of the transformer block it belongs to.
         module: the module; any class that multiplies by ``weight`` through ``torch.nn.functional.linear``.
     """
 
     name: str
     group: str
+    block: str
     module: torch.nn.Module
 
     @property
@@ -95,51 +76,63 @@ class PrunedLayer:
 
 
 @dataclass(frozen=True)
-class UNetLayers:
-    """The pruned layers of a live UNet and its family."""
+class ModelLayers:
+    """The layers of a live model that may be pruned.
 
-    layers: tuple[PrunedLayer, ...]
+    Attributes:
+        layers: in module order.
+        family: of the model.
+        architecture: that knows it.
+    """
+
+    layers: tuple[Layer, ...]
     family: Family
+    architecture: Architecture
 
-    def group(self, name: str) -> tuple[PrunedLayer, ...]:
+    def group(self, name: str) -> tuple[Layer, ...]:
         """The layers of one group; empty where the model has none, as SSD-1B's mid group."""
         return tuple(layer for layer in self.layers if layer.group == name)
+
+
+def known_families() -> tuple[Family, ...]:
+    """The families of all architectures."""
+    return tuple(family for architecture in ARCHITECTURES.values() for family in architecture.families)
+
+
+def family_named(value: str) -> Family | None:
+    """The family whose key in files and in the API is ``value``, ``other`` included; None if there is none."""
+    return next((family for family in (*known_families(), OTHER) if family.value == value), None)
+
+
+def architecture_of(names: Iterable[str]) -> Architecture | None:
+    """The architecture that prunes some of the Linears of these module names; None if none does."""
+    names = list(names)
+    for architecture in ARCHITECTURES.values():
+        if any((role := architecture.role(name)) is not None and role.pruned for name in names):
+            return architecture
+    return None
+
+
+def find_layers(model: torch.nn.Module) -> ModelLayers:
+    """The layers of ``model`` that may be pruned.
+
+    Raises:
+        UnsupportedModelError: the model has none, as unknown architectures and replaced UNets.
+    """
+    linears = {name: module for name, module in model.named_modules() if _is_linear(module)}
+    architecture = architecture_of(linears)
+    if architecture is None:
+        raise UnsupportedModelError(
+            f"CR-Diff does not support this model ({type(model).__name__}): it has no UNet transformer blocks to prune."
+        )
+    roles = {name: role for name in linears if (role := architecture.role(name)) is not None}
+    found = {name: Layer(name, role.group, role.block, linears[name]) for name, role in roles.items()}
+    family = architecture.family({name: layer.features for name, layer in found.items()})
+    return ModelLayers(tuple(layer for name, layer in found.items() if roles[name].pruned), family, architecture)
 
 
 def _is_linear(module: torch.nn.Module) -> bool:
     """By weight, not by class: hosts bring their own Linear, which need not derive from nn.Linear."""
     weight = getattr(module, "weight", None)
-    return isinstance(weight, torch.Tensor) and weight.ndim == 2
-
-
-def find_layers(unet: torch.nn.Module) -> UNetLayers:
-    """The pruned layers of ``unet`` in module order.
-
-    Raises:
-        UnsupportedModelError: the model has none, as DiT models and replaced UNets.
-    """
-    found: list[PrunedLayer] = []
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, module in unet.named_modules():
-        role = role_of(name)
-        if role is None or not _is_linear(module):
-            continue
-        layer = PrunedLayer(name, role.group, module)
-        shapes[name] = layer.features
-        if role.pruned:
-            found.append(layer)
-    if not found:
-        raise UnsupportedModelError(
-            f"CR-Diff does not support this model ({type(unet).__name__}): it has no UNet transformer blocks to prune."
-        )
-    return UNetLayers(tuple(found), family_of(shapes))
-
-
-def names_by_group(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names of the pruned Linears by group, from module names or from ``*.weight`` keys without the suffix."""
-    groups: dict[str, list[str]] = {group: [] for group in GROUPS}
-    for name in names:
-        role = role_of(name)
-        if role is not None and role.pruned:
-            groups[role.group].append(name)
-    return groups
+    # Some quantised weights have a shape of their own storage, but two dimensions all the same.
+    return getattr(weight, "ndim", None) == 2 and hasattr(weight, "data_ptr")

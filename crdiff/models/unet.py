@@ -1,52 +1,101 @@
-"""What of a UNet runs the same in both passes: all before the first pruned layer, and attention over the prompt."""
+"""The UNets of Stable Diffusion 1.x, 2.x and XL, with LDM or diffusers names.
+
+Pruned are the weights of the self-attention and feed-forward Linears inside transformer blocks; cross-attention,
+projections, convolutions, norms and embeddings are not (paper 3.3 and the authors' published code).
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING
 
-import torch
+from crdiff.models.family import OTHER, Family
+from crdiff.models.role import Role
+from crdiff.patching import is_patched_by_others
 
-from crdiff.patching import is_overridden_by_others
+if TYPE_CHECKING:
+    import torch
 
-_STAGES = ("input_blocks", "middle_block", "output_blocks")
+SD15 = Family("sd15", "SD1.x")
+SD21 = Family("sd21", "SD2.x")
+SDXL = Family("sdxl", "SDXL")
+
+_STAGES = {
+    "input_blocks": "down",
+    "middle_block": "mid",
+    "output_blocks": "up",
+    "down_blocks": "down",
+    "mid_block": "mid",
+    "up_blocks": "up",
+}
+_LDM_STAGES = ("input_blocks", "middle_block", "output_blocks")
+_CONTEXT_WIDTH = "attn2.to_k"
+# Anchored at the UNet, so that a ControlNet or an EMA copy in the same file does not count. What stands between
+# the stage and the transformer block may vary: extensions wrap whole blocks and so lengthen the names.
+_LAYER = re.compile(
+    r"^(?:model\.diffusion_model\.|diffusion_model\.|unet\.)?"
+    rf"(?P<stage>{'|'.join(_STAGES)})\.(?P<inside>(?:[^.]+\.)*?)transformer_blocks\.(?P<depth>\d+)\."
+    r"(?P<part>attn1\.to_q|attn1\.to_k|attn1\.to_v|attn1\.to_out\.0|ff\.net\.0\.proj|ff\.net\.2|attn2\.to_k)$"
+)
+_DEPTH = re.compile(r"\.transformer_blocks\.(\d+)$")
+# AnimateDiff's layers, as diffusers names them and as the WebUI extension hangs them into the UNet's own blocks.
+_OVER_TIME = ("motion_module", "temporal_transformer")
 _CONTEXT = re.compile(r"\.transformer_blocks\.\d+\.attn2\.to_[kv]$")
 
 
-def common_prefix(unet: torch.nn.Module, pruned: Collection[str]) -> tuple[torch.nn.Module, ...]:
-    """The largest modules that run before the first pruned layer, in the order in which the UNet runs them.
+class UNet:
+    """See Architecture."""
 
-    Only for UNets with LDM names, whose order is known; elsewhere there are none. Modules that other extensions have
-    overridden or hooked are left out, with whatever they are part of, since a call of theirs may do more than compute.
+    families: tuple[Family, ...] = (SD15, SD21, SDXL)
 
-    Args:
-        unet: the UNet.
-        pruned: names of the modules whose weights differ between the passes.
-    """
-    found: list[torch.nn.Module] = []
-    for name, block in _blocks(unet):
-        inside = [other for other in pruned if other.startswith(f"{name}.")]
-        if inside:
-            found += _before(name, block, inside)
-            break
-        found += _undisturbed(block)
-    return tuple(found)
+    def role(self, name: str) -> Role | None:
+        match = _LAYER.match(name)
+        if match is None or any(word in match["inside"] for word in _OVER_TIME):
+            return None
+        block, part = name[: match.start("part") - 1], match["part"]
+        return Role(_STAGES[match["stage"]], block, part, pruned=part != _CONTEXT_WIDTH)
 
+    def family(self, shapes: Mapping[str, tuple[int, ...]]) -> Family:
+        """By the width of the text encoding, which the cross-attention keys show, and the depth of the transformers."""
+        roles = {name: role for name in shapes if (role := self.role(name)) is not None}
+        widths = {shapes[name][-1] for name, role in roles.items() if role.part == _CONTEXT_WIDTH}
+        deep = any((match := _DEPTH.search(role.block)) and int(match[1]) > 0 for role in roles.values())
+        if widths == {2048}:
+            return SDXL
+        if not deep and widths == {768}:
+            return SD15
+        if not deep and widths == {1024}:
+            return SD21
+        return OTHER
 
-def context_projections(unet: torch.nn.Module, prefix: Collection[torch.nn.Module]) -> tuple[torch.nn.Module, ...]:
-    """Cross-attention's keys and values of the prompt, beyond ``prefix``: the same in both passes of a step."""
-    within = {id(module) for block in prefix for module in block.modules()}
-    return tuple(
-        module
-        for name, module in unet.named_modules()
-        if _CONTEXT.search(name) and id(module) not in within and not is_overridden_by_others(module)
-    )
+    def shared_prefix(self, model: torch.nn.Module, pruned: Collection[str]) -> tuple[torch.nn.Module, ...]:
+        """Only for UNets with LDM names, whose order is known; elsewhere there are none."""
+        found: list[torch.nn.Module] = []
+        for name, block in _blocks(model):
+            inside = [other for other in pruned if other.startswith(f"{name}.")]
+            if inside:
+                found += _before(name, block, inside)
+                break
+            found += _unpatched(block)
+        return tuple(found)
+
+    def shared_projections(
+        self, model: torch.nn.Module, prefix: Collection[torch.nn.Module]
+    ) -> tuple[torch.nn.Module, ...]:
+        """Cross-attention's keys and values of the prompt."""
+        within = {id(module) for block in prefix for module in block.modules()}
+        return tuple(
+            module
+            for name, module in model.named_modules()
+            if _CONTEXT.search(name) and id(module) not in within and not is_patched_by_others(module)
+        )
 
 
 def _blocks(unet: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
-    for stage in _STAGES:
+    for stage in _LDM_STAGES:
         module = getattr(unet, stage, None)
-        if not isinstance(module, torch.nn.Module):
+        if module is None:
             return
         if stage == "middle_block":
             yield stage, module
@@ -63,11 +112,11 @@ def _before(name: str, module: torch.nn.Module, pruned: Collection[str]) -> list
             if hasattr(child, "transformer_blocks"):
                 # A spatial transformer norms and projects before its first block; what it adds itself runs later.
                 parts = (getattr(child, part, None) for part in ("norm", "proj_in"))
-                found += [sound for part in parts if part is not None for sound in _undisturbed(part)]
+                found += [sound for part in parts if part is not None for sound in _unpatched(part)]
             break
-        found += _undisturbed(child)
+        found += _unpatched(child)
     return found
 
 
-def _undisturbed(module: torch.nn.Module) -> list[torch.nn.Module]:
-    return [] if any(is_overridden_by_others(part) for part in module.modules()) else [module]
+def _unpatched(module: torch.nn.Module) -> list[torch.nn.Module]:
+    return [] if any(is_patched_by_others(part) for part in module.modules()) else [module]

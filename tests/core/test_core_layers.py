@@ -9,9 +9,11 @@ from small_unet import OwnLinear, make_unet, prunable_modules
 from torch import nn
 
 from crdiff.errors import UnsupportedModelError
-from crdiff.models.architecture import family_of, find_layers, names_by_group, role_of
-from crdiff.models.family import Family
+from crdiff.models import unet as models
+from crdiff.models.architecture import family_named, find_layers
+from crdiff.models.family import OTHER
 
+UNET = models.UNet()
 LAYERS = {"sd15": (36, 6, 54), "sd21": (36, 6, 54), "sdxl": (144, 60, 216)}
 MILLIONS = {"sd15": (68.8, 26.2, 103.2), "sd21": (68.8, 26.2, 103.2), "sdxl": (550.5, 262.1, 825.8)}
 GROUPS = ("down", "mid", "up")
@@ -24,7 +26,7 @@ class TestPublishedUNets:
     def test_live_layers(self, family, naming):
         stacks, context = UNETS[family]
         found = find_layers(build(all_shapes(stacks, naming, context)))
-        assert found.family is Family(family)
+        assert found.family is family_named(family)
         for group, layers, millions in zip(GROUPS, LAYERS[family], MILLIONS[family]):
             members = found.group(group)
             assert {layer.name: layer.features for layer in members} == pruned_shapes(stacks, naming)[group]
@@ -37,13 +39,15 @@ class TestPublishedUNets:
         shapes = {prefix + name: shape for name, shape in all_shapes(stacks, naming, context).items()}
         shapes["first_stage_model.decoder.mid.attn_1.q"] = (512, 512)
         expected = {group: {prefix + name for name in names} for group, names in pruned_shapes(stacks, naming).items()}
-        assert {group: set(names) for group, names in names_by_group(shapes).items()} == expected
-        assert family_of(shapes) is Family(family)
+        roles = {name: role for name in shapes if (role := UNET.role(name)) is not None and role.pruned}
+        found = {group: {name for name, role in roles.items() if role.group == group} for group in GROUPS}
+        assert found == expected
+        assert UNET.family(shapes) is family_named(family)
 
     def test_nothing_else_is_pruned(self, family, naming):
         stacks, context = UNETS[family]
         others = other_shapes(stacks, naming, context)
-        assert not any(role.pruned for name in others if (role := role_of(name)) is not None)
+        assert not any(role.pruned for name in others if (role := UNET.role(name)) is not None)
         with pytest.raises(UnsupportedModelError):
             find_layers(build(others))
 
@@ -77,13 +81,13 @@ class TestPublishedUNets:
     ],
 )
 def test_not_pruned(name):
-    role = role_of(name)
+    role = UNET.role(name)
     assert role is None or not role.pruned
 
 
 def test_a_model_without_mid_transformers():
     found = find_layers(build(all_shapes(SSD_1B, "diffusers", 2048)))
-    assert found.family is Family.SDXL
+    assert found.family is models.SDXL
     assert found.group("mid") == ()
     assert len(found.group("down")) == 2 * (2 + 4) * 6
     assert len(found.group("up")) == 3 * (2 + 4) * 6
@@ -96,26 +100,26 @@ def test_wrapped_blocks_count_like_bare_ones(wrapping):
     assert wrapped != bare
     found, expected = find_layers(build(wrapped)), find_layers(build(bare))
     assert [len(found.group(group)) for group in GROUPS] == [len(expected.group(group)) for group in GROUPS]
-    assert found.family is Family.SD15
+    assert found.family is models.SD15
 
 
 @pytest.mark.parametrize(
     ("stacks", "context", "family"),
     [
-        (SD1, 1280, Family.OTHER),
-        (SDXL, 1280, Family.OTHER),  # the SDXL refiner
-        (SDXL, 768, Family.OTHER),
-        (SDXL, 1024, Family.OTHER),
-        (SSD_1B, 2048, Family.SDXL),
+        (SD1, 1280, OTHER),
+        (SDXL, 1280, OTHER),  # the SDXL refiner
+        (SDXL, 768, OTHER),
+        (SDXL, 1024, OTHER),
+        (SSD_1B, 2048, models.SDXL),
     ],
 )
 def test_family_of_other_layouts(stacks, context, family):
-    assert family_of(all_shapes(stacks, "ldm", context)) is family
+    assert UNET.family(all_shapes(stacks, "ldm", context)) is family
 
 
 def test_family_without_cross_attention_is_unknown():
     shapes = {name: shape for group in pruned_shapes(SD1, "ldm").values() for name, shape in group.items()}
-    assert family_of(shapes) is Family.OTHER
+    assert UNET.family(shapes) is OTHER
 
 
 @pytest.mark.parametrize("linear", [nn.Linear, OwnLinear])
@@ -123,7 +127,7 @@ def test_any_class_of_linear(linear):
     unet = make_unet(linear=linear)
     found = find_layers(unet)
     assert [(layer.group, layer.module) for layer in found.layers] == list(prunable_modules(unet))
-    assert found.family is Family.SD15
+    assert found.family is models.SD15
 
 
 def test_packed_weights_keep_their_features():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crdiff.webui.hosts.replacement import Replacement
+from crdiff.patching import Patch
 
 
 class Base:
@@ -31,9 +31,9 @@ def test_stands_in_for_a_class_and_leaves_it_as_it_was(model_class, name):
     before = dict(model_class.__dict__)
     model = model_class()
     plain = getattr(model, name)(1)
-    replacement = Replacement(model_class, name, doubled)
+    replacement = Patch(model_class, name, doubled)
     assert getattr(model, name)(1) == plain * 2
-    replacement.retire()
+    replacement.remove()
     assert getattr(model, name)(1) == plain
     assert dict(model_class.__dict__) == before
 
@@ -44,9 +44,9 @@ def test_stands_in_for_an_instance_and_leaves_it_as_it_was(own):
     if own is not None:
         model.method = own
     before, plain = dict(vars(model)), model.method(1, y=2)
-    replacement = Replacement(model, "method", doubled)
+    replacement = Patch(model, "method", doubled)
     assert model.method(1, y=2) == plain * 2
-    replacement.retire()
+    replacement.remove()
     assert vars(model) == before
     assert model.method(1, y=2) == plain
 
@@ -63,7 +63,7 @@ def test_an_idle_one_that_somebody_put_back_does_not_add_up(model_class, on_clas
         return original(*args, **kwargs)
 
     for _ in range(5):
-        ours = Replacement(owner, "method", counted)
+        ours = Patch(owner, "method", counted)
         theirs_saw = owner.__dict__["method"]
         owner.method = lambda *args, seen=theirs_saw, **kwargs: (
             seen.__get__(args[0])(*args[1:], **kwargs) if on_class else seen(*args, **kwargs)
@@ -71,12 +71,12 @@ def test_an_idle_one_that_somebody_put_back_does_not_add_up(model_class, on_clas
         calls.clear()
         assert model.method(1) == plain
         assert len(calls) == 1
-        ours.retire()
+        ours.remove()
         owner.method = theirs_saw
         assert model.method(1) == plain
     assert len(calls) == 1
-    last = Replacement(owner, "method", counted)
-    last.retire()
+    last = Patch(owner, "method", counted)
+    last.remove()
     assert ("method" in vars(model)) is False
     assert model_class.__dict__["method"] is Model.__dict__["method"]
 
@@ -87,8 +87,8 @@ def test_an_error_in_the_original_goes_through():
             raise KeyError("gone")
 
     model = Broken()
-    replacement = Replacement(model, "method", doubled)
+    replacement = Patch(model, "method", doubled)
     with pytest.raises(KeyError, match="gone"):
         model.method()
-    replacement.retire()
+    replacement.remove()
     assert vars(model) == {}

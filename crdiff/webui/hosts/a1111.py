@@ -10,6 +10,7 @@ import random
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,14 +18,14 @@ import torch
 
 from crdiff.errors import UnsupportedModelError
 from crdiff.guidance.access import WeightsIdentity
-from crdiff.guidance.run import SamplingRun
-from crdiff.models.architecture import PrunedLayer
-from crdiff.patching import Forward
+from crdiff.guidance.run import Run
+from crdiff.models.architecture import Layer
+from crdiff.patching import Original, Patch
+from crdiff.pruning.copies import CopyPolicy
+from crdiff.pruning.criterion import LinearCall
 from crdiff.pruning.linear import ChangeWeight, LayerRun, run_with_weight
-from crdiff.pruning.memory import Storage
-from crdiff.webui.hosts.checkpoint import checkpoint_identity
-from crdiff.webui.hosts.doubling import repeated
-from crdiff.webui.hosts.replacement import Original, Replacement
+from crdiff.webui.hosts.arguments import repeated
+from crdiff.webui.hosts.checkpoint import live_checkpoint
 
 _WRAPPERS = (
     ("ldm.models.diffusion.ddpm", "DiffusionWrapper"),
@@ -63,14 +64,14 @@ class A1111Access:
             raise UnsupportedModelError(
                 "CR-Diff cannot prune an exported UNet (TensorRT and the like); choose SD Unet: None in the settings."
             )
-        checkpoint, sha256 = checkpoint_identity(getattr(shared.sd_model, "sd_checkpoint_info", None))
+        checkpoint = live_checkpoint(getattr(shared.sd_model, "sd_checkpoint_info", None))
         networks = _networks()
         loaded = () if networks is None else networks.loaded_networks
         modifiers = [f"{net.name}:{net.te_multiplier}:{net.unet_multiplier}:{net.dyn_dim}" for net in loaded]
         if modifiers and _functional(networks):
             modifiers.append("functional")
         precision = f"{devices.dtype_unet}/{getattr(devices, 'fp8', False)}"
-        return WeightsIdentity(checkpoint, sha256, precision, tuple(modifiers))
+        return WeightsIdentity(checkpoint, precision, tuple(modifiers))
 
     def stored_weight(self, module: torch.nn.Module) -> torch.Tensor:
         """The weight without LoRA: the Lora extension merges lazily, so ``weight`` may still hold the last prompt's."""
@@ -86,22 +87,22 @@ class A1111Access:
 
 
 def _run_layer(
-    layer: PrunedLayer, forward: Forward, use: ChangeWeight, args: tuple[Any, ...], kwargs: dict[str, Any]
+    layer: Layer, forward: Original, change: ChangeWeight, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> torch.Tensor:
     networks = _networks()
     if networks is not None and _functional(networks):
         name = getattr(layer.module, "network_layer_name", None)
         added = [net.modules[name] for net in networks.loaded_networks if name in net.modules]
         if added:
-            return _run_merged(networks, layer, added, use, args, kwargs)
-    return run_with_weight(layer, forward, use, args, kwargs)
+            return _run_merged(networks, layer, added, change, args, kwargs)
+    return run_with_weight(layer, forward, change, args, kwargs)
 
 
 def _run_merged(
     networks: Any,
-    layer: PrunedLayer,
+    layer: Layer,
     added: list[Any],
-    use: ChangeWeight,
+    change: ChangeWeight,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> torch.Tensor:
@@ -111,13 +112,13 @@ def _run_merged(
     networks.network_reset_cached_weight(module)
     biases = []
 
-    def merged(layer: PrunedLayer, weight: torch.Tensor) -> torch.Tensor:
-        changed = weight
+    def merged(call: LinearCall) -> torch.Tensor:
+        weight = call.weight
         for network in added:
-            updown, bias = network.calc_updown(changed)
-            changed = (changed.to(updown.dtype) + updown).to(weight.dtype)
+            updown, bias = network.calc_updown(weight)
+            weight = (weight.to(updown.dtype) + updown).to(call.weight.dtype)
             biases.extend([] if bias is None else [bias])
-        return use(layer, changed)
+        return change(replace(call, weight=weight))
 
     def plain(*args: Any, **kwargs: Any) -> torch.Tensor:
         result: torch.Tensor = networks.originals.Linear_forward(module, *args, **kwargs)
@@ -141,17 +142,22 @@ class A1111:
 
     name = "AUTOMATIC1111"
 
+    @staticmethod
+    def matches(sd_model: Any) -> bool:
+        """See Host."""
+        return getattr(sd_model, "forge_objects", None) is None
+
     def access(self) -> A1111Access:
         return A1111Access()
 
-    def storage(self, wanted: Storage) -> Storage:
+    def copy_policy(self, wanted: CopyPolicy) -> CopyPolicy:
         """See Host. Low VRAM mode moves each layer's own weight in and out, so that copies would only take its room."""
         from modules import shared
 
-        return Storage.NEVER if getattr(shared.cmd_opts, "lowvram", False) else wanted
+        return CopyPolicy.NEVER if getattr(shared.cmd_opts, "lowvram", False) else wanted
 
     @contextmanager
-    def hooked(self, run: SamplingRun) -> Iterator[A1111Hook]:
+    def hooked(self, run: Run) -> Iterator[A1111Hook]:
         """See Host. Two passes at the wrapper, whatever the sampler, ControlNet or tiling above it does."""
         with ExitStack() as hooks:
             for module_name, class_name in _WRAPPERS:
@@ -165,15 +171,15 @@ class A1111:
 
 
 @contextmanager
-def _shared_class(module: Any, run: SamplingRun) -> Iterator[None]:
+def _shared_class(module: Any, run: Run) -> Iterator[None]:
     def forward(original: Original, self: Any, *args: Any, **kwargs: Any) -> Any:
         return run.companion(self, partial(original, self), *args, **kwargs)
 
-    replacement = Replacement(module, "forward", forward)
+    patch = Patch(module, "forward", forward)
     try:
         yield
     finally:
-        replacement.retire()
+        patch.remove()
 
 
 def _context(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
@@ -187,7 +193,7 @@ def _context(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | No
 
 
 @contextmanager
-def _hooked_class(wrapper: Any, run: SamplingRun) -> Iterator[None]:
+def _hooked_class(wrapper: Any, run: Run) -> Iterator[None]:
     def forward(original: Original, self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         x = args[0] if args else kwargs.get("x")
         if not isinstance(x, torch.Tensor):
@@ -204,8 +210,8 @@ def _hooked_class(wrapper: Any, run: SamplingRun) -> Iterator[None]:
 
         return run.predict(self.diffusion_model, once, x.device, _context(args, kwargs), doubled)
 
-    replacement = Replacement(wrapper, "forward", forward)
+    patch = Patch(wrapper, "forward", forward)
     try:
         yield
     finally:
-        replacement.retire()
+        patch.remove()

@@ -1,4 +1,4 @@
-"""What every host module offers the rest of the extension."""
+"""What every host module offers the rest of the extension, and which one applies."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from crdiff.guidance.access import ModelAccess
-from crdiff.guidance.run import SamplingRun
-from crdiff.pruning.memory import Storage
+from crdiff.guidance.run import Run
+from crdiff.pruning.copies import CopyPolicy
+from crdiff.webui.hosts.a1111 import A1111
+from crdiff.webui.hosts.forge import Forge
+from crdiff.webui.hosts.reforge import Reforge
 
 
 class DenoiserHook(Protocol):
-    """The connection between a sampling run and the host's UNet calls, for one sampler call."""
+    """The connection between a run and the host's UNet calls, for one sampler call."""
 
     def on_denoiser(self, denoiser: Any) -> None:
         """The host's CFGDenoiser is about to call the UNet; the model may have been switched since the last time."""
@@ -22,11 +25,23 @@ class Host(Protocol):
 
     name: str
 
+    @staticmethod
+    def matches(sd_model: Any) -> bool:
+        """Whether a loaded model is this host's, told by its features and never by name."""
+
     def access(self) -> ModelAccess:
         """The host's model."""
 
-    def storage(self, wanted: Storage) -> Storage:
-        """Whether pruned copies can be kept, where ``wanted`` is what the user has set."""
+    def copy_policy(self, wanted: CopyPolicy) -> CopyPolicy:
+        """Whether copies of pruned weights can be kept, where ``wanted`` is what the user has set."""
 
-    def hooked(self, run: SamplingRun) -> AbstractContextManager[DenoiserHook]:
+    def hooked(self, run: Run) -> AbstractContextManager[DenoiserHook]:
         """Within the block the run stands in for the host's UNet calls; afterwards every hook is gone."""
+
+
+HOSTS: tuple[Host, ...] = (A1111(), Forge(), Reforge())
+
+
+def select_host(sd_model: Any) -> Host:
+    """The first host module that a loaded model matches; the last one is for all that keep ``forge_objects``."""
+    return next(host for host in HOSTS if host.matches(sd_model))

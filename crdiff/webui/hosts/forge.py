@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from crdiff.guidance.access import WeightsIdentity
-from crdiff.guidance.run import SamplingRun
+from crdiff.guidance.run import Run
+from crdiff.pruning.copies import CopyPolicy
 from crdiff.pruning.linear import LayerRun, run_with_weight
-from crdiff.pruning.memory import Storage
-from crdiff.webui.hosts.checkpoint import checkpoint_identity
+from crdiff.webui.hosts.checkpoint import live_checkpoint
 from crdiff.webui.hosts.engine import EngineHook, hooked_engine, live_model
 
 
@@ -29,8 +29,8 @@ class ForgeAccess:
 
         engine = shared.sd_model
         model = live_model(engine)
-        checkpoint, sha256 = checkpoint_identity(getattr(engine, "sd_checkpoint_info", None))
-        return WeightsIdentity(checkpoint, sha256, self._precision(model), self._loras(engine, model))
+        checkpoint = live_checkpoint(getattr(engine, "sd_checkpoint_info", None))
+        return WeightsIdentity(checkpoint, self._precision(model), self._loras(engine, model))
 
     def _precision(self, model: Any) -> str:
         return f"{model.storage_dtype}/{model.computation_dtype}"
@@ -58,12 +58,17 @@ class Forge:
 
     name = "Forge"
 
+    @staticmethod
+    def matches(sd_model: Any) -> bool:
+        """See Host."""
+        return hasattr(sd_model, "forge_objects") and hasattr(live_model(sd_model), "computation_dtype")
+
     def access(self) -> ForgeAccess:
         return ForgeAccess()
 
-    def storage(self, wanted: Storage) -> Storage:
+    def copy_policy(self, wanted: CopyPolicy) -> CopyPolicy:
         """See Host. Layers that are streamed in multiply by a moved weight, of which no copy is kept anyway."""
         return wanted
 
-    def hooked(self, run: SamplingRun) -> AbstractContextManager[EngineHook]:
+    def hooked(self, run: Run) -> AbstractContextManager[EngineHook]:
         return hooked_engine(run)

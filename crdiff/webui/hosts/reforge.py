@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
-from crdiff.guidance.run import SamplingRun
-from crdiff.pruning.memory import Storage
+from crdiff.guidance.run import Run
+from crdiff.pruning.copies import CopyPolicy
 from crdiff.webui.hosts.engine import EngineHook, hooked_engine
 from crdiff.webui.hosts.forge import ForgeAccess, named_loras
 
 
-class LdmPatchedAccess(ForgeAccess):
+class ReforgeAccess(ForgeAccess):
     """The live model of a host built on ``ldm_patched``."""
 
     def _precision(self, model: Any) -> str:
@@ -22,17 +22,22 @@ class LdmPatchedAccess(ForgeAccess):
         return named_loras(getattr(engine, "current_lora_hash", None))
 
 
-class LdmPatched:
+class Reforge:
     """reForge and Forge Classic."""
 
     name = "reForge"
 
-    def access(self) -> LdmPatchedAccess:
-        return LdmPatchedAccess()
+    @staticmethod
+    def matches(sd_model: Any) -> bool:
+        """See Host."""
+        return hasattr(sd_model, "forge_objects")
 
-    def storage(self, wanted: Storage) -> Storage:
+    def access(self) -> ReforgeAccess:
+        return ReforgeAccess()
+
+    def copy_policy(self, wanted: CopyPolicy) -> CopyPolicy:
         """See Host. Layers that are streamed in multiply by a moved weight, of which no copy is kept anyway."""
         return wanted
 
-    def hooked(self, run: SamplingRun) -> AbstractContextManager[EngineHook]:
+    def hooked(self, run: Run) -> AbstractContextManager[EngineHook]:
         return hooked_engine(run)
