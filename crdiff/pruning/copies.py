@@ -1,15 +1,65 @@
-"""Pruned copies of layers, kept from step to step while there is memory for them."""
+"""Copies of pruned weights, kept from step to step while there is memory for them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import torch
 
-from crdiff.models.architecture import PrunedLayer
-from crdiff.pruning.criterion import WeightUse
-from crdiff.pruning.memory import Storage, copy_budget
+from crdiff.models.architecture import Layer
+from crdiff.pruning.criterion import LinearCall, Pruning
+
+_MARGIN = 3 * 2**29
+"""1.5 GiB, left for whatever else the host does during a run."""
+
+_PEAK = 1.25
+"""Of the largest memory seen in use beyond what is in use now."""
+
+
+class CopyPolicy(Enum):
+    """How many pruned weights are kept as copies.
+
+    ``AUTO`` keeps copies of as many pruned layers as free memory allows, ``NEVER`` computes them on each use through
+    one reused buffer, ``ALWAYS`` keeps all of them.
+    """
+
+    AUTO = "auto"
+    NEVER = "never"
+    ALWAYS = "always"
+
+
+def copy_budget(device: torch.device, policy: CopyPolicy) -> int:
+    """Bytes that pruned copies on ``device`` may take now."""
+    if policy is CopyPolicy.NEVER:
+        return 0
+    if policy is CopyPolicy.ALWAYS:
+        return 2**62
+    free = _free_bytes(device)
+    return 0 if free is None else max(0, free - _margin(device))
+
+
+def _free_bytes(device: torch.device) -> int | None:
+    """Free memory, with what torch's allocator holds unused; None where nobody can tell."""
+    if device.type == "cuda":
+        free: int = torch.cuda.mem_get_info(device)[0]
+        return free + int(torch.cuda.memory_reserved(device)) - int(torch.cuda.memory_allocated(device))
+    if device.type == "cpu":
+        try:
+            import psutil
+        except ImportError:
+            return None
+        return int(psutil.virtual_memory().available)
+    return None
+
+
+def _margin(device: torch.device) -> int:
+    if device.type != "cuda":
+        return _MARGIN
+    # The peak is read, never reset: hosts report it to the user.
+    beyond = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
+    return max(_MARGIN, int(_PEAK * beyond))
 
 
 @dataclass(frozen=True)
@@ -21,38 +71,45 @@ class _Copy:
     version: int
 
 
-class KeptWeights:
-    """Hands out what ``use`` makes of each weight; of the largest layers it keeps it for the next pass.
+class WeightCopies(Pruning):
+    """Hands out what ``pruning`` makes of each weight; of the largest layers it keeps a copy for the next pass.
 
     Only of weights that the layer multiplies by as they are stored: a weight that the host moves, casts, dequantises
     or merges on each use is not the same tensor again, so it is pruned on each use.
 
     Args:
-        use: what prunes.
+        pruning: what prunes.
         layers: the layers that may be asked for.
-        storage: how many copies to keep.
+        policy: how many copies to keep.
     """
 
-    def __init__(self, use: WeightUse, layers: Sequence[PrunedLayer], storage: Storage = Storage.AUTO) -> None:
-        self._use = use
-        self._layers = [layer for layer in layers if use.wants(layer)]
-        self._storage = storage
+    def __init__(self, pruning: Pruning, layers: Sequence[Layer], policy: CopyPolicy = CopyPolicy.AUTO) -> None:
+        self._pruning = pruning
+        self._layers = [layer for layer in layers if pruning.wants(layer)]
+        self._policy = policy
         self._chosen: frozenset[str] | None = None
         self._passes = 0
         self._copies: dict[str, _Copy] = {}
 
-    def wants(self, layer: PrunedLayer) -> bool:
-        return self._use.wants(layer)
+    def wants(self, layer: Layer) -> bool:
+        return self._pruning.wants(layer)
 
-    def __call__(self, layer: PrunedLayer, weight: torch.Tensor) -> torch.Tensor:
-        copy = self._copies.get(layer.name)
+    def factor(self, layer: Layer) -> float | None:
+        return self._pruning.factor(layer)
+
+    def residual(self, block: str) -> float:
+        return self._pruning.residual(block)
+
+    def weight(self, call: LinearCall) -> torch.Tensor:
+        name, weight = call.layer.name, call.weight
+        copy = self._copies.get(name)
         if copy is not None and copy.pointer == weight.data_ptr() and copy.version == _version(weight):
             return copy.pruned
-        pruned = self._use(layer, weight)
-        if self._keeps(layer, weight):
+        pruned = self._pruning.weight(call)
+        if self._keeps(call):
             # What prunes may hand out a buffer of its own that it uses again.
             pruned = pruned.clone()
-            self._copies[layer.name] = _Copy(pruned, weight.data_ptr(), _version(weight))
+            self._copies[name] = _Copy(pruned, weight.data_ptr(), _version(weight))
         return pruned
 
     def next_pass(self) -> None:
@@ -60,29 +117,29 @@ class KeptWeights:
         self._passes += 1
 
     @property
-    def kept_bytes(self) -> int:
+    def copied_bytes(self) -> int:
         """Memory that the copies take."""
         return sum(copy.pruned.numel() * copy.pruned.element_size() for copy in self._copies.values())
 
     def drop(self) -> bool:
-        """Free all copies and keep no more; whether there were any."""
+        """Free all copies and make no more; whether there were any."""
         had = bool(self._copies)
         self._copies, self._chosen = {}, frozenset()
         return had
 
-    def _keeps(self, layer: PrunedLayer, weight: torch.Tensor) -> bool:
-        stored = layer.module.weight
+    def _keeps(self, call: LinearCall) -> bool:
+        stored, weight = call.layer.module.weight, call.weight
         if not isinstance(stored, torch.Tensor) or weight.data_ptr() != stored.data_ptr() or self._passes < 2:
             return False
         if weight.dtype != stored.dtype or weight.element_size() == 1:
             return False
         if self._chosen is None:
             self._chosen = self._choose(weight)
-        return layer.name in self._chosen
+        return call.layer.name in self._chosen
 
     def _choose(self, weight: torch.Tensor) -> frozenset[str]:
         """The largest layers that fit into the budget together."""
-        left = copy_budget(weight.device, self._storage)
+        left = copy_budget(weight.device, self._policy)
         chosen = []
         for layer in sorted(self._layers, key=lambda layer: -layer.features[0] * layer.features[1]):
             need = layer.features[0] * layer.features[1] * weight.element_size()

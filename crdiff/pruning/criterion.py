@@ -1,147 +1,143 @@
-"""What decides which weights go: the interface, and the paper's criterion, magnitude.
+"""What decides which weights the pruned pass leaves out: the interface of a criterion, and the criteria by name.
 
-A criterion looks at the live weights as the UNet uses them, in passes that the caller runs for it, and then turns
-a layer's live weight into its pruned one. Other criteria (Wanda's activations, Taylor scores), stored masks and
-updated weights (OBS) fit the same two steps; nothing outside this package depends on how a weight is pruned.
+A criterion looks at the layers as the model runs them, in passes that the caller makes for it, and then says what the
+pruned pass does differently: a layer multiplies by another weight, its product is scaled, or a whole transformer block
+is skipped. Nothing outside a criterion's own file depends on how it decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
-
-import torch
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from crdiff.errors import UnsupportedModelError
-from crdiff.method.groups import Ratios
-from crdiff.models.architecture import PrunedLayer
-from crdiff.pruning.histogram import DetailBuilder, MagnitudeProfile, ProfileBuilder, Threshold
-from crdiff.pruning.shrink import Scratch, zero_up_to
-from crdiff.pruning.store import ProfileCache, WeightsState
+
+if TYPE_CHECKING:
+    import torch
+
+    from crdiff.method.groups import Ratios
+    from crdiff.models.architecture import Layer
+    from crdiff.pruning.store import Store, WeightsState
 
 
-class WeightUse(Protocol):
-    """Sees the weight a layer is about to multiply by and returns the one it shall multiply by.
+@dataclass(frozen=True)
+class LinearCall:
+    """A layer about to compute. Nothing in it may be written to.
 
-    ``weight`` is (out, in), as it stands after device move, cast, dequantisation and LoRA; it is never edited. What is
-    returned may be a buffer that the next call overwrites.
+    Attributes:
+        layer: which.
+        weight: (out, in), as it stands after device move, cast, dequantisation and LoRA.
+        input: (..., in), in the dtype the layer computes in; None where only a file is read.
     """
 
-    def wants(self, layer: PrunedLayer) -> bool:
-        """Whether it has anything to do with this layer; if not, the layer runs as it is."""
+    layer: Layer
+    weight: torch.Tensor
+    input: torch.Tensor | None = None
 
-    def __call__(self, layer: PrunedLayer, weight: torch.Tensor) -> torch.Tensor: ...
+
+class Pruning:
+    """What the pruned pass does differently at given ratios; here nothing. Criteria override what they need.
+
+    What it returns is read by the caller and never written to, so it may be stored, or a buffer that the next call
+    overwrites.
+    """
+
+    def wants(self, layer: Layer) -> bool:
+        """Whether this layer computes anything else than in the dense pass; if not, it runs as it is."""
+        return False
+
+    def weight(self, call: LinearCall) -> torch.Tensor:
+        """The weight, (out, in), that a layer it wants multiplies by; a function of the call's layer and weight."""
+        return call.weight
+
+    def factor(self, layer: Layer) -> float | None:
+        """What the layer's product, its bias apart, is multiplied by while its weight stays; None asks ``weight``."""
+        return None
+
+    def residual(self, block: str) -> float:
+        """What a transformer block's contribution to its input is multiplied by: 1 as it is, 0 skips the block."""
+        return 1.0
 
 
-class Observer(WeightUse, Protocol):
-    """Looks at every layer's weight once during one pass and returns it unchanged."""
+class Observer(Protocol):
+    """Looks at the layers for a criterion."""
+
+    @property
+    def calls(self) -> int:
+        """Denoiser calls to watch. With 1, a pass of its own is run before the first pruned one, and every layer is
+        seen once; with more, as many calls are watched while they are computed densely, as without CR-Diff.
+        """
+
+    def wants(self, layer: Layer) -> bool:
+        """Whether it has anything to look at in this layer; a layer may run several times in a pass."""
+
+    def see(self, call: LinearCall) -> None:
+        """Look at a layer that is about to compute."""
 
     def finish(self, layers: int) -> None:
-        """End of the pass, in which ``layers`` layers should have been seen."""
+        """All calls are over, in which ``layers`` layers should have been seen.
+
+        Raises:
+            UnsupportedModelError: they have not.
+        """
+
+
+@dataclass(frozen=True)
+class GroupSparsity:
+    """What a ratio comes to in one group.
+
+    Attributes:
+        weights: number of weights of the group.
+        pruned: how many of them the pruned pass leaves out.
+        threshold: the magnitude up to which, inclusively, weights are pruned; None if nothing is, or if the criterion
+            does not go by one.
+    """
+
+    weights: int
+    pruned: int
+    threshold: float | None = None
+
+    @property
+    def sparsity(self) -> float:
+        """The share of the group's weights that is pruned."""
+        return self.pruned / self.weights if self.weights else 0.0
 
 
 class Criterion(Protocol):
     """Decides which weights are pruned, for one state of the weights."""
 
     def observer(self, ratios: Ratios) -> Observer | None:
-        """What still has to look at the weights before ``pruning(ratios)``; None when nothing has."""
+        """What still has to look at the layers before ``pruning(ratios)``; None when nothing has."""
 
-    def pruning(self, ratios: Ratios) -> WeightUse | None:
-        """What prunes a layer's weight at these ratios; None if no weight would be pruned."""
+    def pruning(self, ratios: Ratios) -> Pruning | None:
+        """What the pruned pass does at these ratios; None if nothing would be pruned."""
 
-    def thresholds(self, ratios: Ratios) -> Mapping[str, Threshold]:
+    def sparsity(self, ratios: Ratios) -> Mapping[str, GroupSparsity]:
         """What the ratios come to in each group, for reports."""
 
 
-class MagnitudePruning:
-    """Zeroes every weight with |w| up to its group's threshold (paper 3.3)."""
-
-    def __init__(self, thresholds: Mapping[str, Threshold]) -> None:
-        self._scratch = Scratch()
-        self._values = {group: found.value for group, found in thresholds.items() if found.value is not None}
-
-    def wants(self, layer: PrunedLayer) -> bool:
-        return layer.group in self._values
-
-    def __call__(self, layer: PrunedLayer, weight: torch.Tensor) -> torch.Tensor:
-        value = self._values.get(layer.group)
-        return weight if value is None else zero_up_to(weight, value, self._scratch)
+CriterionMaker = Callable[["WeightsState", "Store"], Criterion]
+"""Makes a criterion for a state of the weights, with the store that keeps what criteria have gathered."""
 
 
-class MagnitudeCriterion:
-    """Prunes the smallest magnitudes of each group: one threshold a group over all of its layers."""
+def _magnitude(state: WeightsState, store: Store) -> Criterion:
+    from crdiff.pruning.magnitude import MagnitudeCriterion  # settings name criteria without importing torch
 
-    def __init__(self, state: WeightsState, cache: ProfileCache) -> None:
-        self._state = state
-        self._cache = cache
-        self._profile = cache.get(state)
-        self._pruning: dict[Ratios, WeightUse | None] = {}
-
-    def observer(self, ratios: Ratios) -> Observer | None:
-        """A first look counts the magnitudes; float32 weights may need a second one for the last bits."""
-        if self._profile is None:
-            return _Counting(self)
-        bins = self._profile.missing_bins(ratios)
-        return _CountingDetail(self, self._profile, bins) if bins else None
-
-    def pruning(self, ratios: Ratios) -> WeightUse | None:
-        if ratios not in self._pruning:
-            thresholds = self.thresholds(ratios)
-            prunes = any(found.value is not None for found in thresholds.values())
-            self._pruning[ratios] = MagnitudePruning(thresholds) if prunes else None
-        return self._pruning[ratios]
-
-    def thresholds(self, ratios: Ratios) -> Mapping[str, Threshold]:
-        assert self._profile is not None, "the weights have not been looked at yet"
-        return self._profile.thresholds(ratios)
-
-    def learn(self, profile: MagnitudeProfile) -> None:
-        """Keep a finished profile, for this criterion and for the next one of the same weights."""
-        self._profile = profile
-        self._cache.put(self._state, profile)
+    return MagnitudeCriterion(state, store)
 
 
-class _Looking:
-    """Feeds each layer's weight to a builder once, however often the layer runs."""
-
-    def __init__(self, builder: ProfileBuilder | DetailBuilder) -> None:
-        self._builder = builder
-        self.seen: set[str] = set()
-
-    def wants(self, layer: PrunedLayer) -> bool:
-        return layer.name not in self.seen
-
-    def __call__(self, layer: PrunedLayer, weight: torch.Tensor) -> torch.Tensor:
-        if self.wants(layer):
-            self._builder.add(layer.group, weight)
-            self.seen.add(layer.name)
-        return weight
+DEFAULT_CRITERION = "magnitude"
+CRITERIA: dict[str, CriterionMaker] = {DEFAULT_CRITERION: _magnitude}
 
 
-def _check_complete(seen: int, layers: int) -> None:
+def check_complete(seen: int, layers: int) -> None:
+    """Refuse a model of which only some layers could be seen.
+
+    Raises:
+        UnsupportedModelError: ``seen`` is not ``layers``.
+    """
     if seen != layers:
         raise UnsupportedModelError(
             f"CR-Diff could read the weights of only {seen} of the model's {layers} prunable layers; it needs them all."
         )
-
-
-class _Counting(_Looking):
-    def __init__(self, criterion: MagnitudeCriterion) -> None:
-        builder = ProfileBuilder()
-        super().__init__(builder)
-        self._criterion, self._coarse = criterion, builder
-
-    def finish(self, layers: int) -> None:
-        _check_complete(len(self.seen), layers)
-        self._criterion.learn(self._coarse.build())
-
-
-class _CountingDetail(_Looking):
-    def __init__(self, criterion: MagnitudeCriterion, profile: MagnitudeProfile, bins: Mapping[str, int]) -> None:
-        builder = DetailBuilder(bins)
-        super().__init__(builder)
-        self._criterion, self._profile, self._detail = criterion, profile, builder
-
-    def finish(self, layers: int) -> None:
-        _check_complete(len(self.seen), layers)
-        self._criterion.learn(self._detail.complete(self._profile))

@@ -8,6 +8,7 @@ fp16, bf16 or fp8 values. True float32 weights need a second level, the lower 13
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +18,8 @@ import torch
 
 from crdiff.errors import UnsupportedModelError
 from crdiff.method.groups import GROUPS, Ratios
+from crdiff.pruning.criterion import GroupSparsity
+from crdiff.pruning.store import Record
 
 _LOW_BITS = 13
 _BINS = 1 << (31 - _LOW_BITS)
@@ -28,26 +31,6 @@ _DETAILS = 64
 
 Counts = npt.NDArray[np.int64]
 Bins = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """The magnitude up to which, inclusively, a group's weights are pruned.
-
-    Attributes:
-        value: |w| of the int(n * ratio)-th smallest weight, exact in the weights' dtype; None if nothing is pruned.
-        pruned: number of weights with |w| <= value. Ties can make it larger than int(n * ratio).
-        weights: number of weights of the group.
-    """
-
-    value: float | None
-    pruned: int
-    weights: int
-
-    @property
-    def sparsity(self) -> float:
-        """The share of the group's weights that is pruned."""
-        return self.pruned / self.weights if self.weights else 0.0
 
 
 @dataclass(frozen=True)
@@ -75,14 +58,14 @@ class GroupProfile:
         return int(self.weights * ratio)
 
     def missing_bin(self, ratio: float) -> int | None:
-        """The bin whose detail ``threshold(ratio)`` needs and does not have yet, None if it has all it needs."""
+        """The bin whose detail ``sparsity(ratio)`` needs and does not have yet, None if it has all it needs."""
         rank = self._rank(ratio)
         if self.exact or rank == 0:
             return None
         found = int(self.bins[np.searchsorted(self.cumulative, rank)])
         return None if found in self.detail else found
 
-    def threshold(self, ratio: float) -> Threshold:
+    def sparsity(self, ratio: float) -> GroupSparsity:
         """The threshold of ``ratio`` (method: the int(n * ratio)-th smallest |w|; ties with it are pruned too).
 
         Raises:
@@ -90,15 +73,16 @@ class GroupProfile:
         """
         rank = self._rank(ratio)
         if rank == 0:
-            return Threshold(None, 0, self.weights)
+            return GroupSparsity(self.weights, 0)
         index = int(np.searchsorted(self.cumulative, rank))
         found = int(self.bins[index])
         if self.exact:
-            return Threshold(_as_float(found << _LOW_BITS), int(self.cumulative[index]), self.weights)
+            return GroupSparsity(self.weights, int(self.cumulative[index]), _as_float(found << _LOW_BITS))
         below = int(self.cumulative[index - 1]) if index else 0
         low_counts = self.detail[found]
         low = int(np.searchsorted(low_counts, rank - below))
-        return Threshold(_as_float(found << _LOW_BITS | low), below + int(low_counts[low]), self.weights)
+        pruned = below + int(low_counts[low])
+        return GroupSparsity(self.weights, pruned, _as_float(found << _LOW_BITS | low))
 
     def with_detail(self, detail: Mapping[int, Counts]) -> GroupProfile:
         """This profile with more bins counted to the last bit; of many, the latest stay."""
@@ -113,17 +97,38 @@ class MagnitudeProfile:
     groups: Mapping[str, GroupProfile]
 
     def missing_bins(self, ratios: Ratios) -> dict[str, int]:
-        """By group, the bin whose detail ``thresholds(ratios)`` needs and does not have yet; empty if it has all."""
+        """By group, the bin whose detail ``sparsity(ratios)`` needs and does not have yet; empty if it has all."""
         found = {group: self.groups[group].missing_bin(ratios[group]) for group in GROUPS}
         return {group: index for group, index in found.items() if index is not None}
 
-    def thresholds(self, ratios: Ratios) -> dict[str, Threshold]:
-        """The threshold of each group.
+    def sparsity(self, ratios: Ratios) -> dict[str, GroupSparsity]:
+        """The threshold of each group and what it prunes.
 
         Raises:
             KeyError: the detail of ``missing_bins(ratios)`` has not been counted yet.
         """
-        return {group: self.groups[group].threshold(ratios[group]) for group in GROUPS}
+        return {group: self.groups[group].sparsity(ratios[group]) for group in GROUPS}
+
+    def to_record(self) -> Record:
+        """The profile as it is stored."""
+        header: dict[str, str] = {}
+        arrays: dict[str, Counts] = {}
+        for name, group in self.groups.items():
+            header[name] = json.dumps({"layers": group.layers, "weights": group.weights, "exact": group.exact})
+            arrays[f"{name}.bins"] = group.bins
+            arrays[f"{name}.cumulative"] = group.cumulative
+            for found, counts in group.detail.items():
+                arrays[f"{name}.detail.{found}"] = counts
+        return Record(header, arrays)
+
+    @classmethod
+    def from_record(cls, record: Record) -> MagnitudeProfile:
+        """The profile of a record.
+
+        Raises:
+            KeyError, ValueError, TypeError: the record is not one of a profile.
+        """
+        return cls({name: _group(name, record) for name in GROUPS})
 
 
 class ProfileBuilder:
@@ -213,3 +218,16 @@ def _short_bins(dtype: torch.dtype) -> Bins | None:
         return None
     bits: Bins = (patterns.view(dtype).float().view(torch.int32) & _MAGNITUDE).numpy().astype(np.int64)
     return bits >> _LOW_BITS
+
+
+def _group(name: str, record: Record) -> GroupProfile:
+    header, prefix = json.loads(record.header[name]), f"{name}.detail."
+    detail = {int(key[len(prefix) :]): counts for key, counts in record.arrays.items() if key.startswith(prefix)}
+    return GroupProfile(
+        header["layers"],
+        header["weights"],
+        record.arrays[f"{name}.bins"],
+        record.arrays[f"{name}.cumulative"],
+        bool(header["exact"]),
+        detail,
+    )

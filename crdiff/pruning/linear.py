@@ -1,14 +1,14 @@
-"""Dormant overrides on a UNet's pruned layers: the weight is changed on its way into the matmul, never in place.
+"""Dormant patches on a model's layers: what the pruned pass changes, it changes on the way into the matmul.
 
-An override calls the layer exactly as it was and, only while a pass asks for it, replaces the weight argument of the
-layer's ``torch.nn.functional.linear`` call. That is after the host has moved, cast, dequantised and LoRA-merged it,
-and it works for any Linear class that ends in that function.
+A patch calls the layer exactly as it was and, only while a pass asks for it, replaces the weight argument of the
+layer's ``torch.nn.functional.linear`` call. That is after the host has moved, cast, dequantised and LoRA-merged it, and
+it works for any Linear class that ends in that function. No weight is ever edited in place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,18 +17,18 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from crdiff.errors import UnsupportedModelError
-from crdiff.models.architecture import PrunedLayer
-from crdiff.patching import Forward, ForwardOverride
-from crdiff.pruning.criterion import WeightUse
+from crdiff.models.architecture import Layer
+from crdiff.patching import Original, Patch
+from crdiff.pruning.criterion import LinearCall, Observer, Pruning
 
-ChangeWeight = Callable[[PrunedLayer, torch.Tensor], torch.Tensor]
+ChangeWeight = Callable[[LinearCall], torch.Tensor]
 
 
 class LayerRun(Protocol):
     """Runs a layer's forward with another weight. Hosts whose layers add to the product bring their own."""
 
     def __call__(
-        self, layer: PrunedLayer, forward: Forward, use: ChangeWeight, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, layer: Layer, forward: Original, change: ChangeWeight, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> torch.Tensor: ...
 
 
@@ -38,9 +38,9 @@ class _LinearWeight(TorchFunctionMode):
     A layer's forward may hold further ``linear`` calls, such as an unmerged LoRA's.
     """
 
-    def __init__(self, layer: PrunedLayer, use: ChangeWeight) -> None:
+    def __init__(self, layer: Layer, change: ChangeWeight) -> None:
         super().__init__()
-        self._layer, self._use = layer, use
+        self._layer, self._change = layer, change
         self._shape = layer.features
         self.used = False
 
@@ -49,26 +49,23 @@ class _LinearWeight(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func is functional.linear and not self.used:
-            weight = args[1] if len(args) > 1 else kwargs["weight"]
-            if tuple(weight.shape) == self._shape:
+            given = dict(zip(("input", "weight", "bias"), args)) | kwargs
+            if tuple(given["weight"].shape) == self._shape:
                 self.used = True
-                weight = self._use(self._layer, weight)
-                if len(args) > 1:
-                    args = (args[0], weight, *args[2:])
-                else:
-                    kwargs = {**kwargs, "weight": weight}
+                weight = self._change(LinearCall(self._layer, given["weight"], given["input"]))
+                return func(given["input"], weight, given.get("bias"))
         return func(*args, **kwargs)
 
 
 def run_with_weight(
-    layer: PrunedLayer, forward: Forward, use: ChangeWeight, args: tuple[Any, ...], kwargs: dict[str, Any]
+    layer: Layer, forward: Original, change: ChangeWeight, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> torch.Tensor:
-    """The layer's own forward with ``use`` applied to its weight.
+    """The layer's own forward with ``change`` applied to its weight.
 
     Raises:
         UnsupportedModelError: the layer does not multiply through ``torch.nn.functional.linear``.
     """
-    with _LinearWeight(layer, use) as linear:
+    with _LinearWeight(layer, change) as linear:
         result: torch.Tensor = forward(*args, **kwargs)
     if not linear.used:
         raise UnsupportedModelError(
@@ -78,64 +75,148 @@ def run_with_weight(
     return result
 
 
-class LayerOverrides:
-    """The overrides of one UNet's pruned layers, from ``install`` to ``remove``.
+class LayerPatches:
+    """The patches on one model, from ``install`` to ``remove``.
 
     Args:
-        layers: the layers.
+        model: the model.
+        layers: of it, those that may be pruned.
         run: how a layer's forward is run with another weight.
     """
 
-    def __init__(self, layers: tuple[PrunedLayer, ...], run: LayerRun = run_with_weight) -> None:
+    def __init__(self, model: torch.nn.Module, layers: tuple[Layer, ...], run: LayerRun = run_with_weight) -> None:
         self.layers = layers
         self._run = run
-        self._use: WeightUse | None = None
+        self._pruning: Pruning | None = None
         self._half = False
         self.used = 0
         """How many layer calls the last ``applying`` block reached."""
-        self._installed: list[ForwardOverride] = []
+        self._blocks = {layer.block: model.get_submodule(layer.block) for layer in layers}
+        self._patched_blocks: set[str] = set()
+        self._installed: list[Patch] = []
 
     def install(self) -> None:
-        """Put the overrides in place; until ``applying`` they do nothing but call through."""
+        """Put the patches in place; until ``applying`` they do nothing but call through."""
         try:
             for layer in self.layers:
-                self._installed.append(ForwardOverride(layer.module, partial(self._call, layer)))
+                self._installed.append(Patch(layer.module, "forward", partial(self._run_layer, layer)))
         except BaseException:
             self.remove()
             raise
 
-    def _call(self, layer: PrunedLayer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A layer's forward, with the weight of the pass that is under way."""
-        use = self._use
-        if use is None:
-            return forward(*args, **kwargs)
-        self.used += 1
-        if not use.wants(layer):
-            return forward(*args, **kwargs)
-        if not self._half:
-            return self._run(layer, forward, use, args, kwargs)
-        first, second = args[0].chunk(2)
-        changed = self._run(layer, forward, use, (first, *args[1:]), kwargs)
-        return torch.cat([changed, forward(second, *args[1:], **kwargs)])
-
     def remove(self) -> None:
-        """Take the overrides away."""
-        self._use = None
-        for override in reversed(self._installed):
-            override.remove()
+        """Take the patches away."""
+        self._pruning = None
+        for patch in reversed(self._installed):
+            patch.remove()
         self._installed.clear()
+        self._patched_blocks.clear()
 
     @contextmanager
-    def applying(self, use: WeightUse, *, half: bool = False) -> Iterator[None]:
-        """Within the block every layer that ``use`` wants multiplies by what it makes of the layer's weight.
+    def applying(self, pruning: Pruning, *, half: bool = False) -> Iterator[None]:
+        """Within the block the model computes what ``pruning`` makes of it.
 
         Args:
-            use: what changes the weights.
-            half: only the first half of each batch; the second half runs with the weights as they are.
+            pruning: what changes the layers and blocks.
+            half: only the first half of each batch; the second half is computed as without it.
         """
-        self._use, self._half = use, half
+        self._patch_blocks(pruning)
+        self._pruning, self._half = pruning, half
         self.used = 0
         try:
             yield
         finally:
-            self._use = None
+            self._pruning = None
+
+    def observing(self, observer: Observer) -> AbstractContextManager[None]:
+        """Within the block ``observer`` sees the layers compute."""
+        return self.applying(_Observed(observer))
+
+    def changed(self, pruning: Pruning) -> list[str]:
+        """Names of the layers and transformer blocks that compute something else in a pass with ``pruning``."""
+        layers = [layer.name for layer in self.layers if pruning.wants(layer)]
+        return layers + [name for name in self._blocks if pruning.residual(name) != 1.0]
+
+    def _patch_blocks(self, pruning: Pruning) -> None:
+        """Blocks are patched only for criteria that need it."""
+        for name, block in self._blocks.items():
+            if name not in self._patched_blocks and pruning.residual(name) != 1.0:
+                self._installed.append(Patch(block, "forward", partial(self._run_block, name)))
+                self._patched_blocks.add(name)
+
+    def _run_layer(self, layer: Layer, forward: Original, *args: Any, **kwargs: Any) -> Any:
+        """A layer's forward in the pass that is under way."""
+        pruning = self._pruning
+        if pruning is None:
+            return forward(*args, **kwargs)
+        self.used += 1
+        if not pruning.wants(layer):
+            return forward(*args, **kwargs)
+        factor = pruning.factor(layer)
+        if factor is not None:
+            return self._on_half(partial(_scaled, layer, forward, factor), forward, args, kwargs)
+
+        def changed(*args: Any, **kwargs: Any) -> torch.Tensor:
+            return self._run(layer, forward, pruning.weight, args, kwargs)
+
+        return self._on_half(changed, forward, args, kwargs)
+
+    def _run_block(self, name: str, forward: Original, *args: Any, **kwargs: Any) -> Any:
+        """A transformer block's forward in the pass that is under way; its first argument is its input."""
+        residual = 1.0 if self._pruning is None else self._pruning.residual(name)
+        if residual == 1.0:
+            return forward(*args, **kwargs)
+        if not args:
+            raise UnsupportedModelError(
+                "CR-Diff cannot skip this model's transformer blocks: their input is not found."
+            )
+        if residual == 0.0:
+            self.used += 1
+        return self._on_half(partial(_weakened, forward, residual), forward, args, kwargs)
+
+    def _on_half(self, changed: Original, forward: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self._half:
+            return changed(*args, **kwargs)
+        rows = len(args[0]) // 2
+        first, second = (_rows((args, kwargs), 2 * rows, part) for part in (slice(rows), slice(rows, None)))
+        return torch.cat([changed(*first[0], **first[1]), forward(*second[0], **second[1])])
+
+
+class _Observed(Pruning):
+    """A pass that changes nothing, in which an observer looks on."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def wants(self, layer: Layer) -> bool:
+        return self._observer.wants(layer)
+
+    def weight(self, call: LinearCall) -> torch.Tensor:
+        self._observer.see(call)
+        return call.weight
+
+
+def _scaled(layer: Layer, forward: Original, factor: float, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """The layer's product times ``factor``, plus its bias as it is."""
+    result: torch.Tensor = forward(*args, **kwargs) * factor
+    bias = getattr(layer.module, "bias", None)
+    return result if bias is None else result + (1.0 - factor) * bias.to(result)
+
+
+def _weakened(forward: Original, residual: float, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """A block of which only a part of what it adds to its input is added."""
+    if residual == 0.0:
+        return x
+    result: torch.Tensor = x + residual * (forward(x, *args, **kwargs) - x)
+    return result
+
+
+def _rows(value: Any, rows: int, part: slice) -> Any:
+    """``value`` with only a part of the rows of every tensor of ``rows`` rows."""
+    if isinstance(value, torch.Tensor):
+        return value[part] if value.ndim > 0 and len(value) == rows else value
+    if isinstance(value, dict):
+        return {key: _rows(one, rows, part) for key, one in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(_rows(one, rows, part) for one in value)
+    return value

@@ -1,27 +1,38 @@
-"""Weights between the dense and the pruned ones, and beyond: amplification in the weights instead of the outputs."""
+"""What lies between the dense and the pruned pass, and beyond: amplification in the weights, not the predictions."""
 
 from __future__ import annotations
 
 import torch
 
-from crdiff.models.architecture import PrunedLayer
-from crdiff.pruning.criterion import WeightUse
-from crdiff.pruning.shrink import towards
+from crdiff.method.amplify import amplify_factor, amplify_weight
+from crdiff.models.architecture import Layer
+from crdiff.pruning.criterion import LinearCall, Pruning
+from crdiff.pruning.shrink import Scratch
 
 
-class MixedWeights:
-    """``k * pruned + (1 - k) * dense`` of each weight that ``use`` prunes.
+class Mixed(Pruning):
+    """``k * pruned + (1 - k) * dense`` of everything that ``pruning`` changes.
 
     Args:
-        use: what prunes; gives a tensor of its own or a buffer, never the live weight of a layer it wants.
+        pruning: the pruned pass.
         k: amplification.
     """
 
-    def __init__(self, use: WeightUse, k: float) -> None:
-        self._use, self._k = use, k
+    def __init__(self, pruning: Pruning, k: float) -> None:
+        self._pruning, self._k = pruning, k
+        self._scratch = Scratch()
 
-    def wants(self, layer: PrunedLayer) -> bool:
-        return self._use.wants(layer)
+    def wants(self, layer: Layer) -> bool:
+        return self._pruning.wants(layer)
 
-    def __call__(self, layer: PrunedLayer, weight: torch.Tensor) -> torch.Tensor:
-        return towards(weight, self._use(layer, weight), self._k)
+    def weight(self, call: LinearCall) -> torch.Tensor:
+        pruned = self._pruning.weight(call)
+        differentiated = torch.is_grad_enabled() and (call.weight.requires_grad or pruned.requires_grad)
+        return amplify_weight(call.weight, pruned, self._k, None if differentiated else self._scratch.like(pruned))
+
+    def factor(self, layer: Layer) -> float | None:
+        factor = self._pruning.factor(layer)
+        return None if factor is None else amplify_factor(factor, self._k)
+
+    def residual(self, block: str) -> float:
+        return amplify_factor(self._pruning.residual(block), self._k)

@@ -69,16 +69,3 @@ def zero_up_to(weight: torch.Tensor, threshold: float, scratch: Scratch | None =
         return functional.hardshrink(weight, threshold)
     pruned: torch.Tensor = torch.ops.aten.hardshrink.out(weight, threshold, out=scratch.like(weight))
     return pruned
-
-
-def towards(weight: torch.Tensor, pruned: torch.Tensor, k: float) -> torch.Tensor:
-    """``k * pruned + (1 - k) * weight``, exactly ``weight`` where the two are equal.
-
-    Args:
-        weight: the dense weight, of any shape and a floating dtype.
-        pruned: the pruned one, of the same shape; may be overwritten with the result.
-        k: amplification.
-    """
-    # Written from the pruned end, so that kept weights come out to the last bit.
-    difference = weight.to(pruned.dtype) - pruned
-    return pruned.add_(difference, alpha=1.0 - k)

@@ -1,4 +1,4 @@
-"""Magnitude profiles kept per state of the weights: in memory, and on disk for unmodified checkpoints."""
+"""What criteria have gathered, kept by state of the weights: in memory, and on disk for unmodified checkpoints."""
 
 from __future__ import annotations
 
@@ -7,24 +7,38 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from crdiff.files import write_atomically
-from crdiff.method.groups import GROUPS
-from crdiff.pruning.histogram import GroupProfile, MagnitudeProfile
 
 _FORMAT = "1"
+_DIGEST = "digest"
+_UNNAMED = "magnitude"
+"""The criterion whose files are named by the state of the weights alone: it was the only one once."""
 _SAMPLES = 16
 
-Arrays = dict[str, npt.NDArray[np.int64]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a file holds.
+
+    Attributes:
+        header: texts by name.
+        arrays: numbers by name.
+    """
+
+    header: dict[str, str]
+    arrays: dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -73,96 +87,80 @@ def fingerprint(weights: Iterable[torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-class ProfileCache:
-    """The last profiles in memory, and those of unmodified checkpoints in a folder.
+class Store:
+    """The latest data of each criterion in memory, and that of unmodified checkpoints in a folder.
 
     Args:
-        folder: where profiles are kept between runs; None keeps them in memory only.
-        capacity: how many profiles stay in memory.
+        folder: where data is kept between runs; None keeps it in memory only.
+        capacity: how many entries stay in memory.
     """
 
     def __init__(self, folder: Path | None = None, capacity: int = 8) -> None:
         self._folder = folder
         self._capacity = capacity
         self._lock = threading.Lock()
-        self._memory: OrderedDict[WeightsState, MagnitudeProfile] = OrderedDict()
+        self._memory: OrderedDict[tuple[str, WeightsState], Any] = OrderedDict()
 
-    def get(self, state: WeightsState) -> MagnitudeProfile | None:
-        """The profile of this state of the weights, None if it has not been counted yet or its file is damaged."""
+    def get(self, criterion: str, state: WeightsState, read: Callable[[Record], T]) -> T | None:
+        """What a criterion has put here for this state of the weights; None if nothing, or if its file is damaged.
+
+        Args:
+            criterion: its name.
+            state: of the weights.
+            read: makes the data of a record; a KeyError, ValueError or TypeError means that the record is damaged.
+        """
         with self._lock:
-            if state in self._memory:
-                self._memory.move_to_end(state)
-                return self._memory[state]
-        path = self._path(state)
-        profile = None if path is None else _read(path)
-        if profile is not None:
-            self._remember(state, profile)
-        return profile
+            if (criterion, state) in self._memory:
+                self._memory.move_to_end((criterion, state))
+                known: T = self._memory[criterion, state]
+                return known
+        path = self._path(criterion, state)
+        found = None if path is None else _read(path, read)
+        if found is not None:
+            self._remember(criterion, state, found)
+        return found
 
-    def put(self, state: WeightsState, profile: MagnitudeProfile) -> None:
-        """Keep a profile. A folder that cannot be written to costs the next run a recount, nothing else."""
-        self._remember(state, profile)
-        path = self._path(state)
+    def put(self, criterion: str, state: WeightsState, data: Any, record: Record) -> None:
+        """Keep data, on disk as ``record``. A folder that cannot be written to costs the next run, nothing else."""
+        self._remember(criterion, state, data)
+        path = self._path(criterion, state)
         if path is not None:
             with contextlib.suppress(OSError):
-                _write(path, profile)
+                metadata = {**record.header, _DIGEST: _digest(record)}
+                write_atomically(path, save(record.arrays, metadata=metadata))
 
-    def _remember(self, state: WeightsState, profile: MagnitudeProfile) -> None:
+    def _remember(self, criterion: str, state: WeightsState, data: Any) -> None:
         with self._lock:
-            self._memory[state] = profile
-            self._memory.move_to_end(state)
+            self._memory[criterion, state] = data
+            self._memory.move_to_end((criterion, state))
             while len(self._memory) > self._capacity:
                 self._memory.popitem(last=False)
 
-    def _path(self, state: WeightsState) -> Path | None:
+    def _path(self, criterion: str, state: WeightsState) -> Path | None:
         if self._folder is None or not state.unmodified:
             return None
-        return self._folder / f"{state.digest}.safetensors"
+        prefix = "" if criterion == _UNNAMED else f"{criterion}-"
+        return self._folder / f"{prefix}{state.digest}.safetensors"
 
 
-def _write(path: Path, profile: MagnitudeProfile) -> None:
-    arrays: Arrays = {}
-    header: dict[str, str] = {}
-    for name, group in profile.groups.items():
-        header[name] = json.dumps({"layers": group.layers, "weights": group.weights, "exact": group.exact})
-        arrays[f"{name}.bins"] = group.bins
-        arrays[f"{name}.cumulative"] = group.cumulative
-        for found, counts in group.detail.items():
-            arrays[f"{name}.detail.{found}"] = counts
-    write_atomically(path, save(arrays, metadata={**header, "digest": _digest(header, arrays)}))
-
-
-def _read(path: Path) -> MagnitudeProfile | None:
+def _read(path: Path, read: Callable[[Record], T]) -> T | None:
     try:
         if not path.is_file():
             return None
         with safe_open(str(path), framework="np") as file:
-            header = file.metadata()
-            arrays: Arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-        if header["digest"] != _digest(header, arrays):
-            return None
-        return MagnitudeProfile({name: _group(name, json.loads(header[name]), arrays) for name in GROUPS})
+            header = dict(file.metadata())
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        digest, record = header.pop(_DIGEST), Record(header, arrays)
+        return read(record) if digest == _digest(record) else None
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
 
 
-def _digest(header: Mapping[str, str], arrays: Arrays) -> str:
+def _digest(record: Record) -> str:
     """A hash of everything in a file: a damaged count would prune wrongly, in silence, as long as the file lives."""
-    digest = hashlib.sha256(json.dumps([header[name] for name in GROUPS]).encode())
-    for key in sorted(arrays):
-        digest.update(f"{key}{arrays[key].dtype}{arrays[key].shape}".encode())
-        digest.update(arrays[key].tobytes())
+    digest = hashlib.sha256(json.dumps([record.header[name] for name in sorted(record.header)]).encode())
+    for key in sorted(record.arrays):
+        array = record.arrays[key]
+        digest.update(f"{key}{array.dtype}{array.shape}".encode())
+        digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def _group(name: str, header: dict[str, int], arrays: Arrays) -> GroupProfile:
-    prefix = f"{name}.detail."
-    detail = {int(key[len(prefix) :]): counts for key, counts in arrays.items() if key.startswith(prefix)}
-    return GroupProfile(
-        header["layers"],
-        header["weights"],
-        arrays[f"{name}.bins"],
-        arrays[f"{name}.cumulative"],
-        bool(header["exact"]),
-        detail,
-    )

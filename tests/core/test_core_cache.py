@@ -12,13 +12,14 @@ from small_unet import make_inputs, make_unet, prunable_modules
 
 from crdiff.method.groups import Ratios
 from crdiff.pruning.histogram import DetailBuilder, MagnitudeProfile, ProfileBuilder
-from crdiff.pruning.store import ProfileCache, WeightsState, fingerprint
+from crdiff.pruning.magnitude import NAME
+from crdiff.pruning.store import Store, WeightsState, fingerprint
 
 RATIOS = [Ratios(0.01, 0.2, 0.3), Ratios(0.5, 0.5, 0.5), Ratios(0.99, 0.9, 0.7)]
 
 
 def bench(folder: Path | None, dtype: torch.dtype = torch.float16, seed: int = 0) -> Bench:
-    found = Bench(unet=make_unet(seed, dtype=dtype), cache=ProfileCache(folder))
+    found = Bench(unet=make_unet(seed, dtype=dtype), store=Store(folder))
     found.inputs = make_inputs(dtype=dtype)
     return found
 
@@ -42,6 +43,14 @@ def a_profile(dtype: torch.dtype = torch.float16, seed: int = 0) -> MagnitudePro
     return profile
 
 
+def put(store: Store, key: WeightsState, profile: MagnitudeProfile) -> None:
+    store.put(NAME, key, profile, profile.to_record())
+
+
+def get(store: Store, key: WeightsState) -> MagnitudeProfile | None:
+    return store.get(NAME, key, MagnitudeProfile.from_record)
+
+
 def state(name: str = "a", modifiers: tuple[str, ...] = ()) -> WeightsState:
     return WeightsState(name, "float16", modifiers, "f")
 
@@ -57,7 +66,7 @@ def test_a_restart_costs_no_extra_pass(tmp_path, dtype):
     assert again.passes(lambda: results.append(again.step())) == 2
     assert torch.equal(results[0], expected)
     assert len(again.run.applied) == 1
-    assert again.run.applied[0].thresholds == first.run.applied[0].thresholds
+    assert again.run.applied[0].sparsity == first.run.applied[0].sparsity
 
 
 def test_a_restart_knows_other_ratios_too(tmp_path):
@@ -99,19 +108,19 @@ def test_a_file_of_something_else_is_counted_anew(tmp_path, content):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
 def test_a_flipped_bit_is_noticed(tmp_path, dtype):
     """A wrong count would prune wrongly, in silence, for as long as the file lives."""
-    ProfileCache(tmp_path).put(state(), a_profile(dtype))
+    put(Store(tmp_path), state(), a_profile(dtype))
     (path,) = files(tmp_path)
     content = path.read_bytes()
-    expected = [ProfileCache(tmp_path).get(state()).thresholds(ratios) for ratios in RATIOS]
+    expected = [get(Store(tmp_path), state()).sparsity(ratios) for ratios in RATIOS]
     noticed = 0
     places = [*range(8), *range(8, 2000, 37), *range(2000, len(content), len(content) // 200)]
     for place in places:
         damaged = bytearray(content)
         damaged[place] ^= 1 << place % 8
         path.write_bytes(damaged)
-        found = ProfileCache(tmp_path).get(state())
+        found = get(Store(tmp_path), state())
         noticed += found is None
-        assert found is None or [found.thresholds(ratios) for ratios in RATIOS] == expected
+        assert found is None or [found.sparsity(ratios) for ratios in RATIOS] == expected
     assert noticed > len(places) // 2
 
 
@@ -171,11 +180,11 @@ def test_weights_with_a_lora_are_not_read_from_the_checkpoints_file(tmp_path):
         inner = type(module).forward
         module.forward = lambda x, m=module, run=inner: _with_weight(m, m.weight * 0.5 - 0.01, x, run)
     found.step()
-    pruned = found.run.applied[0].thresholds["down"].value
+    pruned = found.run.applied[0].sparsity["down"].threshold
     own = bench(tmp_path)
     own.step()
     assert own.unet.passes == 2
-    assert pruned != own.run.applied[0].thresholds["down"].value
+    assert pruned != own.run.applied[0].sparsity["down"].threshold
 
 
 def _with_weight(module, weight, x, run):
@@ -183,7 +192,7 @@ def _with_weight(module, weight, x, run):
 
 
 def test_each_state_has_its_own_profile(tmp_path):
-    cache = ProfileCache(tmp_path)
+    store = Store(tmp_path)
     states = [
         WeightsState("a", "fp16", (), "f"),
         WeightsState("b", "fp16", (), "f"),
@@ -194,21 +203,21 @@ def test_each_state_has_its_own_profile(tmp_path):
     ]
     expected = []
     for seed, key in enumerate(states):
-        assert cache.get(key) is None
-        cache.put(key, a_profile(seed=seed))
-        expected.append(a_profile(seed=seed).thresholds(RATIOS[1]))
-    assert [cache.get(key).thresholds(RATIOS[1]) for key in states] == expected
-    restarted = [ProfileCache(tmp_path).get(key) for key in states]
-    assert [found and found.thresholds(RATIOS[1]) for found in restarted] == [*expected[:4], None, None]
+        assert get(store, key) is None
+        put(store, key, a_profile(seed=seed))
+        expected.append(a_profile(seed=seed).sparsity(RATIOS[1]))
+    assert [get(store, key).sparsity(RATIOS[1]) for key in states] == expected
+    restarted = [get(Store(tmp_path), key) for key in states]
+    assert [found and found.sparsity(RATIOS[1]) for found in restarted] == [*expected[:4], None, None]
 
 
 def test_memory_holds_the_latest_few():
-    cache, profile = ProfileCache(capacity=3), a_profile()
+    store, profile = Store(capacity=3), a_profile()
     for name in "abc":
-        cache.put(state(name), profile)
-    assert cache.get(state("a")) is profile
-    cache.put(state("d"), profile)
-    assert [cache.get(state(name)) is not None for name in "abcd"] == [True, False, True, True]
+        put(store, state(name), profile)
+    assert get(store, state("a")) is profile
+    put(store, state("d"), profile)
+    assert [get(store, state(name)) is not None for name in "abcd"] == [True, False, True, True]
 
 
 def test_memory_of_one_profile_is_bounded(tmp_path):
@@ -222,8 +231,8 @@ def test_memory_of_one_profile_is_bounded(tmp_path):
             detail = DetailBuilder(bins)
             detail.add("down", weights)
             found = detail.complete(found)
-        assert found.thresholds(ratios)["down"].value == magnitudes[int(4000 * ratios.down) - 1].item()
-    ProfileCache(tmp_path).put(state(), found)
+        assert found.sparsity(ratios)["down"].threshold == magnitudes[int(4000 * ratios.down) - 1].item()
+    put(Store(tmp_path), state(), found)
     assert sum(path.stat().st_size for path in files(tmp_path)) < 6e6
 
 

@@ -267,7 +267,7 @@ class TestErrors:
         def interrupt(*_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("crdiff.inspection.inspection.read_layer_shapes", interrupt)
+        monkeypatch.setattr("crdiff.inspection.inspection.read_layers", interrupt)
         assert main(["inspect", str(checkpoint), "--ratios", "0/0/0"]) == 130
         assert capsys.readouterr() == ("", "")
 

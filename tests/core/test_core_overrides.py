@@ -1,4 +1,4 @@
-"""Overrides on a UNet's layers: pruned passes, and that nothing stays behind."""
+"""Patches on a UNet's layers: pruned passes, and that nothing stays behind."""
 
 from __future__ import annotations
 
@@ -15,31 +15,32 @@ from torch import nn
 from crdiff.errors import UnsupportedModelError
 from crdiff.method.groups import Ratios
 from crdiff.models.architecture import find_layers
-from crdiff.pruning.criterion import MagnitudeCriterion
-from crdiff.pruning.linear import LayerOverrides
-from crdiff.pruning.store import ProfileCache, WeightsState
+from crdiff.pruning.criterion import Pruning
+from crdiff.pruning.linear import LayerPatches
+from crdiff.pruning.magnitude import MagnitudeCriterion
+from crdiff.pruning.store import Store, WeightsState
 
 RATIOS = (0.4, 0.5, 0.3)
 
 
-def look(overrides: LayerOverrides, unet: nn.Module, inputs) -> MagnitudeCriterion:
-    criterion = MagnitudeCriterion(WeightsState("", "", (), ""), ProfileCache())
+def look(patches: LayerPatches, unet: nn.Module, inputs) -> MagnitudeCriterion:
+    criterion = MagnitudeCriterion(WeightsState("", "", (), ""), Store())
     while (observer := criterion.observer(Ratios(*RATIOS))) is not None:
-        with overrides.applying(observer):
+        with patches.observing(observer):
             unet(*inputs)
-        observer.finish(len(overrides.layers))
+        observer.finish(len(patches.layers))
     return criterion
 
 
-def overrides_for(unet: nn.Module) -> LayerOverrides:
-    overrides = LayerOverrides(find_layers(unet).layers)
-    overrides.install()
-    return overrides
+def patches_for(unet: nn.Module) -> LayerPatches:
+    patches = LayerPatches(unet, find_layers(unet).layers)
+    patches.install()
+    return patches
 
 
-def pruned_pass(overrides: LayerOverrides, unet: nn.Module, inputs) -> torch.Tensor:
-    use = look(overrides, unet, inputs).pruning(Ratios(*RATIOS))
-    with overrides.applying(use):
+def pruned_pass(patches: LayerPatches, unet: nn.Module, inputs) -> torch.Tensor:
+    pruning = look(patches, unet, inputs).pruning(Ratios(*RATIOS))
+    with patches.applying(pruning):
         return unet(*inputs)
 
 
@@ -69,12 +70,12 @@ def test_passes_equal_those_of_a_masked_copy(dtype, linear):
     dense, expected = unet(*inputs), masked_copy(unet, RATIOS)(*inputs)
     assert not torch.equal(dense, expected)
     state = identities(unet)
-    overrides = overrides_for(unet)
+    patches = patches_for(unet)
     assert torch.equal(unet(*inputs), dense)
-    assert torch.equal(pruned_pass(overrides, unet, inputs), expected)
+    assert torch.equal(pruned_pass(patches, unet, inputs), expected)
     assert torch.equal(unet(*inputs), dense)
-    assert torch.equal(pruned_pass(overrides, unet, inputs), expected)
-    overrides.remove()
+    assert torch.equal(pruned_pass(patches, unet, inputs), expected)
+    patches.remove()
     assert torch.equal(unet(*inputs), dense)
     assert identities(unet) == state
 
@@ -99,8 +100,8 @@ def test_weights_in_a_smaller_dtype_than_the_inputs():
     for _, module in prunable_modules(plain):
         module.weight = nn.Parameter(module.weight.float(), requires_grad=False)
     expected = masked_copy(plain, RATIOS)(*inputs)
-    overrides = overrides_for(unet)
-    assert torch.equal(pruned_pass(overrides, unet, inputs), expected)
+    patches = patches_for(unet)
+    assert torch.equal(pruned_pass(patches, unet, inputs), expected)
 
 
 def test_weights_buffers_and_hooks_are_left_as_they_were():
@@ -110,10 +111,10 @@ def test_weights_buffers_and_hooks_are_left_as_they_were():
     module.register_forward_pre_hook(lambda *_: calls.append("before"))
     module.register_forward_hook(lambda *_: calls.append("after"))
     before = state_of(unet)
-    overrides = overrides_for(unet)
-    pruned_pass(overrides, unet, inputs)
+    patches = patches_for(unet)
+    pruned_pass(patches, unet, inputs)
     assert calls == ["before", "after"] * 3
-    overrides.remove()
+    patches.remove()
     assert state_of(unet) == before
 
 
@@ -121,9 +122,9 @@ def test_inference_tensors():
     with torch.inference_mode():
         unet, inputs = make_unet(), make_inputs()
         expected = masked_copy(unet, RATIOS)(*inputs)
-        overrides = overrides_for(unet)
-        assert torch.equal(pruned_pass(overrides, unet, inputs), expected)
-        overrides.remove()
+        patches = patches_for(unet)
+        assert torch.equal(pruned_pass(patches, unet, inputs), expected)
+        patches.remove()
 
 
 def test_autocast():
@@ -132,9 +133,9 @@ def test_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         dense, expected = unet(*inputs), masked(*inputs)
         assert not torch.equal(dense, expected)
-        overrides = overrides_for(unet)
-        assert torch.equal(pruned_pass(overrides, unet, inputs), expected)
-        overrides.remove()
+        patches = patches_for(unet)
+        assert torch.equal(pruned_pass(patches, unet, inputs), expected)
+        patches.remove()
         assert torch.equal(unet(*inputs), dense)
 
 
@@ -142,20 +143,20 @@ class Failure(BaseException):
     pass
 
 
-class FailingAt:
-    """A use of weights that fails at the n-th layer."""
+class FailingAt(Pruning):
+    """A pruning that fails at the n-th layer."""
 
-    def __init__(self, use, index: int, error: type[BaseException]) -> None:
-        self.use, self.left, self.error = use, index, error
+    def __init__(self, pruning: Pruning, index: int, error: type[BaseException]) -> None:
+        self.pruning, self.left, self.error = pruning, index, error
 
     def wants(self, layer):
         return True
 
-    def __call__(self, layer, weight):
+    def weight(self, call):
         if self.left == 0:
             raise self.error("CUDA out of memory.")
         self.left -= 1
-        return self.use(layer, weight)
+        return self.pruning.weight(call)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, Failure, torch.cuda.OutOfMemoryError])
@@ -163,13 +164,13 @@ def test_a_failure_at_any_layer_leaves_the_next_pass_dense(error):
     unet, inputs = make_unet(), make_inputs()
     dense = unet(*inputs)
     before = identities(unet)
-    overrides = overrides_for(unet)
-    use = look(overrides, unet, inputs).pruning(Ratios(*RATIOS))
+    patches = patches_for(unet)
+    pruning = look(patches, unet, inputs).pruning(Ratios(*RATIOS))
     for index in range(36):
-        with pytest.raises(error), overrides.applying(FailingAt(use, index, error)):
+        with pytest.raises(error), patches.applying(FailingAt(pruning, index, error)):
             unet(*inputs)
         assert torch.equal(unet(*inputs), dense)
-    overrides.remove()
+    patches.remove()
     assert identities(unet) == before
 
 
@@ -184,7 +185,7 @@ def test_a_failed_installation_leaves_nothing():
     unet.output_blocks[2][1].transformer_blocks[0].ff.net[2] = Stubborn(64, 16)
     before = identities(unet)
     with pytest.raises(RuntimeError):
-        overrides_for(unet)
+        patches_for(unet)
     assert identities(unet) == before
 
 
@@ -222,20 +223,20 @@ def test_another_extensions_override_of_a_layer(theirs_first, ours_goes_first):
     dense, expected = doubled(unet), doubled(masked_copy(unet, RATIOS))
     if theirs_first:
         theirs = Doubling(layer)
-        overrides = overrides_for(unet)
+        patches = patches_for(unet)
     else:
-        overrides = overrides_for(unet)
+        patches = patches_for(unet)
         theirs = Doubling(layer)
     assert torch.equal(unet(*inputs), dense)
-    assert torch.equal(pruned_pass(overrides, unet, inputs), expected)
+    assert torch.equal(pruned_pass(patches, unet, inputs), expected)
     if ours_goes_first:
-        overrides.remove()
+        patches.remove()
         assert torch.equal(unet(*inputs), dense)
         theirs.remove()
     else:
         theirs.remove()
         assert torch.equal(unet(*inputs), plain)
-        overrides.remove()
+        patches.remove()
     assert torch.equal(unet(*inputs), plain)
     others = [module for _, module in prunable_modules(unet) if module is not layer]
     assert not any("forward" in module.__dict__ for module in others)
@@ -248,16 +249,16 @@ def test_overrides_removed_out_of_order_do_not_pile_up():
     layer = unet.middle_block[1].transformer_blocks[0].attn1.to_v
     depths = []
     for _ in range(4):
-        overrides = overrides_for(unet)
+        patches = patches_for(unet)
         theirs = Doubling(layer)
-        overrides.remove()
+        patches.remove()
         theirs.remove()
         assert torch.equal(unet(*inputs), plain)
         depths.append(_depth(layer))
     assert depths == depths[:1] * 4
-    overrides = overrides_for(unet)
-    assert torch.equal(pruned_pass(overrides, unet, inputs), expected)
-    overrides.remove()
+    patches = patches_for(unet)
+    assert torch.equal(pruned_pass(patches, unet, inputs), expected)
+    patches.remove()
     assert torch.equal(unet(*inputs), plain)
 
 
@@ -307,8 +308,8 @@ class AdaptedFirst(Adapted):
 def test_only_the_layers_own_weight_is_pruned(adapted):
     unet, inputs = make_unet(linear=adapted), make_inputs()
     expected = masked_copy(unet, RATIOS)(*inputs)
-    overrides = overrides_for(unet)
-    assert torch.equal(pruned_pass(overrides, unet, inputs), expected)
+    patches = patches_for(unet)
+    assert torch.equal(pruned_pass(patches, unet, inputs), expected)
 
 
 class KeywordLinear(nn.Linear):
@@ -319,7 +320,7 @@ class KeywordLinear(nn.Linear):
 def test_a_weight_handed_over_by_name():
     unet, inputs = make_unet(linear=KeywordLinear), make_inputs()
     expected = masked_copy(unet, RATIOS)(*inputs)
-    assert torch.equal(pruned_pass(overrides_for(unet), unet, inputs), expected)
+    assert torch.equal(pruned_pass(patches_for(unet), unet, inputs), expected)
 
 
 class Matmul(nn.Linear):
@@ -330,12 +331,12 @@ class Matmul(nn.Linear):
 def test_a_layer_that_multiplies_otherwise_is_refused_in_one_sentence():
     unet, inputs = make_unet(linear=Matmul), make_inputs()
     dense, before = unet(*inputs), identities(unet)
-    overrides = overrides_for(unet)
+    patches = patches_for(unet)
     with pytest.raises(UnsupportedModelError, match=r"Matmul.*\.$") as refusal:
-        look(overrides, unet, inputs)
+        look(patches, unet, inputs)
     assert "\n" not in str(refusal.value)
     assert torch.equal(unet(*inputs), dense)
-    overrides.remove()
+    patches.remove()
     assert identities(unet) == before
 
 
@@ -343,40 +344,37 @@ def test_a_class_patched_while_installed_is_followed(monkeypatch):
     """Hosts patch a class's forward when the first LoRA is loaded."""
     unet, inputs = make_unet(linear=OwnLinear), make_inputs()
     masked = masked_copy(unet, RATIOS)
-    overrides = overrides_for(unet)
+    patches = patches_for(unet)
     inner = OwnLinear.forward
     monkeypatch.setattr(OwnLinear, "forward", lambda self, x: -inner(self, x))
     expected = masked(*inputs)
-    assert torch.equal(pruned_pass(overrides, unet, inputs), expected)
+    assert torch.equal(pruned_pass(patches, unet, inputs), expected)
 
 
-class Unchanged:
-    """A use of weights that leaves them as they are."""
+class Unchanged(Pruning):
+    """A pruning that leaves the weights as they are."""
 
     def wants(self, layer):
         return True
 
-    def __call__(self, layer, weight):
-        return weight
-
 
 def test_how_many_layers_a_pass_reached():
     unet, inputs = make_unet(), make_inputs()
-    overrides = overrides_for(unet)
-    with overrides.applying(Unchanged()):
+    patches = patches_for(unet)
+    with patches.applying(Unchanged()):
         pass
-    assert overrides.used == 0
-    with overrides.applying(Unchanged()):
+    assert patches.used == 0
+    with patches.applying(Unchanged()):
         unet(*inputs)
-    assert overrides.used == 36
+    assert patches.used == 36
 
 
 def test_removed_overrides_keep_nothing_alive():
     unet, inputs = make_unet(), make_inputs()
-    overrides = overrides_for(unet)
-    pruned_pass(overrides, unet, inputs)
-    overrides.remove()
-    dead = weakref.ref(overrides)
-    del overrides
+    patches = patches_for(unet)
+    pruned_pass(patches, unet, inputs)
+    patches.remove()
+    dead = weakref.ref(patches)
+    del patches
     gc.collect()
     assert dead() is None

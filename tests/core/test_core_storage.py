@@ -1,4 +1,4 @@
-"""Pruned copies: the same pictures with and without them, as many as memory allows, none of weights that move."""
+"""Copies of pruned weights: the same images with them, as many as memory allows, none of weights that move."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from run_bench import CPU, Bench, mixed
 from small_unet import OwnLinear, make_inputs, make_unet, prunable_modules
 
-from crdiff.modes.mode import Execution, Mode
-from crdiff.pruning import copies as kept
-from crdiff.pruning.memory import Storage, copy_budget
+from crdiff.modes.registry import MODES
+from crdiff.pruning import copies
+from crdiff.pruning.copies import CopyPolicy, copy_budget
 
 
 @pytest.fixture
@@ -31,21 +31,21 @@ def pruned_weights(monkeypatch):
     return shapes
 
 
-def bench_of(storage: Storage, mode: Mode = Mode.EXACT, **options) -> Bench:
-    return Bench(execution=Execution(mode, storage), **options)
+def bench_of(policy: CopyPolicy, mode: str = "exact", **options) -> Bench:
+    return Bench(policy=policy, mode=mode, **options)
 
 
-@pytest.mark.parametrize("mode", list(Mode))
-@pytest.mark.parametrize("storage", list(Storage))
-def test_the_picture_does_not_depend_on_it(storage, mode):
-    bench, other = bench_of(storage, mode), bench_of(Storage.NEVER, mode)
+@pytest.mark.parametrize("mode", list(MODES))
+@pytest.mark.parametrize("policy", [CopyPolicy.AUTO, CopyPolicy.ALWAYS])
+def test_the_image_does_not_depend_on_it(policy, mode):
+    bench, other = bench_of(policy, mode), bench_of(CopyPolicy.NEVER, mode)
     for seed in range(4):
         bench.inputs = other.inputs = make_inputs(seed=seed)
         assert torch.equal(bench.step(), other.step())
 
 
 def test_copies_are_made_in_the_second_pass_and_used_from_then_on(pruned_weights):
-    bench = bench_of(Storage.ALWAYS)
+    bench = bench_of(CopyPolicy.ALWAYS)
     counts = []
     for _ in range(4):
         pruned_weights.clear()
@@ -55,7 +55,7 @@ def test_copies_are_made_in_the_second_pass_and_used_from_then_on(pruned_weights
 
 
 def test_never_prunes_on_each_use(pruned_weights):
-    bench = bench_of(Storage.NEVER)
+    bench = bench_of(CopyPolicy.NEVER)
     for _ in range(3):
         pruned_weights.clear()
         bench.step()
@@ -65,8 +65,8 @@ def test_never_prunes_on_each_use(pruned_weights):
 def test_the_largest_layers_are_kept_first(pruned_weights, monkeypatch):
     """Room for the six largest and one that is smaller."""
     sizes = sorted((module.weight.numel() * 4 for _, module in prunable_modules(make_unet())), reverse=True)
-    monkeypatch.setattr(kept, "copy_budget", lambda device, storage: sum(sizes[:6]) + sizes[-1])
-    bench = bench_of(Storage.AUTO)
+    monkeypatch.setattr(copies, "copy_budget", lambda device, policy: sum(sizes[:6]) + sizes[-1])
+    bench = bench_of(CopyPolicy.AUTO)
     for _ in range(2):
         bench.step()
     pruned_weights.clear()
@@ -79,7 +79,7 @@ def test_no_copies_are_kept_of_weights_that_the_host_makes_on_each_use(pruned_we
     unet = make_unet(linear=OwnLinear, dtype=torch.float32)
     for _, module in prunable_modules(unet):
         module.weight = torch.nn.Parameter(module.weight.to(torch.bfloat16), requires_grad=False)
-    bench = bench_of(Storage.ALWAYS, unet=unet)
+    bench = bench_of(CopyPolicy.ALWAYS, unet=unet)
     for _ in range(3):
         pruned_weights.clear()
         bench.step()
@@ -87,7 +87,7 @@ def test_no_copies_are_kept_of_weights_that_the_host_makes_on_each_use(pruned_we
 
 
 def test_a_weight_changed_in_place_is_pruned_anew():
-    bench = bench_of(Storage.ALWAYS, ratios=(0.0, 0.0, 0.4))
+    bench = bench_of(CopyPolicy.ALWAYS, ratios=(0.0, 0.0, 0.4))
     for _ in range(3):
         bench.step()
     changed = bench.unet.output_blocks[0][1].transformer_blocks[0].attn1.to_q
@@ -96,7 +96,7 @@ def test_a_weight_changed_in_place_is_pruned_anew():
 
 
 def test_copies_go_when_memory_runs_out(pruned_weights):
-    bench = bench_of(Storage.ALWAYS)
+    bench = bench_of(CopyPolicy.ALWAYS)
     expected = mixed(bench.unet, bench.inputs, 1.5)
     for _ in range(3):
         bench.step()
@@ -112,8 +112,8 @@ def test_the_budget_leaves_a_margin(monkeypatch):
     for available, expected in ((gib, 0), (4 * gib, int(2.5 * gib))):
         memory = SimpleNamespace(available=available)
         monkeypatch.setitem(sys.modules, "psutil", SimpleNamespace(virtual_memory=lambda memory=memory: memory))
-        assert copy_budget(CPU, Storage.AUTO) == expected
-    assert copy_budget(CPU, Storage.NEVER) == 0
-    assert copy_budget(torch.device("meta"), Storage.AUTO) == 0
+        assert copy_budget(CPU, CopyPolicy.AUTO) == expected
+    assert copy_budget(CPU, CopyPolicy.NEVER) == 0
+    assert copy_budget(torch.device("meta"), CopyPolicy.AUTO) == 0
     monkeypatch.setitem(sys.modules, "psutil", None)
-    assert copy_budget(CPU, Storage.AUTO) == 0
+    assert copy_budget(CPU, CopyPolicy.AUTO) == 0

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from crdiff.errors import UnsupportedModelError
 from crdiff.method.groups import Ratios
-from crdiff.models.architecture import PrunedLayer
-from crdiff.pruning.criterion import MagnitudeCriterion
-from crdiff.pruning.store import ProfileCache, WeightsState
+from crdiff.models.architecture import Layer
+from crdiff.pruning.criterion import LinearCall
+from crdiff.pruning.magnitude import MagnitudeCriterion
+from crdiff.pruning.store import Store, WeightsState
 
 HALF, BRAIN, SINGLE = torch.float16, torch.bfloat16, torch.float32
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
@@ -53,6 +54,10 @@ def groups(draw: st.DrawFn, dtypes: st.SearchStrategy[torch.dtype]) -> dict[str,
     }
 
 
+def a_layer(name: str, group: str = "down") -> Layer:
+    return Layer(name, group, "block", torch.nn.Module())
+
+
 @dataclass
 class Model:
     """Layers with weights, looked at as a pass of the UNet would."""
@@ -61,18 +66,20 @@ class Model:
 
     def __post_init__(self) -> None:
         self.layers = [
-            (PrunedLayer(f"{group}.{index}", group, torch.nn.Module()), weight)
+            (a_layer(f"{group}.{index}", group), weight)
             for group, members in self.groups.items()
             for index, weight in enumerate(members)
         ]
-        self.criterion = MagnitudeCriterion(WeightsState("", "", (), ""), ProfileCache())
+        self.criterion = MagnitudeCriterion(WeightsState("", "", (), ""), Store())
 
     def look(self, ratios: Ratios) -> int:
         """Show the weights as often as the criterion asks for it; returns how often that was."""
         passes = 0
         while (observer := self.criterion.observer(ratios)) is not None:
             for layer, weight in self.layers:
-                assert observer(layer, weight) is weight
+                before = weight.clone()
+                observer.see(LinearCall(layer, weight))
+                assert torch.equal(weight.float().nan_to_num(), before.float().nan_to_num())
             observer.finish(len(self.layers))
             passes += 1
             assert passes <= 2
@@ -87,7 +94,7 @@ def reference(members: list[torch.Tensor], ratio: float) -> float | None:
 
 def check(model: Model, ratios: Ratios) -> None:
     """Thresholds, counts and every masked weight, bit for bit."""
-    found = model.criterion.thresholds(ratios)
+    found = model.criterion.sparsity(ratios)
     pruning = model.criterion.pruning(ratios)
     expected = {group: reference(members, ratios[group]) for group, members in model.groups.items()}
     assert (pruning is None) == all(value is None for value in expected.values())
@@ -95,21 +102,21 @@ def check(model: Model, ratios: Ratios) -> None:
         value, threshold = expected[group], found[group]
         assert threshold.weights == sum(weight.numel() for weight in members)
         if value is None:
-            assert threshold.value is None
+            assert threshold.threshold is None
             assert threshold.pruned == 0
         elif math.isnan(value):
-            assert math.isnan(threshold.value)
+            assert math.isnan(threshold.threshold)
         else:
-            assert threshold.value == value
+            assert threshold.threshold == value
             assert threshold.pruned == sum(int((weight.float().abs() <= value).sum()) for weight in members)
             assert threshold.sparsity == threshold.pruned / threshold.weights
     for layer, weight in model.layers:
         value = expected[layer.group]
         if value is None:
-            assert pruning is None or pruning(layer, weight) is weight
+            assert pruning is None or not pruning.wants(layer)
             continue
         before = weight.clone()
-        masked = pruning(layer, weight)
+        masked = pruning.weight(LinearCall(layer, weight))
         dense = weight.float()
         kept = torch.where((dense.abs() > value) | dense.isnan(), dense, 0.0)
         assert torch.equal(masked.float().nan_to_num(nan=0.25), kept.nan_to_num(nan=0.25))
@@ -208,9 +215,9 @@ def test_a_constant_group_goes_as_a_whole(dtype):
     members = {"down": [torch.full((4, 5), -0.5).to(dtype)], "mid": [], "up": [torch.ones(2, 2).to(dtype)]}
     model, ratios = Model(members), Ratios(down=0.05)
     model.look(ratios)
-    found = model.criterion.thresholds(ratios)
-    assert (found["down"].value, found["down"].pruned, found["down"].sparsity) == (0.5, 20, 1.0)
-    assert (found["mid"].value, found["mid"].pruned, found["mid"].sparsity) == (None, 0, 0.0)
+    found = model.criterion.sparsity(ratios)
+    assert (found["down"].threshold, found["down"].pruned, found["down"].sparsity) == (0.5, 20, 1.0)
+    assert (found["mid"].threshold, found["mid"].pruned, found["mid"].sparsity) == (None, 0, 0.0)
     check(model, ratios)
 
 
@@ -220,14 +227,14 @@ def test_the_rank_is_the_product_rounded_down_as_floats_have_it():
     for ratio, expected in ((0.29, 28.0), (0.3, 30.0), (0.01, 1.0), (0.0099, None), (0.999, 99.0)):
         ratios = Ratios(down=ratio)
         model.look(ratios)
-        assert model.criterion.thresholds(ratios)["down"].value == expected
+        assert model.criterion.sparsity(ratios)["down"].threshold == expected
 
 
 def test_a_group_too_small_for_its_ratio_is_left_alone():
     model, ratios = Model({"down": [torch.rand(2, 3)], "mid": [torch.rand(1, 4)], "up": []}), Ratios(0.16, 0.24, 0.9)
     model.look(ratios)
     assert model.criterion.pruning(ratios) is None
-    assert all(found.value is None for found in model.criterion.thresholds(ratios).values())
+    assert all(found.threshold is None for found in model.criterion.sparsity(ratios).values())
 
 
 @pytest.mark.parametrize("dtype", [HALF, BRAIN, E4M3, E5M2], ids=str)
@@ -261,18 +268,19 @@ def test_the_last_bit_of_a_float32_decides():
     values = (base + torch.arange(64, dtype=torch.int32)).view(torch.float32)
     model, ratios = Model({"down": [values.flip(1)], "mid": [], "up": []}), Ratios(down=0.5)
     model.look(ratios)
-    assert model.criterion.thresholds(ratios)["down"].pruned == 32
+    assert model.criterion.sparsity(ratios)["down"].pruned == 32
     check(model, ratios)
 
 
 def test_a_layer_that_runs_twice_in_a_pass_counts_once():
-    layer = PrunedLayer("down.0", "down", torch.nn.Module())
-    criterion = MagnitudeCriterion(WeightsState("", "", (), ""), ProfileCache())
+    layer = a_layer("down.0")
+    criterion = MagnitudeCriterion(WeightsState("", "", (), ""), Store())
     observer = criterion.observer(Ratios(0.5, 0.5, 0.5))
     for _ in range(2):
-        observer(layer, torch.ones(2, 3))
+        if observer.wants(layer):
+            observer.see(LinearCall(layer, torch.ones(2, 3)))
     observer.finish(1)
-    assert criterion.thresholds(Ratios(0.5, 0.5, 0.5))["down"].weights == 6
+    assert criterion.sparsity(Ratios(0.5, 0.5, 0.5))["down"].weights == 6
 
 
 def test_transposed_and_strided_weights():
@@ -280,22 +288,22 @@ def test_transposed_and_strided_weights():
     members = {"down": [whole.t()], "mid": [whole[::2, 1::3]], "up": [whole.half().t()[5:]]}
     model, ratios = Model(members), Ratios(0.4, 0.5, 0.6)
     model.look(ratios)
-    found = model.criterion.thresholds(ratios)
+    found = model.criterion.sparsity(ratios)
     for group, weights_of_group in members.items():
-        assert found[group].value == reference(weights_of_group, ratios[group])
+        assert found[group].threshold == reference(weights_of_group, ratios[group])
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float64, torch.complex64], ids=str)
 def test_other_storage_is_refused_in_one_sentence(dtype):
-    observer = MagnitudeCriterion(WeightsState("", "", (), ""), ProfileCache()).observer(Ratios(0.3, 0.3, 0.3))
+    observer = MagnitudeCriterion(WeightsState("", "", (), ""), Store()).observer(Ratios(0.3, 0.3, 0.3))
     with pytest.raises(UnsupportedModelError, match=r"^CR-Diff cannot .*\.$"):
-        observer(PrunedLayer("down.0", "down", torch.nn.Module()), torch.ones(2, 2).to(dtype))
+        observer.see(LinearCall(a_layer("down.0"), torch.ones(2, 2).to(dtype)))
 
 
 @pytest.mark.parametrize("seen", [0, 1])
 def test_a_pass_that_misses_layers_is_refused_in_one_sentence(seen):
-    observer = MagnitudeCriterion(WeightsState("", "", (), ""), ProfileCache()).observer(Ratios(0.3, 0.3, 0.3))
+    observer = MagnitudeCriterion(WeightsState("", "", (), ""), Store()).observer(Ratios(0.3, 0.3, 0.3))
     for index in range(seen):
-        observer(PrunedLayer(f"down.{index}", "down", torch.nn.Module()), torch.ones(2, 2))
+        observer.see(LinearCall(a_layer(f"down.{index}"), torch.ones(2, 2)))
     with pytest.raises(UnsupportedModelError, match=rf"only {seen} of the model's 2 prunable layers.*\.$"):
         observer.finish(2)

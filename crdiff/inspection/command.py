@@ -1,0 +1,73 @@
+"""``python -m crdiff inspect``: its options and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "show thresholds and sparsity of a checkpoint at given ratios"
+DESCRIPTION = """\
+Show what pruning ratios come to in a checkpoint: for the down, mid and up blocks of its UNet the number of layers
+and weights that CR-Diff looks at, the threshold, and how many weights it prunes.
+
+The file is read piece by piece and no model is built, so that an SDXL checkpoint needs a few seconds and some hundred
+megabytes of memory. A weight is pruned if its magnitude does not exceed its group's threshold. In 16 and 8 bit files
+many weights share a magnitude, so that the sparsity can exceed the ratio."""
+
+EXAMPLES = """\
+examples:
+  python -m crdiff inspect model.safetensors --ratios 0.397/0.434/0.387
+  python -m crdiff inspect model.safetensors --preset 400x560
+  python -m crdiff inspect model.safetensors --preset 400x560 --hash --json"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options; what they may be is checked when they are used, so that a bad one gets a sentence."""
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        metavar="CHECKPOINT.safetensors",
+        help="an SD1.x, SD2.x or SDXL checkpoint, or a UNet alone, with LDM or diffusers names",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--ratios",
+        metavar="DOWN/MID/UP",
+        help="share of the weights to prune in the down, mid and up blocks, each in [0, 1)",
+    )
+    source.add_argument(
+        "--preset",
+        metavar="HEIGHTxWIDTH",
+        help="take the built-in preset of the checkpoint's family for this image size; "
+        "a size without one gets an estimate from its neighbours",
+    )
+    parser.add_argument(
+        "--hash",
+        action="store_true",
+        help="with --preset: hash the file first, to tell the checkpoint that a preset was found on from a fine-tune",
+    )
+    parser.add_argument("--criterion", default="magnitude", help="what decides which weights are pruned (magnitude)")
+    parser.add_argument("--json", action="store_true", help="write JSON instead of a table")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Inspect and print.
+
+    Raises:
+        CRDiffError: an option or the file cannot be used.
+    """
+    # Imported here, so that --help need not wait for torch.
+    from crdiff.checks import choice
+    from crdiff.inspection.inspection import inspect_ratios, inspect_size
+    from crdiff.inspection.report import to_json, to_text
+    from crdiff.method.groups import Ratios
+    from crdiff.presets.size import Size
+    from crdiff.pruning.criterion import CRITERIA
+
+    criterion = choice("The criterion", arguments.criterion, CRITERIA)
+    if arguments.preset is not None:
+        size = Size.parse(arguments.preset)
+        found = inspect_size(arguments.checkpoint, size, hashed=arguments.hash, criterion=criterion)
+    else:
+        found = inspect_ratios(arguments.checkpoint, Ratios.parse(arguments.ratios), criterion=criterion)
+    print(to_json(found) if arguments.json else to_text(found))

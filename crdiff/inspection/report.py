@@ -1,0 +1,58 @@
+"""An inspection as JSON and as a table."""
+
+from __future__ import annotations
+
+import json
+
+from crdiff.inspection.inspection import Inspection
+from crdiff.method.groups import GROUPS
+from crdiff.pruning.criterion import GroupSparsity
+
+
+def to_json(inspection: Inspection) -> str:
+    """The inspection as a JSON object; a group that nothing is pruned of has the threshold null."""
+    preset = inspection.preset
+    groups = {
+        group: {
+            "layers": inspection.layers[group],
+            "weights": found.weights,
+            "threshold": found.threshold,
+            "pruned": found.pruned,
+            "sparsity": found.sparsity,
+        }
+        for group, found in inspection.sparsity.items()
+    }
+    document = {
+        "family": inspection.family.value,
+        "ratios": {group: inspection.ratios[group] for group in GROUPS},
+        "preset": preset and {"size": str(preset.size), "origin": preset.describe(), "estimated": preset.estimated},
+        "groups": groups,
+    }
+    return json.dumps(document, indent=2, allow_nan=False)
+
+
+def to_text(inspection: Inspection) -> str:
+    """The inspection as a table."""
+    origin = "as given"
+    if inspection.preset is not None:
+        origin = inspection.preset.describe()
+        if inspection.preset.estimated:
+            origin = f"estimated: {origin}"
+    lines = [
+        f"{inspection.checkpoint}: {inspection.family.label}",
+        f"ratios {inspection.ratios} (down/mid/up), {origin}",
+        f"{'group':<5} {'layers':>6} {'weights':>13} {'threshold':>12} {'pruned':>13} {'sparsity':>8}",
+    ]
+    for group, found in inspection.sparsity.items():
+        lines.append(_row(group, inspection.layers[group], found))
+    total = GroupSparsity(
+        sum(found.weights for found in inspection.sparsity.values()),
+        sum(found.pruned for found in inspection.sparsity.values()),
+    )
+    lines.append(_row("all", sum(inspection.layers.values()), total))
+    return "\n".join(lines)
+
+
+def _row(label: str, layers: int, found: GroupSparsity) -> str:
+    threshold = "-" if found.threshold is None else f"{found.threshold:.6g}"
+    return f"{label:<5} {layers:>6} {found.weights:>13,} {threshold:>12} {found.pruned:>13,} {found.sparsity:>8.2%}"

@@ -1,0 +1,102 @@
+"""The paper's criterion: the smallest magnitudes of each group go, one threshold over all of its layers (3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from crdiff.method.groups import Ratios
+from crdiff.models.architecture import Layer
+from crdiff.pruning.criterion import GroupSparsity, LinearCall, Observer, Pruning, check_complete
+from crdiff.pruning.histogram import DetailBuilder, MagnitudeProfile, ProfileBuilder
+from crdiff.pruning.shrink import Scratch, zero_up_to
+from crdiff.pruning.store import Store, WeightsState
+
+NAME = "magnitude"
+
+
+class MagnitudePruning(Pruning):
+    """Zeroes every weight with |w| up to its group's threshold."""
+
+    def __init__(self, thresholds: Mapping[str, float]) -> None:
+        self._scratch = Scratch()
+        self._thresholds = thresholds
+
+    def wants(self, layer: Layer) -> bool:
+        return layer.group in self._thresholds
+
+    def weight(self, call: LinearCall) -> torch.Tensor:
+        return zero_up_to(call.weight, self._thresholds[call.layer.group], self._scratch)
+
+
+class MagnitudeCriterion:
+    """See Criterion; what it gathers is the histogram of the magnitudes, which is exact for every ratio."""
+
+    def __init__(self, state: WeightsState, store: Store) -> None:
+        self._state = state
+        self._store = store
+        self._profile = store.get(NAME, state, MagnitudeProfile.from_record)
+        self._pruning: dict[Ratios, Pruning | None] = {}
+
+    def observer(self, ratios: Ratios) -> Observer | None:
+        """A first look counts the magnitudes; float32 weights may need a second one for the last bits."""
+        if self._profile is None:
+            return _Counting(self)
+        bins = self._profile.missing_bins(ratios)
+        return _CountingDetail(self, self._profile, bins) if bins else None
+
+    def pruning(self, ratios: Ratios) -> Pruning | None:
+        if ratios not in self._pruning:
+            found = self.sparsity(ratios)
+            thresholds = {group: one.threshold for group, one in found.items() if one.threshold is not None}
+            self._pruning[ratios] = MagnitudePruning(thresholds) if thresholds else None
+        return self._pruning[ratios]
+
+    def sparsity(self, ratios: Ratios) -> Mapping[str, GroupSparsity]:
+        assert self._profile is not None, "the weights have not been looked at yet"
+        return self._profile.sparsity(ratios)
+
+    def learn(self, profile: MagnitudeProfile) -> None:
+        """Keep a finished profile, for this criterion and for the next one of the same weights."""
+        self._profile = profile
+        self._store.put(NAME, self._state, profile, profile.to_record())
+
+
+class _Looking:
+    """Feeds each layer's weight to a builder once, however often the layer runs."""
+
+    calls = 1
+
+    def __init__(self, builder: ProfileBuilder | DetailBuilder) -> None:
+        self._builder = builder
+        self._seen: set[str] = set()
+
+    def wants(self, layer: Layer) -> bool:
+        return layer.name not in self._seen
+
+    def see(self, call: LinearCall) -> None:
+        self._builder.add(call.layer.group, call.weight)
+        self._seen.add(call.layer.name)
+
+
+class _Counting(_Looking):
+    def __init__(self, criterion: MagnitudeCriterion) -> None:
+        builder = ProfileBuilder()
+        super().__init__(builder)
+        self._criterion, self._coarse = criterion, builder
+
+    def finish(self, layers: int) -> None:
+        check_complete(len(self._seen), layers)
+        self._criterion.learn(self._coarse.build())
+
+
+class _CountingDetail(_Looking):
+    def __init__(self, criterion: MagnitudeCriterion, profile: MagnitudeProfile, bins: Mapping[str, int]) -> None:
+        builder = DetailBuilder(bins)
+        super().__init__(builder)
+        self._criterion, self._profile, self._detail = criterion, profile, builder
+
+    def finish(self, layers: int) -> None:
+        check_complete(len(self._seen), layers)
+        self._criterion.learn(self._detail.complete(self._profile))
