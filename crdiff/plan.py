@@ -1,30 +1,18 @@
-"""What one sampling run does with one model: ratios over the schedule, and k."""
+"""From the settings to the plan: what CR-Diff does with one model at one size."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from crdiff.method.groups import Ratios
-from crdiff.models.family import Family
-
-
-class RatioSchedule(Protocol):
-    """Ratios as a function of the progress through the schedule, in [0, 1)."""
-
-    def at(self, fraction: float) -> Ratios:
-        """The ratios in force at this progress."""
-
-
-@dataclass(frozen=True)
-class ConstantRatios:
-    """The same ratios at every step, as in the paper."""
-
-    ratios: Ratios
-
-    def at(self, fraction: float) -> Ratios:
-        return self.ratios
+from crdiff.method.schedule import Schedule, StepWindow
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.models.family import OTHER
+from crdiff.modes.registry import DEFAULT_MODE
+from crdiff.presets.library import PresetLibrary
+from crdiff.presets.size import Size
+from crdiff.pruning.criterion import DEFAULT_CRITERION
+from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, Settings
 
 
 @dataclass(frozen=True)
@@ -32,15 +20,65 @@ class Plan:
     """What CR-Diff does with a model at a size.
 
     Attributes:
-        schedule: the pruning ratios.
+        schedule: the pruning ratios over the steps.
         k: amplification (paper eq. 2); 0 is dense only, 1 pruned only.
         origin: where the ratios come from, as a phrase for the user.
     """
 
-    schedule: RatioSchedule
+    schedule: Schedule
     k: float
     origin: str
 
 
-Planner = Callable[[Family, "str | None"], Plan]
-"""Makes the plan for a family and, if known, the checkpoint's sha256. Raises CRDiffError if there is none."""
+@dataclass(frozen=True)
+class Planner:
+    """Makes the plan once the model is known; what does not depend on the model is known before.
+
+    Attributes:
+        make: the plan for a checkpoint, whose family is known. Raises CRDiffError if there is none.
+        window: the part of the steps to act in.
+        mode: how a step is computed, a name in ``MODES``.
+        criterion: what decides which weights are pruned, a name in ``CRITERIA``.
+    """
+
+    make: Callable[[Checkpoint], Plan]
+    window: StepWindow = StepWindow()  # noqa: RUF009 (frozen)
+    mode: str = DEFAULT_MODE
+    criterion: str = DEFAULT_CRITERION
+
+    @classmethod
+    def fixed(cls, plan: Plan, mode: str = DEFAULT_MODE) -> Planner:
+        """The same plan for every model."""
+        return cls(lambda checkpoint: plan, mode=mode)
+
+
+def plan_for(settings: Settings, size: Size, library: PresetLibrary | None = None) -> Planner:
+    """The planner of these settings for images, or a pass, of this size.
+
+    Args:
+        settings: what the user wants.
+        size: in pixels.
+        library: where presets are looked up; None takes the built-in ones.
+    """
+    library = PresetLibrary() if library is None else library
+
+    def make(checkpoint: Checkpoint) -> Plan:
+        return _plan(settings, size, library, checkpoint)
+
+    return Planner(make, settings.window, settings.mode, settings.criterion)
+
+
+def _plan(settings: Settings, size: Size, library: PresetLibrary, checkpoint: Checkpoint) -> Plan:
+    family = OTHER if checkpoint.family is None else checkpoint.family
+    if settings.preset == CUSTOM:
+        schedule, k, origin = settings.schedule, None, "custom ratios"
+    elif settings.preset == AUTO:
+        match = library.match(family, checkpoint.sha256, size)
+        schedule, k, origin = match.schedule, match.k, match.describe()
+    else:
+        preset = library.named(settings.preset)
+        schedule, k, origin = preset.schedule, preset.k, f"preset {preset.name}"
+        if preset.family != family:
+            origin += f", which was made for {preset.family.label}"
+    chosen = settings.k if settings.k is not None else k if k is not None else DEFAULT_K
+    return Plan(schedule, chosen, origin)

@@ -10,7 +10,7 @@ import torch
 
 from crdiff.bench.allocations import measure
 from crdiff.bench.floors import Arithmetic, count_operations
-from crdiff.bench.modes import MODES, Mode, Running
+from crdiff.bench.modes import CASES, Case, Running
 from crdiff.bench.operations import OperationCounter
 from crdiff.bench.options import Options
 from crdiff.bench.reference import TwoUNets
@@ -21,7 +21,7 @@ from crdiff.bench.unet import UNetModel, build_unet, with_the_same_weights
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import StepWindow
 from crdiff.models.architecture import find_layers
-from crdiff.pruning.store import ProfileCache
+from crdiff.pruning.store import Store
 
 SCHEDULE = 16
 """Steps of a picture; every mode's state is a matter of fewer."""
@@ -35,7 +35,7 @@ _THRESHOLD_ROUNDS = 2
 
 
 @dataclass(frozen=True)
-class Case:
+class Pruned:
     """Which groups are pruned, which decides what both passes can share."""
 
     name: str
@@ -46,8 +46,8 @@ class Case:
         return Ratios(**{group: ratios[group] for group in self.groups})
 
 
-ALL = Case("all", GROUPS)
-CASES = (ALL, Case("down=0", ("mid", "up")), Case("down=mid=0", ("up",)))
+ALL = Pruned("all", GROUPS)
+GROUP_SETS = (ALL, Pruned("down=0", ("mid", "up")), Pruned("down=mid=0", ("up",)))
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class Results:
         rounds: how often every step was timed.
         dense_seconds: one dense pass.
         reference: the authors' design, all groups pruned.
-        modes: by the mode's name and the case's.
-        floors: by the case's name, at the UNet measured.
+        modes: by the case's name and that of the pruned groups.
+        floors: by the name of the pruned groups, at the UNet measured.
         full_width_floors: the same of the family's own UNet at this size.
         disabled: a pass with a run that has been closed over one that never had any.
         outside_window: the same of a step outside the window of a run that has acted.
@@ -165,43 +165,45 @@ class _Memory:
         return _Watched(step, during.result, operations, extra, made.peak - self._dense)
 
 
-def run_benchmark(options: Options, modes: Sequence[Mode] = MODES, cases: Sequence[Case] = CASES) -> Results:
-    """Measure everything; the first case must be the one in which all groups are pruned."""
+def run_benchmark(
+    options: Options, cases: Sequence[Case] = CASES, group_sets: Sequence[Pruned] = GROUP_SETS
+) -> Results:
+    """Measure everything; the first of the sets of pruned groups must be that of all groups."""
     with torch.no_grad():
-        return _run(options, modes, cases)
+        return _run(options, cases, group_sets)
 
 
-def _run(options: Options, modes: Sequence[Mode], cases: Sequence[Case]) -> Results:
+def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned]) -> Results:
     device, size = options.device, options.size
     shape = SHAPES[options.family].scaled(options.scale)
     operations = count_operations(shape, size)
     unet = build_unet(shape, device, options.dtype)
     steps = make_steps(shape, size, SCHEDULE, device, options.dtype)
     memory = _Memory(unet, steps[0], device)
-    cache = ProfileCache()
+    store = Store()
 
     turns = {"dense": Turn(lambda index: unet.predict(steps[index % SCHEDULE]))}
     checked: dict[tuple[str, str], _Checked] = {}
-    for case in cases:
-        ratios = case.of(options.ratios)
-        chosen = [mode for mode in modes if case is cases[0] or mode.all_cases]
-        compared = max([mode.steps for mode in chosen], default=1)
+    for pruned in group_sets:
+        ratios = pruned.of(options.ratios)
+        chosen = [case for case in cases if pruned is group_sets[0] or case.all_groups]
+        compared = max([case.steps for case in chosen], default=1)
         dense = tuple(unet.predict(inputs) for inputs in steps[:compared])
         watched = memory.watch(partial(_reference, unet, ratios, options.k, steps), compared)
         expected = _Expected(watched.found, dense)
-        if case is cases[0]:
+        if pruned is group_sets[0]:
             turns["reference"] = Turn(partial(_turn, watched.step, 1))
-            checked["reference", case.name] = _check(watched, expected)
-        for mode in chosen:
-            watched = memory.watch(partial(_mode, mode, unet, ratios, options.k, steps, cache), mode.steps)
-            turns[_turn_name(mode.name, case.name)] = Turn(partial(_turn, watched.step, mode.steps), mode.steps)
-            checked[mode.name, case.name] = _check(watched, expected)
+            checked["reference", pruned.name] = _check(watched, expected)
+        for case in chosen:
+            watched = memory.watch(partial(_mode, case, unet, ratios, options.k, steps, store), case.steps)
+            turns[_turn_name(case.name, pruned.name)] = Turn(partial(_turn, watched.step, case.steps), case.steps)
+            checked[case.name, pruned.name] = _check(watched, expected)
         del watched
     times = interleave(turns, device, options.rounds, _STEPS_BUDGET)
-    floors = {case.name: operations.floor(case.groups) for case in cases}
+    floors = {pruned.name: operations.floor(pruned.groups) for pruned in group_sets}
 
-    def costs(mode: str, case: Case, turn: str, floor: float | None) -> StepCosts:
-        known = checked[mode, case.name]
+    def costs(case: str, pruned: Pruned, turn: str, floor: float | None) -> StepCosts:
+        known = checked[case, pruned.name]
         return StepCosts(
             ratio(times, turn, "dense"),
             known.operations / operations.total,
@@ -213,25 +215,28 @@ def _run(options: Options, modes: Sequence[Mode], cases: Sequence[Case]) -> Resu
         )
 
     found = {
-        mode.name: {
-            case.name: costs(
-                mode.name, case, _turn_name(mode.name, case.name), floors[case.name] if mode.exact else None
+        case.name: {
+            pruned.name: costs(
+                case.name,
+                pruned,
+                _turn_name(case.name, pruned.name),
+                floors[pruned.name] if case.both_passes else None,
             )
-            for case in cases
-            if (mode.name, case.name) in checked
+            for pruned in group_sets
+            if (case.name, pruned.name) in checked
         }
-        for mode in modes
+        for case in cases
     }
     turns.clear()
-    off = _when_off(modes[0], unet, options, steps, cache)
+    off = _when_off(cases[0], unet, options, steps, store)
     return Results(
         options,
         len(times["dense"]),
         Spread.of([duration.seconds for duration in times["dense"]]),
-        costs("reference", cases[0], "reference", None),
+        costs("reference", group_sets[0], "reference", None),
         found,
         floors,
-        _full_width(options, operations, cases),
+        _full_width(options, operations, group_sets),
         ratio(off, "disabled", "dense"),
         ratio(off, "outside", "dense"),
         compare(_weights(unet), options.ratios, device, min(options.rounds or _THRESHOLD_ROUNDS, _THRESHOLD_ROUNDS)),
@@ -259,22 +264,20 @@ def _reference(unet: UNetModel, ratios: Ratios, k: float, steps: tuple[StepInput
 
 
 def _mode(
-    mode: Mode, unet: UNetModel, ratios: Ratios, k: float, steps: tuple[StepInputs, ...], cache: ProfileCache
+    case: Case, unet: UNetModel, ratios: Ratios, k: float, steps: tuple[StepInputs, ...], store: Store
 ) -> StepFunction:
-    running = Running(mode, with_the_same_weights(unet), ratios, k, steps, cache)
+    running = Running(case, with_the_same_weights(unet), ratios, k, steps, store)
     running.step(0)
     return running.step
 
 
-def _when_off(
-    mode: Mode, unet: UNetModel, options: Options, steps: tuple[StepInputs, ...], cache: ProfileCache
-) -> Times:
+def _when_off(case: Case, unet: UNetModel, options: Options, steps: tuple[StepInputs, ...], store: Store) -> Times:
     """Dense passes of a UNet that never met a run, of one whose run was closed, and of one outside the window."""
     closed_unet, outside_unet = with_the_same_weights(unet), with_the_same_weights(unet)
-    closed = Running(mode, closed_unet, options.ratios, options.k, steps, cache)
+    closed = Running(case, closed_unet, options.ratios, options.k, steps, store)
     closed.step(0)
     closed.run.close()
-    outside = Running(mode, outside_unet, options.ratios, options.k, steps, cache, StepWindow(0.0, 0.5))
+    outside = Running(case, outside_unet, options.ratios, options.k, steps, store, StepWindow(0.0, 0.5))
     outside.step(0)
     last = SCHEDULE - 1
     inputs = steps[last]
@@ -286,10 +289,10 @@ def _when_off(
     return interleave(turns, options.device, options.rounds, _DISABLED_BUDGET)
 
 
-def _full_width(options: Options, operations: Arithmetic, cases: Sequence[Case]) -> dict[str, float]:
+def _full_width(options: Options, operations: Arithmetic, group_sets: Sequence[Pruned]) -> dict[str, float]:
     if options.scale != 1.0:
         operations = count_operations(SHAPES[options.family], options.size)
-    return {case.name: operations.floor(case.groups) for case in cases}
+    return {pruned.name: operations.floor(pruned.groups) for pruned in group_sets}
 
 
 def _weights(unet: UNetModel) -> Weights:

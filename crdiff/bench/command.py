@@ -52,17 +52,18 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     from crdiff.bench.benchmark import run_benchmark
-    from crdiff.bench.modes import MODES
-    from crdiff.bench.options import parse_choice, parse_options
+    from crdiff.bench.modes import CASES
+    from crdiff.bench.options import parse_options
     from crdiff.bench.report import threshold_lines, thresholds_to_json, to_json, to_text
     from crdiff.bench.thresholds import compare, parse_count, random_weights
+    from crdiff.checks import choice
     from crdiff.errors import SettingsError
 
     given = ("family", "size", "dtype", "device", "scale", "rounds", "ratios", "k")
     options = parse_options(**{name: getattr(arguments, name) for name in given})
-    modes = {mode.name: mode for mode in MODES}
+    cases = {case.name: case for case in CASES}
     if arguments.modes is not None:
-        modes = {name: modes[parse_choice("mode", name, tuple(modes))] for name in arguments.modes.split(",")}
+        cases = {name: cases[choice("The mode", name, cases)] for name in arguments.modes.split(",")}
     count = None if arguments.weights is None else parse_count(arguments.weights)
     try:
         if count is not None:
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
                 json.dumps(thresholds_to_json(costs), indent=1) if arguments.json else "\n".join(threshold_lines(costs))
             )
             return
-        found = run_benchmark(options, tuple(modes.values()))
+        found = run_benchmark(options, tuple(cases.values()))
     except (RuntimeError, MemoryError) as error:  # torch has no narrower class for a missing kernel or for no memory
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SettingsError(f"{options.device} could not compute this in {options.dtype}: {reason}") from error

@@ -1,125 +1,88 @@
-"""The ways this package has of computing a step, as the table that the benchmark goes through."""
+"""What the benchmark goes through: every mode, and exact with and without copies of pruned weights."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 from crdiff.bench.shape import StepInputs
 from crdiff.bench.unet import UNetModel
-from crdiff.guidance.access import WeightsIdentity
-from crdiff.guidance.run import SamplingRun
+from crdiff.guidance.access import PlainAccess
+from crdiff.guidance.run import Run
 from crdiff.method.groups import Ratios
-from crdiff.method.schedule import Position, StepWindow
-from crdiff.models.family import Family
-from crdiff.modes.mode import Execution
-from crdiff.modes.mode import Mode as ComputeMode
-from crdiff.plan import ConstantRatios, Plan, Planner
-from crdiff.pruning.linear import run_with_weight
-from crdiff.pruning.memory import Storage
-from crdiff.pruning.store import ProfileCache
+from crdiff.method.schedule import Position, Schedule, StepWindow
+from crdiff.modes.balanced import REFRESH
+from crdiff.modes.registry import DEFAULT_MODE, MODES
+from crdiff.plan import Plan, Planner
+from crdiff.pruning.copies import CopyPolicy
+from crdiff.pruning.store import Store
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What a host gives a run.
-
-    Attributes:
-        planner: gives the ratios and k that are measured.
-        window: the steps to act in.
-        cache: profiles of weights seen before.
-    """
-
-    planner: Planner
-    window: StepWindow
-    cache: ProfileCache
-
-
-@dataclass(frozen=True)
-class Mode:
+class Case:
     """One way of computing a step.
 
     Attributes:
         name: its key in the results.
-        make_run: the run, as a host would make it.
-        exact: whether it computes both passes, so that their floor applies.
-        all_cases: whether it is measured with some groups left unpruned too.
+        mode: a name in ``MODES``.
+        policy: how many copies of pruned weights are kept.
+        all_groups: whether it is measured with some groups left unpruned too.
         steps: number of consecutive steps that are timed together, for modes whose steps cost differently.
     """
 
     name: str
-    make_run: Callable[[Setting], SamplingRun]
-    exact: bool = True
-    all_cases: bool = False
+    mode: str
+    policy: CopyPolicy = CopyPolicy.AUTO
+    all_groups: bool = False
     steps: int = 1
 
-
-class BenchAccess:
-    """The model as a host whose weights never change."""
-
-    run_layer = staticmethod(run_with_weight)
-
-    def identity(self) -> WeightsIdentity:
-        return WeightsIdentity("bench", None, "bench", ())
-
-    def stored_weight(self, module: torch.nn.Module) -> torch.Tensor:
-        return module.get_parameter("weight")
-
-    def generators(self) -> tuple[random.Random, ...]:
-        return ()
+    @property
+    def both_passes(self) -> bool:
+        """Whether it computes both passes at every step, so that their floor applies."""
+        return MODES[self.mode].passes >= 2.0
 
 
-def _mode(name: str, execution: Execution, *, exact: bool = True, all_cases: bool = False, steps: int = 1) -> Mode:
-    def make_run(given: Setting) -> SamplingRun:
-        return SamplingRun(given.planner, given.window, BenchAccess(), given.cache, execution=execution)
+def _cases() -> Iterator[Case]:
+    for name, mode in MODES.items():
+        if name == DEFAULT_MODE:
+            yield Case(name, name, all_groups=True)
+            yield Case("on_the_fly", name, CopyPolicy.NEVER)
+            yield Case("kept_copies", name, CopyPolicy.ALWAYS)
+        else:
+            yield Case(name, name, steps=1 if mode.passes == int(mode.passes) else REFRESH)
 
-    return Mode(name, make_run, exact, all_cases, steps)
 
-
-_REFRESH = 8
-MODES = (
-    _mode("exact", Execution(), all_cases=True),
-    _mode("on_the_fly", Execution(storage=Storage.NEVER)),
-    _mode("kept_copies", Execution(storage=Storage.ALWAYS)),
-    _mode("batched", Execution(ComputeMode.BATCHED)),
-    _mode("balanced", Execution(ComputeMode.BALANCED, refresh=_REFRESH), exact=False, steps=_REFRESH),
-    _mode("fast", Execution(ComputeMode.FAST), exact=False),
-)
+CASES = tuple(_cases())
 
 
 class Running:
-    """A mode at work on one UNet.
+    """A case at work on one UNet.
 
     Args:
-        mode: the mode.
-        unet: the UNet; the run hangs its overrides onto these modules.
+        case: the case.
+        unet: the UNet; the run patches these modules.
         ratios: the pruning ratios.
         k: amplification.
         steps: the inputs of the schedule's steps.
-        cache: profiles of weights seen before.
+        store: what has been gathered of weights seen before.
         window: the steps to act in.
     """
 
     def __init__(
         self,
-        mode: Mode,
+        case: Case,
         unet: UNetModel,
         ratios: Ratios,
         k: float,
         steps: tuple[StepInputs, ...],
-        cache: ProfileCache,
+        store: Store,
         window: StepWindow = StepWindow(),  # noqa: B008 (frozen)
     ) -> None:
-        plan = Plan(ConstantRatios(ratios), k, "benchmark")
-
-        def planner(_family: Family, _sha256: str | None) -> Plan:
-            return plan
-
+        plan = Plan(Schedule.constant(ratios), k, "benchmark")
         self._unet, self._steps = unet, steps
-        self.run = mode.make_run(Setting(planner, window, cache))
+        self.run = Run(Planner(lambda checkpoint: plan, window, case.mode), PlainAccess("bench"), store, case.policy)
 
     def step(self, index: int) -> torch.Tensor:
         """The prediction of step ``index``; beyond the schedule's end its inputs come again."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from crdiff.bench.shape import SHAPES, check_size
+from crdiff.checks import choice
 from crdiff.errors import SettingsError
 from crdiff.method.groups import Ratios
 from crdiff.models.family import Family
@@ -55,9 +55,9 @@ def parse_options(
         dtype = "float32" if where.type == "cpu" else "float16"
     families = {known.value: known for known in SHAPES}
     found = Options(
-        families[parse_choice("family", family, tuple(families))],
+        families[choice("The family", family, families)],
         check_size(Size.parse(size)),
-        DTYPES[parse_choice("dtype", dtype, tuple(DTYPES))],
+        DTYPES[choice("The dtype", dtype, DTYPES)],
         where,
         parse_number("scale", scale),
         None if rounds is None else _parse_rounds(rounds),
@@ -68,13 +68,6 @@ def parse_options(
     if 0.0 in found.ratios or found.k in (0.0, 1.0):
         raise SettingsError("The benchmark needs ratios above 0, and a k that takes both passes (not 0 or 1).")
     return found
-
-
-def parse_choice(name: str, text: str, known: Sequence[str]) -> str:
-    """``text`` if it is one of ``known``; raises SettingsError otherwise."""
-    if text not in known:
-        raise SettingsError(f"The {name} must be {' or '.join(known)}, not {text!r}.")
-    return text
 
 
 def parse_number(name: str, text: str) -> float:

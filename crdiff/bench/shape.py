@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from crdiff.errors import SettingsError
-from crdiff.models.family import Family
+from crdiff.models.unet import SD15, SDXL
 from crdiff.presets.size import Size
 
 _TOKENS = 77
@@ -69,8 +69,8 @@ class UNetShape:
 
 
 SHAPES = {
-    Family.SD15: UNetShape(320, (1, 2, 4, 4), (1, 1, 1, 0), 1, 768, 8, 40, False, None),
-    Family.SDXL: UNetShape(320, (1, 2, 4), (0, 2, 10), 10, 2048, None, 64, True, 2816),
+    SD15: UNetShape(320, (1, 2, 4, 4), (1, 1, 1, 0), 1, 768, 8, 40, False, None),
+    SDXL: UNetShape(320, (1, 2, 4), (0, 2, 10), 10, 2048, None, 64, True, 2816),
 }
 
 

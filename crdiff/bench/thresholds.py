@@ -85,7 +85,7 @@ def compare(weights: Weights, ratios: Ratios, device: torch.device, rounds: int)
     tracemalloc.stop()
     selected = measure(lambda: _kthvalue(weights, ratios), device)
     profile = counted.result
-    found = {group: threshold.value for group, threshold in profile.thresholds(ratios).items()}
+    found = {group: found.threshold for group, found in profile.sparsity(ratios).items()}
     look_up, recount = _new_ratios(profile, weights, ratios, device)
     return ThresholdCosts(
         sum(layer.numel() for layers in weights.values() for layer in layers),
@@ -115,7 +115,7 @@ def _completed(profile: MagnitudeProfile, weights: Weights, ratios: Ratios) -> M
             for layer in layers:
                 detail.add(group, layer)
         profile = detail.complete(profile)
-    profile.thresholds(ratios)
+    profile.sparsity(ratios)
     return profile
 
 
@@ -137,5 +137,5 @@ def _new_ratios(
     if profile.missing_bins(others[0]):
         recount = timed(lambda: _completed(profile, weights, others[0]), device).load
         others = [ratios] * _LOOK_UPS
-    times = [timed(partial(profile.thresholds, other), device).seconds for other in others]
+    times = [timed(partial(profile.sparsity, other), device).seconds for other in others]
     return Spread.of(times).median, recount

@@ -1,4 +1,4 @@
-"""What a sampling run has to know of its host's model; each host module implements it."""
+"""What a run has to know of its host's model; each host module implements it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Protocol
 
 import torch
 
-from crdiff.pruning.linear import LayerRun
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.pruning.linear import LayerRun, run_with_weight
 
 
 @dataclass(frozen=True)
@@ -17,20 +18,18 @@ class WeightsIdentity:
     """What the host says its live weights are. Equal identities on one UNet object mean equal weights within a run.
 
     Attributes:
-        checkpoint: identity of the checkpoint file: its sha256, else path, size and time of change.
-        sha256: of the checkpoint file, if the host has computed it.
+        checkpoint: named by path, size and time of change where its hash is not known.
         precision: storage and compute dtypes.
         modifiers: what changes the weights after loading, such as each LoRA with its strengths.
     """
 
-    checkpoint: str
-    sha256: str | None
+    checkpoint: Checkpoint
     precision: str
     modifiers: tuple[str, ...]
 
 
 class ModelAccess(Protocol):
-    """The host's model, seen from a sampling run."""
+    """The host's model, seen from a run."""
 
     @property
     def run_layer(self) -> LayerRun:
@@ -48,3 +47,26 @@ class ModelAccess(Protocol):
 
     def generators(self) -> Iterable[random.Random]:
         """Random generators of the host's own that a forward pass may draw from."""
+
+
+class PlainAccess:
+    """A model that no WebUI holds: its layers multiply by their own weights, which nothing changes during a run.
+
+    Args:
+        name: of the checkpoint.
+        sha256: of its file, by which presets are looked up.
+    """
+
+    run_layer = staticmethod(run_with_weight)
+
+    def __init__(self, name: str = "model", sha256: str | None = None) -> None:
+        self._identity = WeightsIdentity(Checkpoint(name, sha256=sha256), "as stored", ())
+
+    def identity(self) -> WeightsIdentity:
+        return self._identity
+
+    def stored_weight(self, module: torch.nn.Module) -> torch.Tensor:
+        return module.get_parameter("weight")
+
+    def generators(self) -> tuple[random.Random, ...]:
+        return ()

@@ -1,4 +1,4 @@
-"""A UNet made ready for a run: its layers, the plan for it, and the overrides on it."""
+"""A model made ready for a run: its layers, the plan for it, and the patches on it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ import torch
 from crdiff.guidance.access import WeightsIdentity
 from crdiff.guidance.shared_calls import SharedCalls
 from crdiff.method.groups import Ratios
-from crdiff.models.architecture import UNetLayers
+from crdiff.models.architecture import ModelLayers
 from crdiff.models.family import Family
 from crdiff.plan import Plan
-from crdiff.pruning.copies import KeptWeights
-from crdiff.pruning.criterion import Criterion
-from crdiff.pruning.histogram import Threshold
-from crdiff.pruning.linear import LayerOverrides
-from crdiff.pruning.memory import Storage
-from crdiff.pruning.mixed import MixedWeights
+from crdiff.pruning.copies import CopyPolicy, WeightCopies
+from crdiff.pruning.criterion import Criterion, GroupSparsity, Observer
+from crdiff.pruning.linear import LayerPatches
+from crdiff.pruning.mixed import Mixed
 
 
 @dataclass(frozen=True)
@@ -28,63 +26,89 @@ class Applied:
     family: Family
     plan: Plan
     ratios: Ratios
-    thresholds: Mapping[str, Threshold]
+    sparsity: Mapping[str, GroupSparsity]
 
 
 @dataclass
 class PreparedModel:
-    """A UNet with the weights it has now; ``remove`` leaves it as it was.
+    """A model with the weights it has now; ``remove`` leaves it as it was.
 
     Attributes:
-        unet: the UNet.
+        model: the UNet.
         identity: what the host says its weights are.
-        layers: the layers that may be pruned.
+        layers: those that may be pruned.
         plan: ratios and k.
-        overrides: on the layers.
+        patches: on the layers.
         criterion: what decides which weights are pruned.
         shared: the calls both passes have in common.
-        storage: whether pruned copies are kept.
+        policy: how many copies of pruned weights are kept.
     """
 
-    unet: torch.nn.Module
+    model: torch.nn.Module
     identity: WeightsIdentity
-    layers: UNetLayers
+    layers: ModelLayers
     plan: Plan
-    overrides: LayerOverrides
+    patches: LayerPatches
     criterion: Criterion
     shared: SharedCalls
-    storage: Storage
+    policy: CopyPolicy
     sharing: bool = True
-    _weights: dict[tuple[Ratios, float], KeptWeights] = field(default_factory=dict)
+    _weights: dict[tuple[Ratios, float], WeightCopies] = field(default_factory=dict)
+    _observer: Observer | None = None
+    _observed: int = 0
 
-    def weights(self, ratios: Ratios, k: float = 1.0) -> KeptWeights | None:
+    def observer(self, ratios: Ratios) -> Observer | None:
+        """What still has to look at the layers before ``weights(ratios)``; None when nothing has."""
+        if self._observer is None:
+            self._observer, self._observed = self.criterion.observer(ratios), 0
+        return self._observer
+
+    def observed(self) -> bool:
+        """The observer has watched one more call; whether that was its last."""
+        assert self._observer is not None
+        self._observed += 1
+        if self._observed < self._observer.calls:
+            return False
+        self._observer.finish(len(self.layers.layers))
+        self._observer = None
+        return True
+
+    def weights(self, ratios: Ratios, k: float = 1.0) -> WeightCopies | None:
         """The pruned weights at these ratios, or mixed with the dense ones by k; None if nothing would be pruned."""
         found = self._weights.get((ratios, k))
         if found is None:
             pruning = self.criterion.pruning(ratios)
             if pruning is None:
                 return None
-            use = pruning if k == 1.0 else MixedWeights(pruning, k)
             # Copies of other ratios are not needed again: a schedule moves on.
-            self._weights = {key: kept for key, kept in self._weights.items() if key[0] == ratios}
-            found = self._weights[(ratios, k)] = KeptWeights(use, self.layers.layers, self.storage)
+            self._weights = {key: copies for key, copies in self._weights.items() if key[0] == ratios}
+            found = WeightCopies(pruning if k == 1.0 else Mixed(pruning, k), self.layers.layers, self.policy)
+            self._weights[ratios, k] = found
+            self._copy_one_set()
         return found
 
-    def share(self, use: KeptWeights) -> None:
-        """Put the overrides on the calls that both passes have in common in place."""
+    def _copy_one_set(self) -> None:
+        """Of pruned and mixed weights only the mixed ones are copied: a mode that has both uses them at most steps."""
+        pruned = [copies for (_, k), copies in self._weights.items() if k == 1.0]
+        if len(self._weights) > len(pruned):
+            for copies in pruned:
+                copies.drop()
+
+    def share(self, weights: WeightCopies) -> None:
+        """Patch the calls that both passes have in common."""
         if self.sharing:
-            self.shared.install([layer.name for layer in self.layers.layers if use.wants(layer)])
+            self.shared.install(self.patches.changed(weights))
 
     def free_memory(self) -> bool:
         """Give back all that is kept for speed, for the rest of the run; whether there was anything."""
-        dropped = [kept.drop() for kept in self._weights.values()]
+        dropped = [copies.drop() for copies in self._weights.values()]
         had = any(dropped) or self.sharing
         self.sharing = False
         self.shared.remove()
         return had
 
     def remove(self) -> None:
-        """Take every override away."""
+        """Take every patch away."""
         self.shared.remove()
-        self.overrides.remove()
+        self.patches.remove()
         self._weights.clear()

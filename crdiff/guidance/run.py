@@ -1,9 +1,10 @@
-"""One sampling run: at every denoiser call the dense and the pruned pass, and their mix."""
+"""One run, from the start to the end of a sampler call: what the host takes for each of the UNet's predictions."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,60 +14,58 @@ from crdiff.guidance.access import ModelAccess, WeightsIdentity
 from crdiff.guidance.prepared import Applied, PreparedModel
 from crdiff.guidance.random_state import RandomState, RandomWatch
 from crdiff.guidance.shared_calls import SharedCalls
-from crdiff.guidance.step import Forward, Step
+from crdiff.guidance.step import DenoiserStep, Inputs, Pass
 from crdiff.method.groups import Ratios
-from crdiff.method.schedule import Position, StepWindow
+from crdiff.method.schedule import Position
 from crdiff.models.architecture import find_layers
-from crdiff.modes.balanced import Residuals
-from crdiff.modes.mode import Execution, Mode
+from crdiff.modes.registry import MODES
 from crdiff.plan import Planner
-from crdiff.pruning.criterion import Criterion, MagnitudeCriterion
-from crdiff.pruning.linear import LayerOverrides
-from crdiff.pruning.store import ProfileCache, WeightsState, fingerprint
+from crdiff.pruning.copies import CopyPolicy
+from crdiff.pruning.criterion import CRITERIA
+from crdiff.pruning.linear import LayerPatches
+from crdiff.pruning.store import Store, WeightsState, fingerprint
 
 _log = logging.getLogger("crdiff")
 
-MakeCriterion = Callable[[WeightsState, ProfileCache], Criterion]
 
+class Run:
+    """At every denoiser call the passes of the plan's mode, and their mix; as a context manager, closed at its end.
 
-class SamplingRun:
-    """Runs from the start to the end of one sampler call; ``close`` leaves the model as it was.
-
-    The host's hook calls ``predict`` in place of every UNet call. A model that cannot be handled is drawn dense, and
-    ``refusals`` says why; errors inside a pass are the host's and go through.
+    The host's hook sets ``position`` and calls ``predict`` in place of every UNet call. A model that cannot be handled
+    is drawn dense, and ``refusals`` says why; errors inside a pass are the host's and go through.
 
     Args:
         planner: makes the plan once the model is known, again whenever its weights change mid-run.
-        window: the part of the schedule to act in.
         access: the host's model.
-        cache: profiles of weights seen before.
-        make_criterion: what decides which weights are pruned.
-        execution: how the amplified prediction is computed.
+        store: what criteria have gathered of weights seen before; None keeps it for this run only.
+        policy: how many copies of pruned weights are kept during the run.
     """
 
     def __init__(
         self,
         planner: Planner,
-        window: StepWindow,
         access: ModelAccess,
-        cache: ProfileCache,
-        make_criterion: MakeCriterion = MagnitudeCriterion,
-        execution: Execution = Execution(),  # noqa: B008 (frozen)
+        store: Store | None = None,
+        policy: CopyPolicy = CopyPolicy.AUTO,
     ) -> None:
         self._planner = planner
-        self._window = window
         self._access = access
-        self._cache = cache
-        self._make_criterion = make_criterion
-        self._execution = execution
+        self._store = Store() if store is None else store
+        self._policy = policy
         self._model: PreparedModel | None = None
         self._refused: tuple[torch.nn.Module, WeightsIdentity] | None = None
-        self._residuals = Residuals(execution.refresh)
+        self._mode = MODES[planner.mode]()
         self._inside = False
         self._position = Position(0, 1)
         self._calls = 0
         self.applied: list[Applied] = []
         self.refusals: list[str] = []
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def position(self) -> Position:
@@ -79,51 +78,46 @@ class SamplingRun:
         self._calls = 0
 
     def predict(
-        self, unet: torch.nn.Module, forward: Forward, device: torch.device, context: torch.Tensor | None = None,
-        doubled: Forward | None = None,
-    ) -> torch.Tensor:  # fmt: skip
-        """What the host shall take for the UNet's prediction.
+        self,
+        unet: torch.nn.Module,
+        forward: Pass,
+        device: torch.device,
+        context: torch.Tensor | None = None,
+        doubled: Pass | None = None,
+    ) -> torch.Tensor:
+        """What the host takes for the UNet's prediction.
 
         Args:
             unet: the UNet that ``forward`` runs.
-            forward: one pass on the step's inputs; each call must start from the same inputs.
+            forward: see Inputs, as are ``context`` and ``doubled``.
             device: where the UNet runs.
-            context: the conditioning, (batch, tokens, width), by which a change of prompt is noticed.
-            doubled: one pass on the step's inputs with all rows repeated, in their order, after themselves.
+            context: of the call.
+            doubled: of the call.
         """
-        if self._inside or self.position not in self._window:
+        if self._inside or self.position not in self._planner.window:
             return forward()
         self._inside = True
         try:
-            return self._predict(unet, forward, device, context, doubled)
+            return self._predict(unet, Inputs(forward, doubled, context), device)
         finally:
             self._inside = False
 
-    def _predict(
-        self, unet: torch.nn.Module, forward: Forward, device: torch.device, context: torch.Tensor | None,
-        doubled: Forward | None,
-    ) -> torch.Tensor:  # fmt: skip
+    def _predict(self, unet: torch.nn.Module, inputs: Inputs, device: torch.device) -> torch.Tensor:
         try:
             identity = self._access.identity()
         except CRDiffError as refusal:
             self._refuse(str(refusal))
-            return forward()
+            return inputs.forward()
         if self._refused is not None and self._refused[0] is unet and self._refused[1] == identity:
-            return forward()
+            return inputs.forward()
         before = RandomState.capture(device, self._access.generators())
         try:
-            model = self._prepare(unet, identity, device)
-            if model.plan.k == 0.0:
-                return forward()
-            step = self._step(model, forward, before)
-            if step is None:
-                return forward()
-            return self._amplified(step, context, doubled)
+            return self._amplified(self._prepare(unet, identity, device), inputs, before)
         except CRDiffError as refusal:
             self._refuse(str(refusal))
             self._refused = (unet, identity)
             before.restore()
-            return forward()
+            return inputs.forward()
 
     def companion(self, module: torch.nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """A call of a module beside the UNet that every pass makes alike, such as a ControlNet: made once a step."""
@@ -131,69 +125,77 @@ class SamplingRun:
             return forward(*args, **kwargs)
         return self._model.shared.companion(module, forward, args, kwargs)
 
-    def _amplified(self, step: Step, context: torch.Tensor | None, doubled: Forward | None) -> torch.Tensor:
-        k, mode = step.model.plan.k, self._execution.mode
+    def _amplified(self, model: PreparedModel, inputs: Inputs, before: RandomState) -> torch.Tensor:
+        ratios, k = model.plan.schedule.at(self.position.fraction), model.plan.k
+        if k == 0.0 or not any(ratios):
+            return inputs.forward()
+        watched = self._observe(model, ratios, inputs.forward, before)
+        if watched is not None:
+            return watched
+        self._note(model, ratios)
+        if model.weights(ratios) is None:
+            return inputs.forward()
         call, self._calls = self._calls, self._calls + 1
-        if mode is Mode.FAST:
-            return step.with_weights(k)
-        if mode is Mode.BALANCED and k != 1.0:
-            return self._residuals.predict(step, k, self.position, call, context)
-        if mode is Mode.BATCHED and k != 1.0 and doubled is not None:
-            return step.batched(k, doubled)
-        return step.exact(k)
+        step = DenoiserStep(model, ratios, self.position, call, inputs, before)
+        return step.mixed() if k == 1.0 else self._mode.predict(step)
+
+    def _observe(self, model: PreparedModel, ratios: Ratios, forward: Pass, before: RandomState) -> torch.Tensor | None:
+        """Let the criterion look at the layers; the dense prediction of a call it watched, None when it is done."""
+        while (observer := model.observer(ratios)) is not None:
+            with model.patches.observing(observer):
+                prediction = forward()
+            if observer.calls > 1:
+                model.observed()
+                return prediction
+            model.observed()
+            before.restore()
+        return None
 
     def _prepare(self, unet: torch.nn.Module, identity: WeightsIdentity, device: torch.device) -> PreparedModel:
-        model = self._model
-        if model is not None and model.unet is unet and model.identity == identity:
-            return model
+        known = self._model
+        if known is not None and known.model is unet and known.identity == identity:
+            return known
         self._release()
         layers = find_layers(unet)
-        plan = self._planner(layers.family, identity.sha256)
+        plan = self._planner.make(replace(identity.checkpoint, family=layers.family))
         stored = fingerprint(self._access.stored_weight(layer.module) for layer in layers.layers)
-        state = WeightsState(identity.checkpoint, identity.precision, identity.modifiers, stored)
-        overrides = LayerOverrides(layers.layers, self._access.run_layer)
-        criterion = self._make_criterion(state, self._cache)
-        shared = SharedCalls(unet, RandomWatch(device, self._access.generators).drawn)
-        model = PreparedModel(unet, identity, layers, plan, overrides, criterion, shared, self._execution.storage)
-        overrides.install()
+        state = WeightsState(identity.checkpoint.key, identity.precision, identity.modifiers, stored)
+        model = PreparedModel(
+            model=unet,
+            identity=identity,
+            layers=layers,
+            plan=plan,
+            patches=LayerPatches(unet, layers.layers, self._access.run_layer),
+            criterion=CRITERIA[self._planner.criterion](state, self._store),
+            shared=SharedCalls(unet, layers.architecture, RandomWatch(device, self._access.generators).drawn),
+            policy=self._policy,
+        )
+        model.patches.install()
         self._model = model
         return model
-
-    def _step(self, model: PreparedModel, forward: Forward, before: RandomState) -> Step | None:
-        """The call's passes, once the weights are known; None if the ratios prune nothing."""
-        ratios = model.plan.schedule.at(self.position.fraction)
-        if not any(ratios):
-            return None
-        while (observer := model.criterion.observer(ratios)) is not None:
-            with model.overrides.applying(observer):
-                forward()
-            observer.finish(len(model.layers.layers))
-            before.restore()
-        self._note(model, ratios)
-        return None if model.weights(ratios) is None else Step(model, ratios, forward, before)
 
     def _note(self, model: PreparedModel, ratios: Ratios) -> None:
         last = self.applied[-1] if self.applied else None
         if last is not None and last.plan is model.plan and last.ratios == ratios:
             return
-        thresholds = model.criterion.thresholds(ratios)
-        self.applied.append(Applied(model.layers.family, model.plan, ratios, thresholds))
-        sparsity = ", ".join(f"{group} {found.sparsity:.2%}" for group, found in thresholds.items())
-        _log.info("%s, %s: pruned %s, k %g", model.layers.family.label, model.plan.origin, sparsity, model.plan.k)
+        sparsity = model.criterion.sparsity(ratios)
+        self.applied.append(Applied(model.layers.family, model.plan, ratios, sparsity))
+        shares = ", ".join(f"{group} {found.sparsity:.2%}" for group, found in sparsity.items())
+        _log.info("%s, %s: pruned %s, k %g", model.layers.family.label, model.plan.origin, shares, model.plan.k)
 
     def _refuse(self, reason: str) -> None:
         self._release()
         if reason not in self.refusals:
             self.refusals.append(reason)
-            _log.warning("%s The picture is drawn without CR-Diff.", reason)
+            _log.warning("%s The image is drawn without CR-Diff.", reason)
 
     def _release(self) -> None:
-        self._residuals = Residuals(self._execution.refresh)
+        self._mode = MODES[self._planner.mode]()
         if self._model is not None:
             self._model.remove()
             self._model = None
 
     def close(self) -> None:
-        """Remove every override and forget the model."""
+        """Remove every patch and forget the model."""
         self._release()
         self._refused = None

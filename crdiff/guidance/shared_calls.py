@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from crdiff.models.unet import common_prefix, context_projections
-from crdiff.patching import Forward, ForwardOverride
+from crdiff.models.architecture import Architecture
+from crdiff.patching import Original, Patch
 
 # In Forge's transformer_options: patches that act between the blocks, never inside one.
 _OUTSIDE = frozenset(
@@ -65,14 +65,16 @@ class SharedCalls:
 
     Args:
         unet: the UNet.
+        architecture: knows what of it both passes have in common.
         drawn: whether random numbers have been drawn since it was last asked.
     """
 
-    def __init__(self, unet: torch.nn.Module, drawn: Callable[[], bool]) -> None:
+    def __init__(self, unet: torch.nn.Module, architecture: Architecture, drawn: Callable[[], bool]) -> None:
         self._unet = unet
+        self._architecture = architecture
         self._drawn = drawn
         self._pruned: frozenset[str] | None = None
-        self._overrides: list[ForwardOverride] = []
+        self._patches: list[Patch] = []
         self._units: list[_Unit] = []
         self._companions: dict[int, tuple[torch.nn.Module, _Unit]] = {}
         self._mode = _Mode.OFF
@@ -86,24 +88,24 @@ class SharedCalls:
         if self._pruned == frozenset(pruned):
             return
         self.remove()
-        prefix = common_prefix(self._unet, pruned)
-        projections = context_projections(self._unet, prefix)
+        prefix = self._architecture.shared_prefix(self._unet, pruned)
+        projections = self._architecture.shared_projections(self._unet, prefix)
         for module in (*prefix, *projections):
             unit = _Unit(may_draw=module not in projections)
             self._units.append(unit)
-            self._overrides.append(ForwardOverride(module, partial(self._call, unit)))
+            self._patches.append(Patch(module, "forward", partial(self._patched, unit)))
         self._pruned = frozenset(pruned)
 
     def remove(self) -> None:
-        """Take the overrides away and forget every call."""
-        for override in reversed(self._overrides):
-            override.remove()
-        self._overrides, self._units, self._pruned = [], [], None
+        """Take the patches away and forget every call."""
+        for patch in reversed(self._patches):
+            patch.remove()
+        self._patches, self._units, self._pruned = [], [], None
         self._companions = {}
         self._forget()
 
     def companion(
-        self, module: torch.nn.Module, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, module: torch.nn.Module, forward: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """A call of a module beside the UNet that every pass makes, such as a ControlNet."""
         if self._mode is _Mode.OFF:
@@ -146,7 +148,10 @@ class SharedCalls:
             unit.calls = []
         self._copies, self._equal_pairs = {}, {}
 
-    def _call(self, unit: _Unit, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _patched(self, unit: _Unit, forward: Original, *args: Any, **kwargs: Any) -> Any:
+        return self._call(unit, forward, args, kwargs)
+
+    def _call(self, unit: _Unit, forward: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._mode is _Mode.OFF:
             return forward(*args, **kwargs)
         if self._mode is _Mode.RECORD:
@@ -162,7 +167,7 @@ class SharedCalls:
         # What is handed out may be changed in place, by ControlNet's residuals for instance.
         return call.result if self._mode is _Mode.REPLAY_LAST else _cloned(call.result)
 
-    def _record(self, unit: _Unit, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _record(self, unit: _Unit, forward: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         place = len(unit.calls)
         unit.calls.append(None)
         if not _is_plain((args, kwargs)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -12,83 +12,106 @@ from crdiff.guidance.prepared import PreparedModel
 from crdiff.guidance.random_state import RandomState
 from crdiff.method.amplify import amplify
 from crdiff.method.groups import Ratios
-from crdiff.pruning.copies import KeptWeights
+from crdiff.method.schedule import Position
+from crdiff.pruning.copies import WeightCopies
 
-Forward = Callable[[], torch.Tensor]
+Pass = Callable[[], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Step:
-    """One denoiser call.
+class Inputs:
+    """What a host hands over of a denoiser call.
+
+    Attributes:
+        forward: one pass on the call's inputs; each call of it must start from the same inputs.
+        doubled: one pass on them with all rows repeated, in their order, after themselves; None if there is none.
+        context: the conditioning, (batch, tokens, width), by which a change of prompt is noticed.
+    """
+
+    forward: Pass
+    doubled: Pass | None = None
+    context: torch.Tensor | None = None
+
+
+@dataclass
+class DenoiserStep:
+    """See ``crdiff.modes.mode.Step``.
 
     Attributes:
         model: what runs.
-        ratios: in force at this call; they prune something.
-        forward: one pass on the call's inputs.
+        ratios: in force at this call.
+        position: in the schedule.
+        call: which UNet call of its position this is.
+        inputs: of the call.
         before: the random state that every pass starts from.
     """
 
     model: PreparedModel
     ratios: Ratios
-    forward: Forward
+    position: Position
+    call: int
+    inputs: Inputs
     before: RandomState
+    _recorded: bool = field(default=False, init=False)
 
-    def exact(self, k: float) -> torch.Tensor:
-        """``k * pruned + (1 - k) * dense`` (paper eq. 2) by two passes; by one at k = 1."""
-        if k == 1.0:
-            return self.with_weights(1.0)
-        pruned = self._first()
-        return amplify(pruned, self._dense(), k)
+    @property
+    def k(self) -> float:
+        return self.model.plan.k
 
-    def exact_and_mixed(self, k: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """What ``exact`` and ``with_weights`` give at this k, by three passes."""
-        pruned = self._first()
+    @property
+    def context(self) -> torch.Tensor | None:
+        return self.inputs.context
+
+    def pruned(self) -> torch.Tensor:
+        weights = self._weights(1.0)
+        self.model.share(weights)
+        with self.model.shared.recording():
+            prediction = self._pass(weights, self.inputs.forward)
+        self._recorded = True
+        return prediction
+
+    def mixed(self) -> torch.Tensor:
+        weights = self._weights(self.k)
+        if not self._recorded:
+            return self._pass(weights, self.inputs.forward)
         with self.model.shared.replaying(last=False):
-            mixed = self.with_weights(k)
-        return amplify(pruned, self._dense(), k), mixed
+            return self._pass(weights, self.inputs.forward)
 
-    def batched(self, k: float, doubled: Forward) -> torch.Tensor:
-        """``exact`` by one pass of twice the rows, the pruned ones first; rounds as other batch sizes do."""
-        pruned, dense = self._pass(self._weights(1.0), doubled, half=True).chunk(2)
-        return amplify(pruned, dense, k)
+    def dense(self) -> torch.Tensor:
+        self._recorded = False
+        with self.model.shared.replaying():
+            return self._attempt(self.inputs.forward)
 
-    def with_weights(self, k: float) -> torch.Tensor:
-        """One pass with the weights ``k * pruned + (1 - k) * dense``."""
-        return self._pass(self._weights(k), self.forward)
+    def both(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        if self.inputs.doubled is None:
+            return None
+        pruned, dense = self._pass(self._weights(1.0), self.inputs.doubled, half=True).chunk(2)
+        return pruned, dense
 
-    def _weights(self, k: float) -> KeptWeights:
+    def amplified(self, pruned: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
+        return amplify(pruned, dense, self.k)
+
+    def _weights(self, k: float) -> WeightCopies:
         weights = self.model.weights(self.ratios, k)
         assert weights is not None, "these ratios prune nothing"
         return weights
 
-    def _pass(self, weights: KeptWeights, forward: Forward, *, half: bool = False) -> torch.Tensor:
+    def _pass(self, weights: WeightCopies, forward: Pass, *, half: bool = False) -> torch.Tensor:
         weights.next_pass()
 
         def changed() -> torch.Tensor:
-            with self.model.overrides.applying(weights, half=half):
+            with self.model.patches.applying(weights, half=half):
                 return forward()
 
         prediction = self._attempt(changed)
-        if self.model.overrides.used == 0:
+        if self.model.patches.used == 0:
             raise UnsupportedModelError(
                 "CR-Diff found none of the UNet's layers running: another extension computes the UNet in its place."
             )
         return prediction
 
-    def _first(self) -> torch.Tensor:
-        weights = self._weights(1.0)
-        self.model.share(weights)
-        with self.model.shared.recording():
-            return self._pass(weights, self.forward)
-
-    def _dense(self) -> torch.Tensor:
-        # The dense pass comes last: hosts and extensions that keep something from a pass (SAG's attention map,
-        # the random state) then keep what they would without CR-Diff.
-        with self.model.shared.replaying():
-            return self._attempt(self.forward)
-
-    def _attempt(self, run: Forward) -> torch.Tensor:
-        """A pass; should memory run out, it is run once more without anything kept for speed."""
+    def _attempt(self, run: Pass) -> torch.Tensor:
+        """A pass; if memory runs out, it is run once more without anything kept for speed."""
         self.before.restore()
         try:
             return run()

@@ -1,21 +1,26 @@
-"""What a pass with mixed weights lacks of the exact prediction, remembered from call to call (mode Balanced)."""
+"""One pass with mixed weights, corrected by what it lacked when the exact prediction was last computed."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-
-from crdiff.guidance.step import Step
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Position
+from crdiff.modes.mode import Step
+
+if TYPE_CHECKING:
+    import torch
 
 _MEMORY = 0.35
 """Of the schedule: after this part of it a residual's correlation with the present one has fallen to about 1 / e."""
 
 _LEAD = 0.15
 """Part of the schedule at its start whose residuals resemble no later ones, so that none is measured there."""
+
+REFRESH = 8
+"""Steps from one measurement to the next."""
 
 
 @dataclass(frozen=True)
@@ -28,47 +33,41 @@ class _Residual:
     context: torch.Tensor | None
 
 
-class Residuals:
-    """The residuals of one model in one run. A host may call the UNet several times a step; each call has its own.
+class Balanced:
+    """See Mode. A host may call the UNet several times a step; each call has a residual of its own.
 
-    Each counts for less the longer ago it was measured, so that a stale one does no harm.
-
-    Args:
-        refresh: steps from one measurement to the next.
+    A residual counts for less the longer ago it was measured, so that a stale one does no harm.
     """
 
-    def __init__(self, refresh: int) -> None:
-        self._refresh = refresh
-        self._kept: dict[int, _Residual] = {}
+    name = "balanced"
+    help = f"fast, corrected by three passes every {REFRESH} steps; nearer to exact."
+    passes = 1.0 + 2.0 / REFRESH
+    shares = False
+    refresh = REFRESH
 
-    def predict(
-        self, step: Step, k: float, position: Position, call: int, context: torch.Tensor | None
-    ) -> torch.Tensor:
-        """The exact prediction where a residual is due, else the mixed one plus the last residual.
+    def __init__(self) -> None:
+        self._residuals: dict[int, _Residual] = {}
 
-        Args:
-            step: the denoiser call.
-            k: amplification.
-            position: the step's place in the schedule.
-            call: which UNet call of the step this is.
-            context: what the UNet is conditioned on; another prompt needs another residual.
-        """
-        if position.fraction < _LEAD and position.total > 1:
-            return step.with_weights(k)
-        known = self._kept.get(call)
-        if known is not None and self._holds(known, step, position, context):
-            mixed = step.with_weights(k)
+    def predict(self, step: Step) -> torch.Tensor:
+        if step.position.fraction < _LEAD and step.position.total > 1:
+            return step.mixed()
+        known = self._residuals.get(step.call)
+        if known is not None and self._holds(known, step):
+            mixed = step.mixed()
             if mixed.shape == known.value.shape:
-                weight = math.exp(-(((position.step - known.position.step) / (_MEMORY * position.total)) ** 2))
+                age = step.position.step - known.position.step
+                weight = math.exp(-((age / (_MEMORY * step.position.total)) ** 2))
                 return (mixed.float() + weight * known.value).to(mixed.dtype)
-        exact, mixed = step.exact_and_mixed(k)
-        self._kept[call] = _Residual(exact.float() - mixed.float(), position, step.ratios, context)
+        pruned = step.pruned()
+        mixed = step.mixed()
+        exact = step.amplified(pruned, step.dense())
+        self._residuals[step.call] = _Residual(exact.float() - mixed.float(), step.position, step.ratios, step.context)
         return exact
 
-    def _holds(self, known: _Residual, step: Step, position: Position, context: torch.Tensor | None) -> bool:
-        age = position.step - known.position.step
-        if not 0 <= age < self._refresh or known.ratios != step.ratios:
+    def _holds(self, known: _Residual, step: Step) -> bool:
+        age = step.position.step - known.position.step
+        if not 0 <= age < self.refresh or known.ratios != step.ratios:
             return False
-        if known.context is None or context is None:
-            return known.context is context
-        return known.context.shape == context.shape and torch.equal(known.context, context)
+        if known.context is None or step.context is None:
+            return known.context is step.context
+        return known.context.shape == step.context.shape and known.context.equal(step.context)

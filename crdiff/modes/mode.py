@@ -1,38 +1,74 @@
-"""How the amplified prediction is computed: exactly, or with fewer passes."""
+"""What a mode is: one way of computing the amplified prediction of a denoiser call (paper eq. 2)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
+from typing import TYPE_CHECKING, Protocol
 
-from crdiff.pruning.memory import Storage
+if TYPE_CHECKING:
+    import torch
+
+    from crdiff.method.groups import Ratios
+    from crdiff.method.schedule import Position
 
 
-class Mode(Enum):
-    """What a denoiser call costs and how near it comes to paper eq. 2.
+class Step(Protocol):
+    """One denoiser call, as a mode sees it. Every pass starts from the same inputs and the same random state.
 
-    ``EXACT`` runs the pruned and the dense pass and is bit for bit what two whole passes and their mix give.
-    ``BATCHED`` runs both as one pass of twice the rows: other kernels, so it rounds otherwise.
-    ``FAST`` runs one pass with the mixed weights ``k * pruned + (1 - k) * dense``; its error vanishes at k = 0 and 1.
-    ``BALANCED`` adds to it, fading, what it lacked when both were last computed.
+    What two passes have in common is computed once, so they come in this order: ``pruned``, ``mixed``, ``dense``.
     """
 
-    EXACT = "exact"
-    BATCHED = "batched"
-    BALANCED = "balanced"
-    FAST = "fast"
+    @property
+    def k(self) -> float:
+        """Amplification; neither 0 nor 1, where one pass is enough whatever the mode."""
+
+    @property
+    def ratios(self) -> Ratios:
+        """In force at this call; they prune something."""
+
+    @property
+    def position(self) -> Position:
+        """The call's place in the schedule."""
+
+    @property
+    def call(self) -> int:
+        """Which UNet call of its position this is; hosts may make several."""
+
+    @property
+    def context(self) -> torch.Tensor | None:
+        """What the UNet is conditioned on, (batch, tokens, width); None if the host does not say."""
+
+    def pruned(self) -> torch.Tensor:
+        """The pruned pass."""
+
+    def dense(self) -> torch.Tensor:
+        """The dense pass; the last one, so that what hosts and extensions keep of a pass is what it would be without
+        CR-Diff.
+        """
+
+    def mixed(self) -> torch.Tensor:
+        """One pass with the weights ``k * pruned + (1 - k) * dense``."""
+
+    def both(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The pruned and the dense pass as one of twice the rows; None if the host cannot double its inputs."""
+
+    def amplified(self, pruned: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
+        """``k * pruned + (1 - k) * dense`` of the two predictions."""
 
 
-@dataclass(frozen=True)
-class Execution:
-    """How a sampling run computes.
+class Mode(Protocol):
+    """One way of computing a step; a run has an instance of its own, which may remember.
 
     Attributes:
-        mode: see ``Mode``.
-        storage: whether pruned copies of layers are kept.
-        refresh: with ``BALANCED``, denoiser calls from one exact one to the next.
+        name: what users choose it by.
+        help: what it does and costs, in a sentence or two.
+        passes: UNet passes for each of the host's own, on average.
+        shares: whether what both passes have in common is computed once.
     """
 
-    mode: Mode = Mode.EXACT
-    storage: Storage = Storage.AUTO
-    refresh: int = 8
+    name: str
+    help: str
+    passes: float
+    shares: bool
+
+    def predict(self, step: Step) -> torch.Tensor:
+        """The amplified prediction of a step, exactly or nearly."""

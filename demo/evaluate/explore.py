@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from crdiff.method.groups import Ratios
-from crdiff.modes.mode import Execution, Mode
+from crdiff.modes.exact import Exact
+from crdiff.modes.fast import Fast
 from crdiff.presets.size import Size
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DemoModel, Drawing
@@ -39,16 +40,16 @@ def main() -> None:
     model, judge, scenes = DemoModel(options.checkpoint), Judge(), search_scenes(options.prompts)
     size, prompts = Size.parse(options.size), [scene.caption() for scene in scenes]
     numbers = random.Random(0)
-    found: dict[Mode, list[float]] = {Mode.FAST: [], Mode.EXACT: []}
+    found: dict[str, list[float]] = {Fast.name: [], Exact.name: []}
     for number in range(options.configurations):
         ratios = Ratios(*(round(numbers.uniform(0.1, 0.8), 3) for _ in range(3)))
         for mode, scores in found.items():
-            drawing = Drawing(execution=Execution(mode), batch=options.prompts)
+            drawing = Drawing(mode=mode, batch=options.prompts)
             noises = range(1, len(prompts) + 1)
             drawn = model.draw(prompts, noises, (size.height, size.width), ratios, options.k, drawing)
             scores.append(float(judge.verdict(drawn, scenes).scores.mean()))
-        print(f"{number + 1}: {ratios} fast {found[Mode.FAST][-1]:.3f}, exact {found[Mode.EXACT][-1]:.3f}", flush=True)
-    fast, exact = found[Mode.FAST], found[Mode.EXACT]
+        print(f"{number + 1}: {ratios} fast {found[Fast.name][-1]:.3f}, exact {found[Exact.name][-1]:.3f}", flush=True)
+    fast, exact = found[Fast.name], found[Exact.name]
     best = np.argsort(fast)[::-1][: options.confirmed]
     confirmed = max(exact[place] for place in best)
     count = options.configurations

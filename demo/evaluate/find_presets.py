@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from crdiff.method.groups import Ratios
-from crdiff.models.family import Family
+from crdiff.models.family import OTHER
 from crdiff.presets.size import Size
 from crdiff.presets.store import from_text, to_text
 from crdiff.presets.table import Preset
@@ -75,7 +75,7 @@ def found_preset(model: DemoModel, judge: Judge, size: Size, options: argparse.N
     note = f"{report.evaluations} evaluations of {options.prompts} prompts; score {best.score:.3f}"
     if report.baseline is not None and report.baseline.score is not None:
         note += f", dense {report.baseline.score:.3f}"
-    return Preset.own(f"Demo {size}", Family.OTHER, size, ratios, None, model.sha256, note)
+    return Preset.own(f"Demo {size}", OTHER, size, ratios, None, model.sha256, note)
 
 
 def with_k(model: DemoModel, judge: Judge, preset: Preset, options: argparse.Namespace) -> Preset:

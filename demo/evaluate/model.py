@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +21,13 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from crdiff.guidance.access import WeightsIdentity
-from crdiff.guidance.run import SamplingRun
+from crdiff.guidance.access import PlainAccess
+from crdiff.guidance.run import Run
 from crdiff.method.groups import Ratios
-from crdiff.method.schedule import Position, StepWindow
-from crdiff.modes.mode import Execution
-from crdiff.plan import ConstantRatios, Plan
-from crdiff.pruning.linear import LayerRun, run_with_weight
-from crdiff.pruning.store import ProfileCache
+from crdiff.method.schedule import Position, Schedule
+from crdiff.modes.registry import DEFAULT_MODE
+from crdiff.plan import Plan, Planner
+from crdiff.pruning.store import Store
 
 DENSE = Ratios()
 
@@ -43,39 +41,20 @@ class Drawing:
         guidance: of classifier-free guidance.
         batch: pictures at a time.
         sampler: name of k-diffusion's function, without ``sample_``.
-        execution: how CR-Diff's passes are computed.
+        mode: how CR-Diff's passes are computed, a name in ``MODES``.
     """
 
     steps: int = 12
     guidance: float = 3.0
     batch: int = 25
     sampler: str = "dpmpp_2m"
-    execution: Execution = Execution()  # noqa: RUF009 (frozen)
-
-
-class _Access:
-    """Plain torch layers whose weights never change."""
-
-    run_layer: LayerRun = staticmethod(run_with_weight)
-
-    def __init__(self, sha256: str) -> None:
-        self._identity = WeightsIdentity(sha256, sha256, "float32", ())
-
-    def identity(self) -> WeightsIdentity:
-        return self._identity
-
-    def stored_weight(self, module: torch.nn.Module) -> Tensor:
-        weight: Tensor = module.weight  # type: ignore[assignment]
-        return weight
-
-    def generators(self) -> Iterable[random.Random]:
-        return ()
+    mode: str = DEFAULT_MODE
 
 
 class _Denoiser(DiscreteVDDPMDenoiser):
     """Classifier-free guidance around the UNet, whose every call goes through the sampling run."""
 
-    def __init__(self, unet: UNetModel, run: SamplingRun | None, context: Tensor, drawing: Drawing) -> None:
+    def __init__(self, unet: UNetModel, run: Run | None, context: Tensor, drawing: Drawing) -> None:
         super().__init__(unet, alphas_cumprod(), quantize=True)
         self._run, self._context, self._drawing = run, context, drawing
         self._calls = 0
@@ -108,7 +87,7 @@ class DemoModel:
             own = {name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)}
             module.load_state_dict(own)
             module.float().eval().requires_grad_(False)
-        self._cache = ProfileCache()
+        self._store = Store()
 
     @torch.no_grad()
     def draw(
@@ -140,14 +119,8 @@ class DemoModel:
         context = torch.cat([self.text(list(prompts)), self.text([""] * len(prompts))])
         run = None
         if any(ratios) and k != 0.0:
-            plan = Plan(ConstantRatios(ratios), k, "")
-            run = SamplingRun(
-                lambda family, sha256: plan,
-                StepWindow(),
-                _Access(self.sha256),
-                self._cache,
-                execution=drawing.execution,
-            )
+            planner = Planner.fixed(Plan(Schedule.constant(ratios), k, ""), drawing.mode)
+            run = Run(planner, PlainAccess(sha256=self.sha256), self._store)
         denoiser = _Denoiser(self.unet, run, context, drawing)
         sigmas = denoiser.get_sigmas(drawing.steps)
         try:

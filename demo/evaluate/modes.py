@@ -14,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from crdiff.method.groups import Ratios
-from crdiff.modes.mode import Execution, Mode
+from crdiff.modes.balanced import Balanced
+from crdiff.modes.fast import Fast
+from crdiff.modes.registry import DEFAULT_MODE, MODES
 from crdiff.presets.size import Size
 from crdiff.presets.store import from_text
 from demo.evaluate.judge import Judge
@@ -66,6 +68,13 @@ def distance(one: Pictures, other: Pictures) -> float:
     return float(np.sqrt(np.mean((np.stack(one).astype(float) - np.stack(other)) ** 2)))
 
 
+def balanced_every(refresh: int) -> str:
+    """Balanced at another refresh, as a mode of its own."""
+    name = f"{Balanced.name} {refresh}"
+    MODES[name] = type(name, (Balanced,), {"refresh": refresh})
+    return name
+
+
 def compare_modes(
     model: DemoModel, judge: Judge, scenes: Sequence[Scene], size: Size, ratios: Ratios, k: float, drawing: Drawing,
     refreshes: Sequence[int],
@@ -73,19 +82,17 @@ def compare_modes(
     """Fast, and Balanced at each of ``refreshes``, against Exact, with the same prompts and noises."""
     prompts, noises = [scene.caption() for scene in scenes], range(1, len(scenes) + 1)
 
-    def draw(execution: Execution, k: float, ratios: Ratios = ratios) -> Pictures:
-        return model.draw(prompts, noises, (size.height, size.width), ratios, k, replace(drawing, execution=execution))
+    def draw(mode: str, k: float, ratios: Ratios = ratios) -> Pictures:
+        return model.draw(prompts, noises, (size.height, size.width), ratios, k, replace(drawing, mode=mode))
 
     def score(pictures: Pictures) -> float:
         return float(judge.verdict(list(pictures), scenes).scores.mean())
 
-    dense, exact = draw(Execution(), 0.0, DENSE), draw(Execution(), k)
+    dense, exact = draw(DEFAULT_MODE, 0.0, DENSE), draw(DEFAULT_MODE, k)
     unit, scores = distance(dense, exact), (score(exact), score(dense))
-    modes = {"fast": Execution(Mode.FAST)}
-    modes |= {f"balanced {refresh}": Execution(Mode.BALANCED, refresh=refresh) for refresh in refreshes}
     found = []
-    for name, execution in modes.items():
-        drawn = draw(execution, k)
+    for name in (Fast.name, *map(balanced_every, refreshes)):
+        drawn = draw(name, k)
         where = (str(size), str(ratios), k, drawing.sampler, drawing.steps)
         found.append(Nearness(*where, name, distance(drawn, exact) / unit, score(drawn), *scores))
         print(found[-1], flush=True)

@@ -9,15 +9,16 @@ import pytest
 import torch
 
 from crdiff.__main__ import main
-from crdiff.bench.benchmark import CASES, run_benchmark
+from crdiff.bench.benchmark import GROUP_SETS, run_benchmark
 from crdiff.bench.floors import count_operations
-from crdiff.bench.modes import MODES, Mode
+from crdiff.bench.modes import Case
 from crdiff.bench.options import parse_options
 from crdiff.bench.report import to_json, to_text
 from crdiff.bench.shape import SHAPES, make_steps
 from crdiff.bench.unet import build_unet, with_the_same_weights
 from crdiff.models.architecture import find_layers
-from crdiff.models.family import Family
+from crdiff.models.unet import SD15, SDXL
+from crdiff.modes.registry import MODES
 from crdiff.presets.size import Size
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -40,8 +41,8 @@ def printed() -> dict:
 @pytest.mark.parametrize(
     ("family", "parameters", "prunable"),
     [
-        (Family.SD15, 859.5, {"down": (36, 68.8), "mid": (6, 26.2), "up": (54, 103.2)}),
-        (Family.SDXL, 2567.5, {"down": (144, 550.5), "mid": (60, 262.1), "up": (216, 825.8)}),
+        (SD15, 859.5, {"down": (36, 68.8), "mid": (6, 26.2), "up": (54, 103.2)}),
+        (SDXL, 2567.5, {"down": (144, 550.5), "mid": (60, 262.1), "up": (216, 825.8)}),
     ],
 )
 def test_the_unet_has_the_published_shape(family, parameters, prunable):
@@ -56,13 +57,13 @@ def test_the_unet_has_the_published_shape(family, parameters, prunable):
 
 @pytest.mark.parametrize(
     ("family", "tera", "floors"),
-    [(Family.SD15, 1.607, (1.976, 1.682, 1.609)), (Family.SDXL, 3.178, (1.939, 1.657, 1.533))],
+    [(SD15, 1.607, (1.976, 1.682, 1.609)), (SDXL, 3.178, (1.939, 1.657, 1.533))],
 )
 def test_floors_at_512x512(family, tera, floors):
     """Counted independently on the UNets of another library."""
     found = count_operations(SHAPES[family], Size(512, 512))
     assert found.total / 1e12 == pytest.approx(tera, abs=0.001)
-    assert [found.floor(case.groups) for case in CASES] == pytest.approx(floors, abs=0.002)
+    assert [found.floor(case.groups) for case in GROUP_SETS] == pytest.approx(floors, abs=0.002)
 
 
 def test_what_the_command_prints_as_json(printed):
@@ -102,7 +103,7 @@ def test_operations_of_a_step(printed):
 
 def test_memory(printed):
     """The authors' design holds a second UNet; kept copies take the pruned layers' weights."""
-    shape = SHAPES[Family.SD15].scaled(0.03)
+    shape = SHAPES[SD15].scaled(0.03)
     unet = build_unet(shape, META, torch.float32)
     whole = 4 * sum(parameter.numel() for parameter in unet.parameters())
     pruned = 4 * sum(layer.module.weight.numel() for layer in find_layers(unet).layers)
@@ -112,24 +113,19 @@ def test_memory(printed):
 
 
 class Sabotage:
-    """A run that forgets the pruned pass."""
+    """A mode that forgets the pruned pass."""
 
-    def __init__(self, run) -> None:
-        self.run = run
-        self.position = None
+    name, help, passes, shares = "sabotage", "", 2.0, False
 
-    def predict(self, unet, forward, *_):
-        return forward()
-
-    def close(self) -> None:
-        self.run.close()
+    def predict(self, step):
+        return step.dense()
 
 
-def test_a_mode_that_does_not_do_what_it_says_is_found_out():
+def test_a_mode_that_does_not_do_what_it_says_is_found_out(monkeypatch):
+    monkeypatch.setitem(MODES, Sabotage.name, Sabotage)
     words = {"family": "sd15", "size": "64x64", "dtype": None, "device": "cpu", "scale": "0.03"}
     options = parse_options(**words, rounds="1", ratios="0.4/0.4/0.4", k="1.5")
-    broken = Mode("exact", lambda given: Sabotage(MODES[0].make_run(given)))
-    results = run_benchmark(options, [broken], CASES[:1])
+    results = run_benchmark(options, [Case("exact", Sabotage.name)], GROUP_SETS[:1])
     costs = to_json(results)["modes"]["exact"]
     assert costs["bitwise_equal"] is False
     assert costs["deviation"] == pytest.approx(1.0)
@@ -138,7 +134,7 @@ def test_a_mode_that_does_not_do_what_it_says_is_found_out():
 
 
 def test_shared_weights_but_modules_of_their_own():
-    shape = SHAPES[Family.SDXL].scaled(0.03)
+    shape = SHAPES[SDXL].scaled(0.03)
     unet = build_unet(shape, CPU, torch.float32)
     other = with_the_same_weights(unet)
     assert all(mine is its for mine, its in zip(unet.parameters(), other.parameters()))

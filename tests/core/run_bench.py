@@ -12,14 +12,17 @@ from torch import nn
 
 from crdiff.errors import UnsupportedModelError
 from crdiff.guidance.access import WeightsIdentity
-from crdiff.guidance.run import SamplingRun
+from crdiff.guidance.run import Run
 from crdiff.method.groups import Ratios
-from crdiff.method.schedule import StepWindow
+from crdiff.method.schedule import Schedule, StepWindow
+from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import Family
-from crdiff.modes.mode import Execution
-from crdiff.plan import ConstantRatios, Plan
+from crdiff.modes.registry import DEFAULT_MODE
+from crdiff.plan import Plan, Planner
+from crdiff.pruning.copies import CopyPolicy
+from crdiff.pruning.criterion import DEFAULT_CRITERION
 from crdiff.pruning.linear import run_with_weight
-from crdiff.pruning.store import ProfileCache
+from crdiff.pruning.store import Store
 
 CPU = torch.device("cpu")
 RATIOS = (0.4, 0.5, 0.3)
@@ -38,7 +41,7 @@ class Access:
     def identity(self) -> WeightsIdentity:
         if self.refusal is not None:
             raise UnsupportedModelError(self.refusal)
-        return WeightsIdentity(self.checkpoint, None, "float32", self.modifiers)
+        return WeightsIdentity(Checkpoint(self.checkpoint), "float32", self.modifiers)
 
     def stored_weight(self, module: nn.Module) -> torch.Tensor:
         return module.weight
@@ -50,19 +53,21 @@ class Access:
 class Bench:
     """A run with everything around it at hand."""
 
-    def __init__(self, k=1.5, ratios=RATIOS, window=None, cache=None, unet=None, execution=None) -> None:
+    def __init__(
+        self, k=1.5, ratios=RATIOS, window=None, store=None, unet=None, mode=DEFAULT_MODE, policy=CopyPolicy.AUTO,
+        criterion=DEFAULT_CRITERION,
+    ) -> None:  # fmt: skip
         self.unet: SmallUNet = make_unet() if unet is None else unet
         self.inputs, self.access = make_inputs(), Access()
-        self.cache = ProfileCache() if cache is None else cache
+        self.store = Store() if store is None else store
         self.planned: list[tuple[Family, str | None]] = []
         self.k, self.ratios = k, ratios
-        self.run = SamplingRun(
-            self.plan, window or StepWindow(), self.access, self.cache, execution=execution or Execution()
-        )
+        self.planner = Planner(self.plan, window or StepWindow(), mode, criterion)
+        self.run = Run(self.planner, self.access, self.store, policy)
 
-    def plan(self, family: Family, sha256: str | None) -> Plan:
-        self.planned.append((family, sha256))
-        return Plan(ConstantRatios(Ratios(*self.ratios)), self.k, "by hand")
+    def plan(self, checkpoint: Checkpoint) -> Plan:
+        self.planned.append((checkpoint.family, checkpoint.sha256))
+        return Plan(Schedule.constant(Ratios(*self.ratios)), self.k, "by hand")
 
     def step(self, unet: SmallUNet | None = None) -> torch.Tensor:
         unet = self.unet if unet is None else unet

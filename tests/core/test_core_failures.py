@@ -42,7 +42,7 @@ def test_a_failure_at_any_layer_of_any_pass(error, counted):
         module.register_forward_pre_hook(counting)
     # Every layer once; for the other kinds of error every fifth is enough to meet each pass and group.
     for index in range(0, 36 * (2 if counted else 4), 1 if error is KeyboardInterrupt else 5):
-        again = Bench(unet=bench.unet, cache=bench.cache if counted else None)
+        again = Bench(unet=bench.unet, store=bench.store if counted else None)
         calls, fail_at = 0, index
         with pytest.raises(error):
             again.step()

@@ -10,10 +10,12 @@ import torch
 from run_bench import CPU, RATIOS, Bench, mixed
 from small_unet import SmallUNet, make_inputs, make_unet, masked_copy, prunable_weights
 
+from crdiff.guidance.run import Run
 from crdiff.method.groups import Ratios
-from crdiff.method.schedule import Position, StepWindow
-from crdiff.modes.mode import Execution, Mode
-from crdiff.plan import Plan
+from crdiff.method.schedule import Position, Schedule, Stage, StepWindow
+from crdiff.modes.balanced import Balanced
+from crdiff.modes.registry import MODES
+from crdiff.plan import Plan, Planner
 
 K = 1.5
 
@@ -27,14 +29,25 @@ def with_mixed_weights(unet: SmallUNet, k: float, ratios=RATIOS) -> SmallUNet:
     return mixed_unet
 
 
-def bench_of(mode: Mode, k: float = K, refresh: int = 3, **options) -> Bench:
-    return Bench(k, execution=Execution(mode, refresh=refresh), **options)
+@pytest.fixture(autouse=True)
+def _refresh(monkeypatch):
+    """Balanced measures every third step, so that few steps show it."""
+    monkeypatch.setattr(Balanced, "refresh", 3)
+
+
+@pytest.fixture
+def _measured_once(monkeypatch):
+    monkeypatch.setattr(Balanced, "refresh", 100)
+
+
+def bench_of(mode: str, k: float = K, **options) -> Bench:
+    return Bench(k, mode=mode, **options)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("k", [-1.0, 0.5, 1.5, 3.0])
 def test_fast_is_one_pass_with_mixed_weights(k, dtype):
-    bench = bench_of(Mode.FAST, k, unet=make_unet(dtype=dtype))
+    bench = bench_of("fast", k, unet=make_unet(dtype=dtype))
     bench.inputs = make_inputs(dtype=dtype)
     expected = with_mixed_weights(bench.unet, k)(*bench.inputs)
     bench.step()
@@ -46,7 +59,7 @@ def test_fast_is_one_pass_with_mixed_weights(k, dtype):
     assert torch.equal(bench.unet(*bench.inputs), mixed(bench.unet, bench.inputs, 0.0))
 
 
-@pytest.mark.parametrize("mode", [Mode.FAST, Mode.BALANCED, Mode.BATCHED])
+@pytest.mark.parametrize("mode", ["fast", "balanced", "batched"])
 @pytest.mark.parametrize("k", [0.0, 1.0])
 def test_at_k_0_and_1_every_mode_is_exact_and_takes_one_pass(mode, k):
     bench = bench_of(mode, k)
@@ -65,7 +78,7 @@ def at(bench: Bench, step: int, inputs=None) -> torch.Tensor:
 
 
 def test_balanced_is_fast_plus_what_it_lacked_when_both_were_computed():
-    bench = bench_of(Mode.BALANCED)
+    bench = bench_of("balanced")
     linear = with_mixed_weights(bench.unet, K)
     plain = copy.deepcopy(bench.unet)
     residual = None
@@ -88,7 +101,7 @@ def test_balanced_is_fast_plus_what_it_lacked_when_both_were_computed():
 
 
 def test_balanced_in_a_schedule_of_one_step_is_exact():
-    bench = bench_of(Mode.BALANCED)
+    bench = bench_of("balanced")
     bench.run.position = Position(0, 1)
     assert torch.equal(bench.step(), mixed(bench.unet, bench.inputs, K))
 
@@ -98,9 +111,10 @@ def measured(bench: Bench) -> bool:
     return torch.equal(bench.last, mixed(bench.plain, bench.inputs, K))
 
 
+@pytest.mark.usefixtures("_measured_once")
 @pytest.mark.parametrize("change", ["prompt", "batch", "size", "model", "an earlier step", "ratios"])
 def test_balanced_measures_anew_when_something_changes(change):
-    bench = bench_of(Mode.BALANCED, refresh=100)
+    bench = bench_of("balanced")
     bench.plain = copy.deepcopy(bench.unet)
     x, timesteps, context = make_inputs()
     bench.last = at(bench, 5, (x, timesteps, context))
@@ -129,25 +143,20 @@ def test_balanced_measures_anew_when_something_changes(change):
     assert measured(bench)
 
 
-class _Halves:
-    """Other ratios in the second half of the schedule."""
-
-    def at(self, fraction):
-        return Ratios(*RATIOS) if fraction < 0.34 else Ratios(0.2, 0.2, 0.2)
-
-
 def _rescheduled(x, timesteps, context) -> Bench:
-    bench = bench_of(Mode.BALANCED, refresh=100)
+    bench = bench_of("balanced")
     bench.plain = copy.deepcopy(bench.unet)
-    bench.run._planner = lambda family, sha256: Plan(_Halves(), K, "by hand")
+    stages = (Stage(0.0, Ratios(*RATIOS)), Stage(0.34, Ratios(0.2, 0.2, 0.2)))
+    bench.run = Run(Planner.fixed(Plan(Schedule(stages), K, "by hand"), "balanced"), bench.access)
     for step in (5, 6):
         at(bench, step, (x, timesteps, context))
     return bench
 
 
+@pytest.mark.usefixtures("_measured_once")
 def test_balanced_keeps_the_calls_of_one_step_apart():
     """A host that draws prompt and negative prompt in calls of their own, with contexts of one shape."""
-    bench = bench_of(Mode.BALANCED, refresh=100)
+    bench = bench_of("balanced")
     x, timesteps, context = make_inputs()
     other = context.flip(-1)
     plain, linear = copy.deepcopy(bench.unet), with_mixed_weights(bench.unet, K)
@@ -167,7 +176,7 @@ def test_balanced_keeps_the_calls_of_one_step_apart():
 
 
 def test_batched_runs_the_unet_once_a_step():
-    bench = bench_of(Mode.BATCHED)
+    bench = bench_of("batched")
     expected = mixed(bench.unet, bench.inputs, K)
     bench.step()
     before = bench.unet.passes
@@ -176,13 +185,13 @@ def test_batched_runs_the_unet_once_a_step():
 
 
 def test_batched_where_the_host_cannot_double_a_call_is_exact():
-    bench = bench_of(Mode.BATCHED)
+    bench = bench_of("batched")
     expected = mixed(bench.unet, bench.inputs, K)
     for _ in range(2):
         assert torch.equal(bench.run.predict(bench.unet, lambda: bench.unet(*bench.inputs), CPU), expected)
 
 
-@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("mode", list(MODES))
 def test_every_mode_leaves_the_steps_outside_the_window_dense(mode):
     bench = bench_of(mode, window=StepWindow(0.5, 1.0))
     bench.run.position = Position(0, 10)

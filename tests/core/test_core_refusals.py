@@ -14,9 +14,8 @@ from small_unet import Fused, OwnLinear, make_unet, prunable_modules
 from torch import nn
 
 from crdiff.errors import CRDiffError
-from crdiff.guidance.run import SamplingRun
-from crdiff.method.schedule import StepWindow
-from crdiff.plan import Plan
+from crdiff.guidance.run import Run
+from crdiff.plan import Plan, Planner
 
 
 def refuse(*_: object) -> Plan:
@@ -45,7 +44,7 @@ class TestRefusals:
 
     def test_by_the_planner(self, caplog):
         bench = Bench()
-        bench.run = SamplingRun(refuse, StepWindow(), bench.access, bench.cache)
+        bench.run = Run(Planner(refuse), bench.access, bench.store)
         self.check(bench, "no preset", caplog)
 
     def test_of_a_layer_class(self, caplog):
@@ -75,7 +74,7 @@ class TestRefusals:
         bench.step()
         bench.run.close()
         result = torch.zeros(1)
-        again = Bench(unet=bench.unet, cache=bench.cache)
+        again = Bench(unet=bench.unet, store=bench.store)
         for _ in range(2):
             assert again.run.predict(again.unet, lambda: result, CPU) is result
         assert len(again.run.refusals) == 1

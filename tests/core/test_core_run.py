@@ -11,12 +11,12 @@ import torch
 from run_bench import CPU, RATIOS, Bench, mixed, touched
 from small_unet import SmallUNet, make_inputs, make_unet, masked_copy, prunable_modules
 
-from crdiff.guidance.run import SamplingRun
+from crdiff.guidance.run import Run
 from crdiff.method.amplify import amplify
 from crdiff.method.groups import Ratios
-from crdiff.method.schedule import Position, StepWindow
-from crdiff.models.family import Family
-from crdiff.plan import Plan
+from crdiff.method.schedule import Position, Schedule, Stage, StepWindow
+from crdiff.models.unet import SD15
+from crdiff.plan import Plan, Planner
 
 
 @pytest.mark.parametrize("k", [-2.0, 0.0, 0.5, 1.0, 1.5, 3.0])
@@ -54,7 +54,7 @@ def test_passes_of_a_step(dtype, first):
     bench = Bench(unet=make_unet(dtype=dtype))
     bench.inputs = make_inputs(dtype=dtype)
     assert [bench.passes(bench.step) for _ in range(3)] == [first, 2, 2]
-    again = Bench(unet=bench.unet, cache=bench.cache)
+    again = Bench(unet=bench.unet, store=bench.store)
     again.inputs = bench.inputs
     assert bench.passes(again.step) == 2
 
@@ -83,8 +83,8 @@ def test_ratios_of_zero_do_not_even_count_the_weights():
 def test_some_groups_only():
     bench = Bench(ratios=(0.0, 0.6, 0.0))
     assert torch.equal(bench.step(), mixed(bench.unet, bench.inputs, 1.5, (0.0, 0.6, 0.0)))
-    thresholds = bench.run.applied[0].thresholds
-    assert [thresholds[group].value is None for group in ("down", "mid", "up")] == [True, False, True]
+    thresholds = bench.run.applied[0].sparsity
+    assert [thresholds[group].threshold is None for group in ("down", "mid", "up")] == [True, False, True]
 
 
 def test_steps_outside_the_window_are_dense_and_take_one_pass():
@@ -195,7 +195,7 @@ def test_weights_overwritten_between_runs_are_counted_anew():
     bench.step()
     bench.run.close()
     overwrite(bench.unet, seed=5)
-    after = Bench(unet=bench.unet, cache=bench.cache)
+    after = Bench(unet=bench.unet, store=bench.store)
     expected = mixed(bench.unet, bench.inputs, 1.5)
     assert torch.equal(after.step(), expected)
 
@@ -242,24 +242,19 @@ def test_what_was_applied():
     for _ in range(3):
         bench.step()
     (applied,) = bench.run.applied
-    assert bench.planned == [(Family.SD15, None)]
-    assert (applied.family, applied.ratios, applied.plan.k) == (Family.SD15, Ratios(*RATIOS), 1.5)
+    assert bench.planned == [(SD15, None)]
+    assert (applied.family, applied.ratios, applied.plan.k) == (SD15, Ratios(*RATIOS), 1.5)
     masked = dict.fromkeys(("down", "mid", "up"), 0)
     for group, module in prunable_modules(masked_copy(bench.unet, RATIOS)):
         masked[group] += int((module.weight == 0).sum())
-    assert {group: found.pruned for group, found in applied.thresholds.items()} == masked
-
-
-class Ramp:
-    """Other ratios at each step."""
-
-    def at(self, fraction: float) -> Ratios:
-        return Ratios(fraction * 0.8, 0.2, 0.5)
+    assert {group: found.pruned for group, found in applied.sparsity.items()} == masked
 
 
 def test_ratios_that_follow_a_schedule():
+    """Other ratios at each of four steps."""
     bench = Bench()
-    bench.run = SamplingRun(lambda *_: Plan(Ramp(), 1.5, "ramp"), StepWindow(), bench.access, bench.cache)
+    ramp = Schedule(tuple(Stage(step / 4, Ratios(step / 4 * 0.8, 0.2, 0.5)) for step in range(4)))
+    bench.run = Run(Planner.fixed(Plan(ramp, 1.5, "ramp")), bench.access, bench.store)
     for step in [0, 1, 2, 3, 1, 0]:
         bench.run.position = Position(step, 4)
         expected = mixed(bench.unet, bench.inputs, 1.5, (step / 4 * 0.8, 0.2, 0.5))

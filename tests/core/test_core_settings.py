@@ -84,8 +84,8 @@ def test_the_reserved_presets_are_found_whatever_their_case(name, expected):
     assert Settings(preset=name).preset == expected
 
 
-ORDER = ["enabled", "preset", "down", "mid", "up", "k", "start", "end", "hires", "mode"]
-VALUES = [True, "custom", 0.1, 0.2, 0.3, 1.25, 0.4, 0.5, "second", "fast"]
+ORDER = ["enabled", "preset", "down", "mid", "up", "k", "start", "end", "hires", "mode", "criterion"]
+VALUES = [True, "custom", 0.1, 0.2, 0.3, 1.25, 0.4, 0.5, "second", "fast", "magnitude"]
 
 
 @pytest.mark.parametrize("length", range(len(ORDER) + 1))
@@ -96,7 +96,7 @@ def test_a_list_of_arguments_has_the_order_of_the_ui(length):
 
 
 def test_too_many_arguments():
-    with pytest.raises(SettingsError, match=r"at most 10 arguments .*not 11\.$"):
+    with pytest.raises(SettingsError, match=r"at most 11 arguments .*not 12\.$"):
         Settings.from_args([*VALUES, 1])
 
 
