@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from crdiff import checks
+from crdiff.checks import shown
 from crdiff.errors import SettingsError
 from crdiff.method.groups import GROUPS, Ratios, check_ratio
-from crdiff.method.schedule import StepWindow
-from crdiff.modes.mode import Mode
+from crdiff.method.schedule import Schedule, StepWindow
+from crdiff.modes.registry import DEFAULT_MODE, MODES
+from crdiff.pruning.criterion import CRITERIA, DEFAULT_CRITERION
 
 AUTO = "auto"
 CUSTOM = "custom"
@@ -27,7 +30,7 @@ class Spec:
         low: least number.
         high: largest number.
         step: step of a slider.
-        choices: the possible values, for a choice.
+        offered: what a choice may be, by name; a registry, which may grow.
     """
 
     label: str
@@ -35,7 +38,12 @@ class Spec:
     low: float = 0.0
     high: float = 1.0
     step: float = 0.001
-    choices: tuple[str, ...] = ()
+    offered: Collection[str] = ()
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The possible values of a choice; empty for other settings."""
+        return tuple(self.offered)
 
 
 _RATIO_HELP = (
@@ -44,7 +52,7 @@ _RATIO_HELP = (
 )
 
 SPECS: Mapping[str, Spec] = {
-    "enabled": Spec("Enable CR-Diff", "Draw with the dual pass. Off, the picture and its time are the host's own."),
+    "enabled": Spec("Enable CR-Diff", "Draw with the dual pass. Off, the image and its time are the host's own."),
     "preset": Spec(
         "Preset",
         "Auto looks the ratios up for the checkpoint and the size of each pass; Custom takes the sliders; the others "
@@ -67,16 +75,15 @@ SPECS: Mapping[str, Spec] = {
     "hires": Spec(
         "Passes of Hires. fix",
         "The passes CR-Diff acts in when Hires. fix is on. Auto looks each pass up by its own size.",
-        choices=("both", "first", "second"),
+        offered=("both", "first", "second"),
     ),
     "mode": Spec(
         "Mode",
-        "Exact: two UNet passes a step, the result the paper's. Fast: one pass with mixed weights, 1.0x; Balanced: the "
-        "same, corrected by three passes every 8th step, 1.25x. Both draw nearly the same picture; how near has been "
-        "measured on a small model only, not on SDXL. Batched: both passes as one of twice the rows, for small sizes "
-        "on fast GPUs; takes twice the activations' memory and rounds otherwise.",
-        choices=tuple(mode.value for mode in Mode),
+        " ".join(f"{name.capitalize()}: {mode.help}" for name, mode in MODES.items())
+        + " How near fast and balanced come has been measured on a small model only, not on SDXL.",
+        offered=MODES,
     ),
+    "criterion": Spec("Criterion", "What decides which weights the pruned pass leaves out.", offered=CRITERIA),
 }
 
 
@@ -95,7 +102,8 @@ class Settings:
         start: fraction of the schedule from which CR-Diff acts, in [0, 1].
         end: fraction up to which it acts, in [0, 1].
         hires: the passes of a hires-fix run it acts in: ``both``, ``first`` or ``second``.
-        mode: how the amplified prediction is computed; see ``crdiff.modes.mode.Mode``.
+        mode: how the amplified prediction is computed, a name in ``MODES``.
+        criterion: what decides which weights are pruned, a name in ``CRITERIA``.
 
     Raises:
         SettingsError: naming the field that cannot be used.
@@ -110,34 +118,37 @@ class Settings:
     start: float = 0.0
     end: float = 1.0
     hires: str = "both"
-    mode: str = Mode.EXACT.value
+    mode: str = DEFAULT_MODE
+    criterion: str = DEFAULT_CRITERION
 
     def __post_init__(self) -> None:
-        if not isinstance(self.enabled, bool):
-            raise SettingsError(f"CR-Diff: enabled must be true or false, not {self.enabled!r}.")
+        checks.flag("CR-Diff: enabled", self.enabled)
         if not isinstance(self.preset, str) or not self.preset.strip():
-            raise SettingsError(f"CR-Diff: preset must be the name of a preset, auto or custom, not {self.preset!r}.")
+            raise SettingsError(
+                f"CR-Diff: preset must be the name of a preset, auto or custom, not {shown(self.preset)}."
+            )
         if self.preset.lower() in (AUTO, CUSTOM):
             object.__setattr__(self, "preset", self.preset.lower())
         for group in GROUPS:
             object.__setattr__(self, group, check_ratio(f"CR-Diff: {group}", getattr(self, group)))
-        if self.k is not None:
-            object.__setattr__(self, "k", _number("k", self.k))
-        for name in ("start", "end"):
-            object.__setattr__(self, name, _number(name, getattr(self, name)))
+        for name in ("k", "start", "end"):
+            value, spec = getattr(self, name), SPECS[name]
+            if value is not None or name != "k":
+                object.__setattr__(self, name, checks.number(f"CR-Diff: {name}", value, spec.low, spec.high))
         if self.start > self.end:
-            raise SettingsError(f"CR-Diff: start ({self.start:g}) must not lie after end ({self.end:g}).")
-        for name in ("hires", "mode"):
-            choices = SPECS[name].choices
-            if getattr(self, name) not in choices:
-                raise SettingsError(
-                    f"CR-Diff: {name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}."
-                )
+            raise SettingsError(f"CR-Diff: start ({self.start:g}) must not be after end ({self.end:g}).")
+        for name in ("hires", "mode", "criterion"):
+            checks.choice(f"CR-Diff: {name}", getattr(self, name), SPECS[name].choices)
 
     @property
     def ratios(self) -> Ratios:
         """The ratios set by hand."""
         return Ratios(self.down, self.mid, self.up)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The ratios set by hand, over the steps."""
+        return Schedule.constant(self.ratios)
 
     @property
     def window(self) -> StepWindow:
@@ -156,7 +167,7 @@ class Settings:
         """
         for key in values:
             if key not in SPECS:
-                raise SettingsError(f"CR-Diff: unknown key {key!r}; known are {', '.join(SPECS)}.")
+                raise SettingsError(f"CR-Diff: unknown key {shown(key)}; known are {', '.join(SPECS)}.")
         values = dict(values)
         if "preset" not in values and any(group in values for group in GROUPS):
             values["preset"] = CUSTOM
@@ -204,12 +215,3 @@ def json_schema() -> dict[str, Any]:
         "properties": properties,
         "additionalProperties": False,
     }
-
-
-def _number(name: str, value: object) -> float:
-    low, high = SPECS[name].low, SPECS[name].high
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise SettingsError(f"CR-Diff: {name} must be a number in [{low:g}, {high:g}], not {value!r}.")
-    if not low <= value <= high:  # False for NaN too
-        raise SettingsError(f"CR-Diff: {name} must lie in [{low:g}, {high:g}], not {value!r}.")
-    return float(value)

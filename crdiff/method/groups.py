@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from crdiff.checks import number
 from crdiff.errors import SettingsError
 
 GROUPS = ("down", "mid", "up")
@@ -12,11 +13,7 @@ GROUPS = ("down", "mid", "up")
 
 def check_ratio(name: str, value: object) -> float:
     """``value`` as a float in [0, 1); raises SettingsError naming ``name`` otherwise."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise SettingsError(f"{name} must be a number in [0, 1), not {value!r}.")
-    if not 0.0 <= value < 1.0:  # False for NaN too
-        raise SettingsError(f"{name} must lie in [0, 1), not {value!r}.")
-    return float(value)
+    return number(name, value, 0.0, 1.0, high_open=True)
 
 
 @dataclass(frozen=True)

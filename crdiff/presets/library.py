@@ -6,12 +6,11 @@ from pathlib import Path
 
 from crdiff.errors import PresetError, SettingsError
 from crdiff.models.family import Family
-from crdiff.plan import ConstantRatios, Plan, Planner
 from crdiff.presets.lookup import Match, look_up
 from crdiff.presets.size import Size
 from crdiff.presets.store import PresetStore
 from crdiff.presets.table import BUILT_IN_FOLDER, LoadedPresets, Preset, load_folder
-from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, Settings
+from crdiff.settings import AUTO, CUSTOM, Settings
 
 OWN_FILE = "presets.json"
 
@@ -20,30 +19,33 @@ class PresetLibrary:
     """Built-in presets, read once, and the user's own, read again when their file changes.
 
     Args:
-        folder: where the user's presets are kept, under the host's data path.
+        folder: where the user's presets are kept, under the host's data path; None if there are none.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         self.built_in = load_folder(BUILT_IN_FOLDER)
-        self._file = folder / OWN_FILE
-        self.store = PresetStore(self._file, reserved=[preset.name for preset in self.built_in.presets])
+        reserved = [preset.name for preset in self.built_in.presets]
+        self._store = None if folder is None else PresetStore(folder / OWN_FILE, reserved)
         self._stamp: tuple[int, int] | None = None
         self._own = LoadedPresets()
 
+    @property
+    def store(self) -> PresetStore:
+        """Where the user's presets are saved.
+
+        Raises:
+            PresetError: this library was made without a folder.
+        """
+        if self._store is None:
+            raise PresetError("There is no folder for own presets.")
+        return self._store
+
     def own(self) -> LoadedPresets:
         """The user's presets."""
-        stamp = self._file_stamp()
-        if stamp != self._stamp:
-            self._own = self.store.load()
-            self._stamp = self._file_stamp()
+        if self._store is not None and _stamp(self._store.path) != self._stamp:
+            self._own = self._store.load()
+            self._stamp = _stamp(self._store.path)
         return self._own
-
-    def _file_stamp(self) -> tuple[int, int] | None:
-        try:
-            stat = self._file.stat()
-        except OSError:
-            return None
-        return stat.st_mtime_ns, stat.st_size
 
     def presets(self) -> tuple[Preset, ...]:
         """Every preset, the user's own last."""
@@ -90,21 +92,10 @@ class PresetLibrary:
         found = self.match(family, sha256, size) if settings.preset == AUTO else self.named(settings.preset)
         return found.k
 
-    def planner(self, settings: Settings, size: Size) -> Planner:
-        """What makes the plan of a pass of this size, once its model is known."""
 
-        def plan(family: Family, sha256: str | None) -> Plan:
-            if settings.preset == CUSTOM:
-                ratios, k, origin = settings.ratios, None, "custom ratios"
-            elif settings.preset == AUTO:
-                match = self.match(family, sha256, size)
-                ratios, k, origin = match.ratios, match.k, match.describe()
-            else:
-                preset = self.named(settings.preset)
-                ratios, k, origin = preset.ratios, preset.k, f"preset {preset.name}"
-                if preset.family is not family:
-                    origin += f", which was made for {preset.family.label}"
-            chosen = settings.k if settings.k is not None else k if k is not None else DEFAULT_K
-            return Plan(ConstantRatios(ratios), chosen, origin)
-
-        return plan
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size

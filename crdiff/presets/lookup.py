@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from crdiff.method.groups import GROUPS, Ratios
+from crdiff.method.schedule import Schedule, Stage
 from crdiff.models.family import Family
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
@@ -34,7 +35,7 @@ class Match:
 
     Attributes:
         size: the size that was asked for.
-        ratios: the ratios to prune with.
+        schedule: the ratios to prune with, over the steps.
         k: pruned output amplification that belongs to them; None leaves it to the user.
         how: the way they were found.
         used: the presets they come from, each with its weight; the weights are positive, sum to 1 and fall.
@@ -43,12 +44,17 @@ class Match:
     """
 
     size: Size
-    ratios: Ratios
+    schedule: Schedule
     k: float | None
     how: How
     used: tuple[tuple[Preset, float], ...]
     estimated: bool
     fine_tune: bool = False
+
+    @property
+    def ratios(self) -> Ratios:
+        """The ratios of the first step; of a constant schedule, those of every step."""
+        return self.schedule.first
 
     def describe(self) -> str:
         """A short phrase for the user, such as "preset 512x512 (exact checkpoint)"."""
@@ -99,7 +105,7 @@ def look_up(presets: Sequence[Preset], family: Family, checkpoint_sha256: str | 
         exact = sha256 in preset.checkpoints
         how = How.TRANSPOSED if wanted != size else How.EXACT_CHECKPOINT if exact else How.FAMILY
         fine_tune = sha256 is not None and bool(preset.checkpoints) and not exact
-        return Match(size, preset.ratios, preset.k, how, ((preset, 1.0),), estimated=False, fine_tune=fine_tune)
+        return Match(size, preset.schedule, preset.k, how, ((preset, 1.0),), estimated=False, fine_tune=fine_tune)
     return _interpolate(tuple(best.values()), size)
 
 
@@ -145,11 +151,10 @@ def _interpolate(presets: tuple[Preset, ...], size: Size) -> Match:
         for (_, point), weight in zip(near, weights, strict=False)
         for preset in nodes[point]
     ]
-    mixed = {group: _mean([(preset.ratios[group], weight) for preset, weight in used]) for group in GROUPS}
     amplifications = [(preset.k, weight) for preset, weight in used if preset.k is not None]
     return Match(
         size=size,
-        ratios=Ratios(**mixed),
+        schedule=_mean_schedule(used),
         k=_mean(amplifications) if len(amplifications) == len(used) else None,
         how=How.INTERPOLATED,
         used=tuple(sorted(used, key=lambda share: -share[1])),
@@ -168,6 +173,20 @@ def _weights(distances: list[float]) -> list[float]:
     raw = [1.0 / distance - 1.0 / reach for distance in distances if distance < reach]
     total = math.fsum(raw)
     return [weight / total for weight in raw]
+
+
+def _mean_schedule(used: list[tuple[Preset, float]]) -> Schedule:
+    starts = sorted({stage.start for preset, _ in used for stage in preset.schedule.stages})
+
+    def mean(start: float) -> Ratios:
+        return Ratios(
+            **{
+                group: _mean([(preset.schedule.at(start)[group], weight) for preset, weight in used])
+                for group in GROUPS
+            }
+        )
+
+    return Schedule(tuple(Stage(start, mean(start)) for start in starts))
 
 
 def _mean(pairs: list[tuple[float, float]]) -> float:

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from crdiff import files
 from crdiff.errors import PresetError
-from crdiff.models.family import Family
 from crdiff.presets.document import NAME_LIMIT, Value, check_name, parse_document
-from crdiff.presets.table import LoadedPresets, Preset, read_family, read_k, read_ratios, read_size
+from crdiff.presets.table import LoadedPresets, Preset, read_family, read_k, read_schedule, read_size
 
 _FORMAT = "cr-diff presets"
 _VERSION = 1
@@ -38,7 +37,7 @@ def to_text(presets: Iterable[Preset]) -> str:
             "name": preset.name,
             "family": preset.family.value,
             "size": str(preset.size),
-            "ratios": {"down": preset.ratios.down, "mid": preset.ratios.mid, "up": preset.ratios.up},
+            "ratios": preset.schedule.to_json(),
         }
         if preset.k is not None:
             entry["k"] = preset.k
@@ -261,9 +260,9 @@ def _read_preset(value: Value) -> Preset:
     known = "checkpoints" in entries
     return Preset(
         name=entries["name"].name(),
-        family=read_family(entries["family"], tuple(Family)),
+        family=read_family(entries["family"], other=True),
         size=read_size(entries["size"]),
-        ratios=read_ratios(entries["ratios"]),
+        schedule=read_schedule(entries["ratios"]),
         k=read_k(entries["k"]) if "k" in entries else None,
         checkpoints=frozenset(item.sha256() for item in entries["checkpoints"].items(1)) if known else frozenset(),
         limited=entries["limited"].flag() if "limited" in entries else known,

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crdiff.errors import PresetError
+from crdiff.errors import PresetError, SettingsError
 from crdiff.method.groups import GROUPS, Ratios
-from crdiff.models.family import Family
+from crdiff.method.schedule import Schedule, Stage
+from crdiff.models.architecture import known_families
+from crdiff.models.family import OTHER, Family
 from crdiff.presets.document import Value, check_name, parse_document
 from crdiff.presets.size import Size
 from crdiff.settings import SPECS
@@ -17,7 +19,6 @@ BUILT_IN_FOLDER = Path(__file__).resolve().parents[2] / "presets"
 MIN_SIDE = 64
 MAX_SIDE = 99999
 _SCHEMA_FILE = "schema.json"
-_FAMILIES = (Family.SD15, Family.SD21, Family.SDXL)
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Preset:
         name: 1 to 80 printable characters.
         family: the checkpoint family; OTHER only in presets limited to checkpoints, since it is no family.
         size: picture size in pixels, 64 to 99999 a side.
-        ratios: share of the weights pruned in the down, mid and up group.
+        schedule: share of the weights pruned in the down, mid and up group, over the steps.
         k: pruned output amplification found together with the ratios, in [-2, 3]; None leaves it to the user.
         checkpoints: SHA-256 of the checkpoint files the ratios were found on; empty if not known.
         limited: True if the preset serves its ``checkpoints`` only, False if the family's fine-tunes as well.
@@ -44,7 +45,7 @@ class Preset:
     name: str
     family: Family
     size: Size
-    ratios: Ratios
+    schedule: Schedule
     k: float | None = None
     checkpoints: frozenset[str] = frozenset()
     limited: bool = False
@@ -55,7 +56,7 @@ class Preset:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", check_name(self.name))
-        if self.family not in _FAMILIES and not self.limited:
+        if self.family == OTHER and not self.limited:
             raise PresetError("A preset for a model of an unknown family must be limited to checkpoints.")
         if not all(MIN_SIDE <= side <= MAX_SIDE for side in (self.size.height, self.size.width)):
             raise PresetError(f"A preset's size must have {MIN_SIDE} to {MAX_SIDE} pixels a side, not {self.size}.")
@@ -66,6 +67,11 @@ class Preset:
         if self.limited and not self.checkpoints:
             raise PresetError("A preset limited to checkpoints must name at least one.")
         Value(self.note, "the preset's note").note()
+
+    @property
+    def ratios(self) -> Ratios:
+        """The ratios of the first step; of a constant schedule, those of every step."""
+        return self.schedule.first
 
     @classmethod
     def own(
@@ -95,7 +101,8 @@ class Preset:
             PresetError: a value outside what Preset allows.
         """
         checkpoints = frozenset([checkpoint_sha256.strip().lower()]) if checkpoint_sha256 else frozenset()
-        return cls(name, family, size, ratios, k, checkpoints, limited=limited and bool(checkpoints), note=note)
+        schedule = Schedule.constant(ratios)
+        return cls(name, family, size, schedule, k, checkpoints, limited=limited and bool(checkpoints), note=note)
 
 
 @dataclass(frozen=True)
@@ -106,8 +113,9 @@ class LoadedPresets:
     problems: tuple[str, ...] = ()
 
 
-def read_family(value: Value, known: tuple[Family, ...] = _FAMILIES) -> Family:
-    """The family a file names, one of ``known``."""
+def read_family(value: Value, *, other: bool = False) -> Family:
+    """The family a file names, one with presets of its own; with ``other`` also none of them."""
+    known = (*known_families(), OTHER) if other else known_families()
     for family in known:
         if value.content == family.value:
             return family
@@ -129,6 +137,23 @@ def read_ratios(value: Value) -> Ratios:
     """The three ratios, each in [0, 1)."""
     entries = value.entries(required=GROUPS)
     return Ratios(**{group: entries[group].number(0.0, 1.0, high_allowed=False) for group in GROUPS})
+
+
+def read_schedule(value: Value) -> Schedule:
+    """The ratios over the steps: an object with down, mid and up, or an array of stages, each with its start too."""
+    if not isinstance(value.content, list):
+        return Schedule.constant(read_ratios(value))
+    stages = [_read_stage(stage) for stage in value.items(at_least=1)]
+    try:
+        return Schedule(tuple(stages))
+    except SettingsError as error:
+        raise value.refusal(f"is no schedule: {str(error).removesuffix('.')}") from None
+
+
+def _read_stage(value: Value) -> Stage:
+    entries = value.entries(required=("from", *GROUPS))
+    ratios = {group: entries[group].number(0.0, 1.0, high_allowed=False) for group in GROUPS}
+    return Stage(entries["from"].number(0.0, 1.0, high_allowed=False), Ratios(**ratios))
 
 
 def read_k(value: Value) -> float:
@@ -214,7 +239,7 @@ def _read_preset(value: Value, family: Family, source: str, base: frozenset[str]
         name=entries["name"].name() if "name" in entries else f"{family.label} {size}",
         family=family,
         size=size,
-        ratios=read_ratios(entries["ratios"]),
+        schedule=read_schedule(entries["ratios"]),
         k=read_k(entries["k"]) if "k" in entries else None,
         checkpoints=checkpoints,
         limited=limited,

@@ -13,7 +13,8 @@ from typing import Any
 
 from crdiff.errors import SettingsError
 from crdiff.method.groups import Ratios
-from crdiff.models.family import Family
+from crdiff.models.architecture import family_named
+from crdiff.models.family import OTHER
 from crdiff.presets.document import NAME_LIMIT
 from crdiff.presets.lookup import look_up
 from crdiff.presets.size import Size
@@ -151,7 +152,8 @@ def _make(
 
 def _start(checkpoint: Checkpoint, size: Size) -> Point:
     """The ratios of the built-in presets, which are the same for every worker, or the authors' starting point."""
-    match = look_up(load_folder(BUILT_IN_FOLDER).presets, Family(checkpoint.family), checkpoint.sha256, size)
+    family = family_named(checkpoint.family) or OTHER
+    match = look_up(load_folder(BUILT_IN_FOLDER).presets, family, checkpoint.sha256, size)
     ratios = START.ratios if match is None else match.ratios
     return Point.of(ratios, TRIAL_K)
 
@@ -225,7 +227,7 @@ def _save(report: Report, campaign: Campaign, checkpoint: Checkpoint, score: str
     stem = _BARRED_IN_NAMES.sub(" ", checkpoint.name).strip()[: NAME_LIMIT - len(suffix)].rstrip()
     preset = Preset.own(
         f"{stem}{suffix}",
-        Family(checkpoint.family),
+        family_named(checkpoint.family) or OTHER,
         size,
         Ratios(*(round(ratio, 4) for ratio in best.point.ratios)),
         round(best.point.k, 4) if "k" in campaign.vary else None,

@@ -99,9 +99,10 @@ class Accordion:
                 controls["start"] = number("start", defaults.start)
                 controls["end"] = number("end", defaults.end)
             with gr.Row():
-                for name in ("hires", "mode"):
+                for name in ("hires", "mode", "criterion"):
                     controls[name] = gr.Radio(
                         list(SPECS[name].choices),
+                        visible=len(SPECS[name].choices) > 1,
                         value=getattr(defaults, name),
                         label=SPECS[name].label,
                         elem_id=f"{tab}_crdiff_{name}",
@@ -151,7 +152,7 @@ class Accordion:
         for group in GROUPS:
             # In the page, at once, so that an answer still under way to Auto does not move the slider back.
             controls[group].input(None, [], [controls["preset"]], _js=_TO_CUSTOM, **_QUIET)
-        for name in ("enabled", *GROUPS, "k", "start", "end", "hires", "mode"):
+        for name in ("enabled", *GROUPS, "k", "start", "end", "hires", "mode", "criterion"):
             controls[name].change(show, inputs, shown, **asking)
         for trigger in (controls["preset"], *size):
             looking(trigger.change, look_up)

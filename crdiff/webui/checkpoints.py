@@ -1,34 +1,17 @@
-"""The checkpoint the user has selected, which hosts may load only when a picture is drawn."""
+"""The checkpoint the user has selected, which hosts may load only when an image is drawn."""
 
 from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crdiff.errors import CRDiffError
 from crdiff.models.architecture import find_layers
-from crdiff.models.checkpoint import read_family
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.models.checkpoint_file import read_family
 from crdiff.models.family import Family
-
-
-@dataclass(frozen=True)
-class SelectedCheckpoint:
-    """What is known of the selected checkpoint.
-
-    Attributes:
-        name: as the host shows it.
-        family: None if it cannot be told before the model is loaded.
-        sha256: None if the host has not computed it yet.
-        problem: one sentence if CR-Diff cannot handle it.
-    """
-
-    name: str
-    family: Family | None
-    sha256: str | None
-    problem: str | None = None
 
 
 class CheckpointReader:
@@ -38,12 +21,12 @@ class CheckpointReader:
         self._lock = threading.Lock()
         self._known: dict[tuple[str, int], Family | str] = {}
 
-    def selected(self, override: str | None = None) -> SelectedCheckpoint | None:
+    def selected(self, override: str | None = None) -> Checkpoint | None:
         """The host's selected checkpoint, or the one that a job overrides it with; None if there is none."""
         info = _selected_info(override)
         return None if info is None else self._describe(info)
 
-    def hashed(self, override: str | None = None) -> SelectedCheckpoint | None:
+    def hashed(self, override: str | None = None) -> Checkpoint | None:
         """The same, its hash computed by the host if it was not yet, which reads the whole file once."""
         info = _selected_info(override)
         if info is not None and not getattr(info, "sha256", None):
@@ -51,14 +34,14 @@ class CheckpointReader:
                 info.calculate_shorthash()
         return None if info is None else self._describe(info)
 
-    def _describe(self, info: Any) -> SelectedCheckpoint:
+    def _describe(self, info: Any) -> Checkpoint:
         path = Path(str(info.filename))
         name = str(getattr(info, "name_for_extra", path.stem))
         sha256 = getattr(info, "sha256", None) or None
         known = self._family(path)
         if isinstance(known, Family):
-            return SelectedCheckpoint(name, known, sha256)
-        return SelectedCheckpoint(name, None, sha256, known)
+            return Checkpoint(name, known, sha256)
+        return Checkpoint(name, None, sha256, known)
 
     def _family(self, path: Path) -> Family | str | None:
         if path.suffix.lower() != ".safetensors":

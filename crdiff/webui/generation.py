@@ -9,17 +9,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from crdiff.errors import SettingsError
-from crdiff.guidance.run import SamplingRun
+from crdiff.guidance.run import Run
 from crdiff.method.schedule import Position
-from crdiff.modes.mode import Execution, Mode
+from crdiff.patching import Original, Patch
+from crdiff.plan import plan_for
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
-from crdiff.pruning.store import ProfileCache
+from crdiff.pruning.store import Store
 from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, Settings
 from crdiff.webui import infotext, options
-from crdiff.webui.hosts.base import DenoiserHook
-from crdiff.webui.hosts.replacement import Original, Replacement
-from crdiff.webui.hosts.select import select_host
+from crdiff.webui.hosts.base import DenoiserHook, select_host
 
 _log = logging.getLogger("crdiff")
 
@@ -32,7 +31,7 @@ class ActivePass:
     """A sampler call under way."""
 
     denoiser: Any
-    run: SamplingRun
+    run: Run
     hook: DenoiserHook
 
     def on_denoiser(self, denoiser: Any, total_steps: int) -> None:
@@ -77,16 +76,16 @@ class Generation:
     Args:
         settings: what the user asked for.
         library: where presets are looked up.
-        cache: profiles of weights seen before.
+        store: what criteria have gathered of weights seen before.
         slot: where the per-step callback looks.
     """
 
-    def __init__(self, settings: Settings, library: PresetLibrary, cache: ProfileCache, slot: ActiveSlot) -> None:
+    def __init__(self, settings: Settings, library: PresetLibrary, store: Store, slot: ActiveSlot) -> None:
         self._settings = settings
         self._library = library
-        self._cache = cache
+        self._store = store
         self._slot = slot
-        self._attached: Replacement | None = None
+        self._attached: Patch | None = None
 
     def note_settings(self, p: Any) -> None:
         """Write the settings into the job's infotext."""
@@ -122,11 +121,11 @@ class Generation:
             with self._sampling(p, sampler, size, hires_pass):
                 return original(*args, **kwargs)
 
-        self._attached = Replacement(sampler, "launch_sampling", launch_sampling)
+        self._attached = Patch(sampler, "launch_sampling", launch_sampling)
 
     def _detach(self) -> None:
         if self._attached is not None:
-            self._attached.retire()
+            self._attached.remove()
             self._attached = None
 
     @contextmanager
@@ -134,9 +133,8 @@ class Generation:
         from modules import shared
 
         host = select_host(shared.sd_model)
-        planner = self._library.planner(self._settings, size)
-        execution = Execution(Mode(self._settings.mode), host.storage(options.kept_weights()))
-        run = SamplingRun(planner, self._settings.window, host.access(), self._cache, execution=execution)
+        planner = plan_for(self._settings, size, self._library)
+        run = Run(planner, host.access(), self._store, host.copy_policy(options.copy_policy()))
         outer = self._slot.current
         try:
             with host.hooked(run) as hook:
@@ -147,7 +145,7 @@ class Generation:
             run.close()
             self._report(p, run, hires_pass)
 
-    def _report(self, p: Any, run: SamplingRun, hires_pass: bool) -> None:
+    def _report(self, p: Any, run: Run, hires_pass: bool) -> None:
         params = p.extra_generation_params
         infotext.write_applied(params, run.applied, hires_pass=hires_pass)
         for reason in run.refusals:

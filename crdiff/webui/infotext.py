@@ -1,7 +1,7 @@
-"""CR-Diff in the infotext: what is written with a picture, and what pasting it restores.
+"""CR-Diff in the infotext: what is written with an image, and what pasting it restores.
 
 Every key starts with "CR-Diff" and stays what it is from version to version; the version has a key of its own.
-Start, end, hires and mode are left out at their defaults.
+Start, end, hires, mode and criterion are left out at their defaults.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def write_settings(params: dict[str, Any], settings: Settings, k: float) -> None
     for name in ("start", "end"):
         if getattr(settings, name) != getattr(defaults, name):
             params[key_of(name)] = _short(getattr(settings, name))
-    for name in ("hires", "mode"):
+    for name in ("hires", "mode", "criterion"):
         if getattr(settings, name) != getattr(defaults, name):
             params[key_of(name)] = getattr(settings, name)
 
@@ -72,11 +72,11 @@ def write_applied(params: dict[str, Any], applied: Sequence[Applied], *, hires_p
         params[key_of(group)] = _short(first.ratios[group])
     params[_MARK] = _short(first.plan.k)
     params[SOURCE_KEY] = first.plan.origin
-    params[SPARSITY_KEY] = "/".join(f"{found.sparsity:.3f}" for found in first.thresholds.values())
+    params[SPARSITY_KEY] = "/".join(f"{found.sparsity:.3f}" for found in first.sparsity.values())
 
 
 def write_note(params: dict[str, Any], note: str) -> None:
-    """Say why a picture was drawn without CR-Diff although it was on."""
+    """Say why an image was drawn without CR-Diff although it was on."""
     params[NOTE_KEY] = note
 
 
@@ -106,7 +106,7 @@ def reader(name: str, known_preset: Callable[[str], bool]) -> Callable[[Mapping[
         if name == "preset":
             shown = preset_label(str(value or CUSTOM))
             return shown if known_preset(shown) else preset_label(CUSTOM)
-        if name in ("hires", "mode"):
+        if name in ("hires", "mode", "criterion"):
             return value if value in SPECS[name].choices else default
         if value is None and name in GROUPS:
             return None

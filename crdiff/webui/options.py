@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from crdiff.pruning.memory import Storage
+from crdiff.pruning.copies import CopyPolicy
 
 _SECTION = ("crdiff", "CR-Diff")
 _LOG_LEVELS = ["ERROR", "WARNING", "INFO", "DEBUG"]
@@ -14,7 +14,7 @@ _DEFAULT_LOG_LEVEL = "WARNING"
 ADETAILER = "crdiff_in_adetailer"
 DISK_CACHE = "crdiff_disk_cache"
 LOG_LEVEL = "crdiff_log_level"
-KEPT_WEIGHTS = "crdiff_kept_weights"
+COPIES = "crdiff_kept_weights"
 
 
 def add_options() -> None:
@@ -37,12 +37,12 @@ def add_options() -> None:
         ),
     )
     shared.opts.add_option(
-        KEPT_WEIGHTS,
+        COPIES,
         shared.OptionInfo(
-            Storage.AUTO.value,
+            CopyPolicy.AUTO.value,
             "Pruned copies of layers during a run",
             gr.Radio,
-            {"choices": [storage.value for storage in Storage]},
+            {"choices": [policy.value for policy in CopyPolicy]},
             section=_SECTION,
         ).info(
             "auto: of as many layers as free memory allows; never: each layer is pruned on each use, a little slower; "
@@ -69,10 +69,10 @@ def option(name: str, default: Any) -> Any:
     return getattr(shared.opts, name, default)
 
 
-def kept_weights() -> Storage:
+def copy_policy() -> CopyPolicy:
     """Whether pruned copies are kept; a value nobody offers counts as the default."""
-    chosen = option(KEPT_WEIGHTS, Storage.AUTO.value)
-    return Storage(chosen) if chosen in [storage.value for storage in Storage] else Storage.AUTO
+    chosen = option(COPIES, CopyPolicy.AUTO.value)
+    return CopyPolicy(chosen) if chosen in [policy.value for policy in CopyPolicy] else CopyPolicy.AUTO
 
 
 def apply_log_level() -> None:

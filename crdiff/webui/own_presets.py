@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from crdiff.errors import CRDiffError, PresetError
-from crdiff.models.family import Family
+from crdiff.models.family import OTHER
 from crdiff.presets.store import Clash
 from crdiff.presets.table import Preset
 from crdiff.settings import AUTO, SPECS, Settings
@@ -113,7 +113,7 @@ class OwnPresets:
             raise PresetError("The size of the tab is not known, so the preset cannot be saved.")
         if checkpoint is None or checkpoint.family is None:
             raise PresetError("CR-Diff does not know how to prune the selected model; select another one.")
-        if checkpoint.family is Family.OTHER and not only_this:
+        if checkpoint.family is OTHER and not only_this:
             raise PresetError("This model is of no known family: save the preset for this checkpoint only.")
         if only_this and checkpoint.sha256 is None:
             raise PresetError("The host has not computed this checkpoint's hash yet; draw one picture and save again.")

@@ -51,7 +51,7 @@ def make_script(extension: Extension) -> type[scripts.Script]:
                 refuse(p, error)
                 return
             if settings.enabled:
-                job = Generation(settings, extension.library, extension.cache, extension.slot)
+                job = Generation(settings, extension.library, extension.store, extension.slot)
                 job.note_settings(p)
                 setattr(p, _JOB, job)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crdiff.cost import unet_passes
 from crdiff.errors import CRDiffError
 from crdiff.method.groups import Ratios
-from crdiff.modes.mode import Execution, Mode
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.modes.registry import MODES
+from crdiff.plan import plan_for
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
 from crdiff.settings import AUTO, Settings
-from crdiff.webui.checkpoints import SelectedCheckpoint
 
 
 @dataclass(frozen=True)
@@ -30,24 +32,7 @@ class Status:
     level: str
 
 
-_SECOND_PASS = {Mode.EXACT: 1.0, Mode.BATCHED: 1.0, Mode.BALANCED: 2 / Execution.refresh, Mode.FAST: 0.0}
-_SHARED = 0.33, 0.4
-"""Part of the second pass that the first has computed, by FLOPs: with the down ratio 0, and with the mid ratio too."""
-
-
-def cost(settings: Settings, ratios: Ratios, k: float) -> float:
-    """UNet passes for each of the host's own; what both passes share counts once."""
-    if not any(ratios) or k in (0.0, 1.0):
-        return 1.0
-    more = _SECOND_PASS[Mode(settings.mode)]
-    if ratios.down == 0.0 and settings.mode == Mode.EXACT.value:
-        more -= _SHARED[ratios.mid == 0.0]
-    return 1.0 + more * max(0.0, settings.end - settings.start)
-
-
-def describe(
-    settings: Settings, library: PresetLibrary, checkpoint: SelectedCheckpoint | None, size: Size | None
-) -> Status:
+def describe(settings: Settings, library: PresetLibrary, checkpoint: Checkpoint | None, size: Size | None) -> Status:
     """The status of these settings.
 
     Args:
@@ -58,7 +43,7 @@ def describe(
     """
     problems = " ".join(library.problems())
     if checkpoint is not None and checkpoint.problem is not None:
-        return Status(_join(checkpoint.problem, "Pictures are drawn without CR-Diff.", problems), None, None, "problem")
+        return Status(_join(checkpoint.problem, "Images are drawn without CR-Diff.", problems), None, None, "problem")
     if checkpoint is None or checkpoint.family is None:
         return _unknown(settings, problems)
     where = checkpoint.family.label[0].upper() + checkpoint.family.label[1:]
@@ -67,11 +52,11 @@ def describe(
     try:
         if settings.preset == AUTO:
             estimated = size is None or library.match(checkpoint.family, checkpoint.sha256, size).estimated
-        plan = library.planner(settings, size or Size(512, 512))(checkpoint.family, checkpoint.sha256)
+        plan = plan_for(settings, size or Size(512, 512), library).make(checkpoint)
     except CRDiffError as problem:
         return Status(_join(f"{where}: {problem}", problems), None, None, "problem")
-    ratios = plan.schedule.at(0.0)
-    times = cost(settings, ratios, plan.k)
+    ratios = plan.schedule.first
+    times = unet_passes(plan, MODES[settings.mode], settings.window)
     if not settings.enabled:
         paid = f"off; when on, {_times(times)}"
     else:
@@ -85,7 +70,7 @@ def _times(times: float) -> str:
 
 
 def _unknown(settings: Settings, problems: str) -> Status:
-    text = "The model's family is told when it is loaded; ratios are looked up for each picture then."
+    text = "The model's family is told when it is loaded; ratios are looked up for each image then."
     if settings.preset == AUTO:
         return Status(_join(text, problems), None, None, "ok")
     return Status(_join(text, problems), settings.ratios, settings.k, "ok")

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from crdiff.method.groups import Ratios
-from crdiff.models.family import Family
+from crdiff.models.family import OTHER
 from crdiff.presets.size import Size
 from crdiff.presets.store import from_text, to_text
 from crdiff.presets.table import Preset
@@ -117,8 +117,8 @@ def test_the_shipped_model_draws_its_captions_at_home_and_loses_them_away():
 def test_presets_are_found_kept_and_resumed(checkpoint, tmp_path, monkeypatch, capsys):
     out, work = tmp_path / "presets.json", tmp_path / "work"
     model = DemoModel(checkpoint)
-    other = Preset.own("Demo 64x64", Family.OTHER, Size(64, 64), Ratios(0.1, 0.1, 0.1), None, model.sha256)
-    stale = Preset.own("Demo 96x64", Family.OTHER, Size(96, 64), Ratios(0.1, 0.1, 0.1), None, "f" * 64)
+    other = Preset.own("Demo 64x64", OTHER, Size(64, 64), Ratios(0.1, 0.1, 0.1), None, model.sha256)
+    stale = Preset.own("Demo 96x64", OTHER, Size(96, 64), Ratios(0.1, 0.1, 0.1), None, "f" * 64)
     out.write_text(to_text([other, stale]), encoding="utf-8")
     command = ["find_presets", "64x96", "--evaluations", "3", "--prompts", "2", "--steps", "1"]
     command += ["--k-prompts", "3", "--amplifications", "1", "1.5"]
@@ -158,7 +158,7 @@ def scores_by_k(model, preset):
 def test_the_evaluation_prints_a_table_and_keeps_all_figures(checkpoint, tmp_path, monkeypatch, capsys):
     presets, figures, grid = tmp_path / "presets.json", tmp_path / "figures.json", tmp_path / "grid.png"
     model = DemoModel(checkpoint)
-    preset = Preset.own("Demo 64x96", Family.OTHER, Size(64, 96), Ratios(0.5, 0.4, 0.3), None, model.sha256)
+    preset = Preset.own("Demo 64x96", OTHER, Size(64, 96), Ratios(0.5, 0.4, 0.3), None, model.sha256)
     presets.write_text(to_text([preset]), encoding="utf-8")
     command = ["evaluate", "--prompts", "3", "--seeds", "2", "--steps", "1", "--best-of", "2"]
     command += ["--checkpoint", str(checkpoint), "--presets", str(presets), "--json", str(figures), "--grid", str(grid)]
@@ -192,7 +192,7 @@ def test_the_evaluation_prints_a_table_and_keeps_all_figures(checkpoint, tmp_pat
 def test_figures_of_another_run_are_merged_and_not_drawn_again(checkpoint, tmp_path, monkeypatch, capsys):
     presets, other, figures = tmp_path / "presets.json", tmp_path / "other.json", tmp_path / "figures.json"
     made = [
-        Preset.own(f"Demo 64x{width}", Family.OTHER, Size(64, width), Ratios(0.5, 0.4, 0.3), 1.0,
+        Preset.own(f"Demo 64x{width}", OTHER, Size(64, width), Ratios(0.5, 0.4, 0.3), 1.0,
                    DemoModel(checkpoint).sha256)
         for width in (64, 96)
     ]  # fmt: skip
@@ -220,7 +220,7 @@ def test_searches_for_single_prompts_are_measured_on_seeds_they_have_not_seen(
 ):
     presets, figures, work = tmp_path / "presets.json", tmp_path / "figures.json", tmp_path / "work"
     sha256 = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    preset = Preset.own("Demo 64x96", Family.OTHER, Size(64, 96), Ratios(0.5, 0.4, 0.3), 1.0, sha256)
+    preset = Preset.own("Demo 64x96", OTHER, Size(64, 96), Ratios(0.5, 0.4, 0.3), 1.0, sha256)
     presets.write_text(to_text([preset]), encoding="utf-8")
     command = ["prompts", "64x96", "--prompts", "2", "--evaluations", "2", "--steps", "1", "--json", str(figures)]
     command += ["--url", server.url, "--presets", str(presets), "--work", str(work)]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from crdiff.errors import PresetError
 from crdiff.method.groups import Ratios
-from crdiff.models.family import Family
+from crdiff.models.family import OTHER
+from crdiff.models.unet import SDXL
 from crdiff.presets.document import parse_document
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset, load_file, load_folder
@@ -164,7 +165,7 @@ def test_any_bytes_parse_or_are_one_sentence(data: bytes) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"family": Family.OTHER},
+        {"family": OTHER},
         {"size": Size(63, 512)},
         {"size": Size(512, 100_000)},
         {"k": float("nan")},
@@ -175,7 +176,7 @@ def test_any_bytes_parse_or_are_one_sentence(data: bytes) -> None:
     ],
 )
 def test_a_preset_cannot_be_made_with(wrong: dict[str, Any]) -> None:
-    right: dict[str, Any] = {"name": "n", "family": Family.SDXL, "size": Size(64, 64), "ratios": Ratios(0.1, 0.2, 0.3)}
+    right: dict[str, Any] = {"name": "n", "family": SDXL, "size": Size(64, 64), "ratios": Ratios(0.1, 0.2, 0.3)}
     assert Preset.own(**right).k is None
     with pytest.raises(PresetError) as caught:
         Preset.own(**{**right, **wrong})

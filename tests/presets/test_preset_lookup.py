@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from crdiff.errors import PresetError
 from crdiff.method.groups import Ratios
-from crdiff.models.family import Family
+from crdiff.method.schedule import Schedule
+from crdiff.models.family import OTHER, Family
+from crdiff.models.unet import SD15, SD21, SDXL
 from crdiff.presets.lookup import How, Match, look_up
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset, load_folder
@@ -23,7 +25,7 @@ BASE = "31e35c80fc4829d14f90153f4c74cd59c90b779f6afe05a74cd6120b893f7e5b"
 TUNE = "f" * 64
 # Interpolated ratios have three decimals.
 ROUNDING = 0.000501
-SHIPPED_FAMILIES = st.sampled_from([Family.SD15, Family.SD21, Family.SDXL])
+SHIPPED_FAMILIES = st.sampled_from([SD15, SD21, SDXL])
 SIZES = st.builds(Size, st.integers(64, 4096), st.integers(64, 4096))
 RATIO = st.floats(0.0, 0.999)
 RATIOS = st.builds(Ratios, RATIO, RATIO, RATIO)
@@ -31,7 +33,7 @@ RATIOS = st.builds(Ratios, RATIO, RATIO, RATIO)
 
 def own(name: str, size: str, ratios: tuple[float, float, float] = (0.1, 0.2, 0.3), k: float | None = None,
         sha256: str | None = None) -> Preset:  # fmt: skip
-    return Preset.own(name, Family.SDXL, Size.parse(size), Ratios(*ratios), k, sha256)
+    return Preset.own(name, SDXL, Size.parse(size), Ratios(*ratios), k, sha256)
 
 
 @st.composite
@@ -41,10 +43,10 @@ def tables(draw: st.DrawFn, least: int = 1, most: int = 9) -> tuple[Preset, ...]
         st.lists(SIZES, min_size=least, max_size=most, unique_by=lambda size: tuple(sorted((size.height, size.width))))
     )
     k = st.none() | st.floats(-2.0, 3.0)
-    return tuple(Preset.own(f"p{place}", Family.SDXL, size, draw(RATIOS), draw(k)) for place, size in enumerate(sizes))
+    return tuple(Preset.own(f"p{place}", SDXL, size, draw(RATIOS), draw(k)) for place, size in enumerate(sizes))
 
 
-def found(presets: tuple[Preset, ...], size: Size, sha256: str | None = None, family: Family = Family.SDXL) -> Match:
+def found(presets: tuple[Preset, ...], size: Size, sha256: str | None = None, family: Family = SDXL) -> Match:
     match = look_up(presets, family, sha256, size)
     assert match is not None
     return match
@@ -86,8 +88,8 @@ def test_the_latest_of_own_presets_for_the_same_key_wins() -> None:
 
 def test_a_preset_bound_to_a_checkpoint_never_serves_another() -> None:
     bound = own("bound", "800x800", sha256=TUNE)
-    assert look_up((bound,), Family.SDXL, BASE, Size(800, 800)) is None
-    assert look_up((bound,), Family.SDXL, None, Size(640, 640)) is None
+    assert look_up((bound,), SDXL, BASE, Size(800, 800)) is None
+    assert look_up((bound,), SDXL, None, Size(640, 640)) is None
     for preset, _ in found((bound, *SHIPPED), Size(808, 800), BASE).used:
         assert preset.built_in
 
@@ -97,22 +99,22 @@ def test_checkpoint_hash_is_matched_in_either_case() -> None:
 
 
 def test_a_model_of_no_known_family_has_the_presets_saved_for_it_alone() -> None:
-    saved = Preset.own("mine", Family.OTHER, Size(96, 128), Ratios(0.5, 0.4, 0.3), 1.2, TUNE)
-    match = found((*SHIPPED, saved), Size(96, 128), TUNE, Family.OTHER)
+    saved = Preset.own("mine", OTHER, Size(96, 128), Ratios(0.5, 0.4, 0.3), 1.2, TUNE)
+    match = found((*SHIPPED, saved), Size(96, 128), TUNE, OTHER)
     assert (match.ratios, match.k, match.how) == (saved.ratios, 1.2, How.EXACT_CHECKPOINT)
-    assert found((*SHIPPED, saved), Size(128, 256), TUNE, Family.OTHER).used[0][0] is saved
+    assert found((*SHIPPED, saved), Size(128, 256), TUNE, OTHER).used[0][0] is saved
     for sha256 in (None, BASE):
-        assert look_up((*SHIPPED, saved), Family.OTHER, sha256, Size(96, 128)) is None
+        assert look_up((*SHIPPED, saved), OTHER, sha256, Size(96, 128)) is None
     with pytest.raises(PresetError, match="limited to checkpoints"):
-        Preset.own("everyone's", Family.OTHER, Size(96, 128), Ratios(0.5, 0.4, 0.3), 1.2, TUNE, limited=False)
+        Preset.own("everyone's", OTHER, Size(96, 128), Ratios(0.5, 0.4, 0.3), 1.2, TUNE, limited=False)
 
 
 @pytest.mark.parametrize("size", [Size(64, 64), Size(512, 512), Size(560, 400)])
 def test_unknown_family_and_family_without_presets_give_none(size: Size) -> None:
-    assert look_up(SHIPPED, Family.OTHER, BASE, size) is None
-    assert look_up((), Family.SDXL, BASE, size) is None
-    only_sd15 = tuple(preset for preset in SHIPPED if preset.family is Family.SD15)
-    assert look_up(only_sd15, Family.SDXL, BASE, size) is None
+    assert look_up(SHIPPED, OTHER, BASE, size) is None
+    assert look_up((), SDXL, BASE, size) is None
+    only_sd15 = tuple(preset for preset in SHIPPED if preset.family is SD15)
+    assert look_up(only_sd15, SDXL, BASE, size) is None
 
 
 @pytest.mark.parametrize(
@@ -190,8 +192,8 @@ def test_turned_size_gives_the_same_ratios_in_any_table(presets: tuple[Preset, .
 def test_both_orientations_listed_with_different_ratios(size: Size, tall: Ratios, wide: Ratios, asked: Size) -> None:
     assume(size.height != size.width)
     presets = (
-        Preset.own("tall", Family.SDXL, size, tall),
-        Preset.own("wide", Family.SDXL, size.transposed, wide),
+        Preset.own("tall", SDXL, size, tall),
+        Preset.own("wide", SDXL, size.transposed, wide),
         own("square", "512x512"),
     )
     assert found(presets, size).ratios == tall
@@ -234,7 +236,7 @@ def test_interpolation_stays_in_the_convex_hull(presets: tuple[Preset, ...], siz
 def test_presets_that_agree_are_not_changed_by_rounding(
     presets: tuple[Preset, ...], size: Size, ratios: Ratios
 ) -> None:
-    agreed = tuple(replace(preset, ratios=ratios, k=1.1) for preset in presets)
+    agreed = tuple(replace(preset, schedule=Schedule.constant(ratios), k=1.1) for preset in presets)
     assert (found(agreed, size).ratios, found(agreed, size).k) == (ratios, 1.1)
 
 
@@ -325,7 +327,7 @@ def fine_tables(draw: st.DrawFn) -> tuple[Preset, ...]:
     sides = [20_000, 27_000, 37_000, 50_000, 70_000, 95_000]
     pairs = st.tuples(st.sampled_from(sides), st.sampled_from(sides)).filter(lambda pair: pair[0] <= pair[1])
     sizes = draw(st.lists(pairs, min_size=1, max_size=12, unique=True))
-    return tuple(Preset.own(f"p{place}", Family.SDXL, Size(*size), draw(RATIOS)) for place, size in enumerate(sizes))
+    return tuple(Preset.own(f"p{place}", SDXL, Size(*size), draw(RATIOS)) for place, size in enumerate(sizes))
 
 
 @settings(max_examples=300, deadline=None)
@@ -340,7 +342,7 @@ def test_ratios_have_no_jumps_between_sizes(presets: tuple[Preset, ...], start: 
 def test_shipped_tables_have_no_jumps_between_sizes(family: Family, start: Size, end: Size) -> None:
     assume(start != end)
     enlarged = tuple(
-        replace(preset, family=Family.SDXL, size=Size(preset.size.height * 60, preset.size.width * 60))
+        replace(preset, family=SDXL, size=Size(preset.size.height * 60, preset.size.width * 60))
         for preset in SHIPPED
         if preset.family is family
     )
@@ -351,7 +353,7 @@ def test_no_jump_where_four_presets_are_equally_near() -> None:
     # The corners of a square in log height and log width; around its centre the nearest three change.
     corners = [(20_000, 40_000), (20_000, 80_000), (40_000, 40_001), (40_000, 80_000)]
     presets = tuple(
-        Preset.own(f"p{place}", Family.SDXL, Size(*corner), Ratios(place / 4, 0.0, 0.0))
+        Preset.own(f"p{place}", SDXL, Size(*corner), Ratios(place / 4, 0.0, 0.0))
         for place, corner in enumerate(corners)
     )
     centre = Size(28_284, 56_569)

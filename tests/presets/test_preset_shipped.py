@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from crdiff.errors import PresetError
-from crdiff.models.family import Family
+from crdiff.models.architecture import family_named
 from crdiff.presets.lookup import How, look_up
 from crdiff.presets.size import Size
 from crdiff.presets.table import load_file, load_folder
@@ -91,7 +91,7 @@ BROKEN: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("presets", 0, "size"), [512, 512], "presets[0].size must be HEIGHTxWIDTH"),
     (("presets", 0, "size"), DROP, "presets[0] lacks the key 'size'"),
     (("presets", 0, "native"), 1, "presets[0].native must be true or false, not 1"),
-    (("presets", 0, "ratios"), [0.1, 0.2, 0.3], "presets[0].ratios must be a JSON object, not an array"),
+    (("presets", 0, "ratios"), [0.1, 0.2, 0.3], "presets[0].ratios[0] must be a JSON object, not 0.1"),
     (("presets", 0, "ratios", "mid"), DROP, "presets[0].ratios lacks the key 'mid'"),
     (("presets", 0, "ratios", "left"), 0.1, "presets[0].ratios has the unknown key 'left'"),
     (("presets", 0, "ratios", "up"), 1.2, "presets[0].ratios.up must be a number in [0, 1), not 1.2"),
@@ -162,12 +162,12 @@ def test_the_paper_s_entries_serve_base_checkpoints_exactly_and_fine_tunes_by_fa
 ) -> None:
     presets = load_folder(FOLDER).presets
     for sha256 in BASE_CHECKPOINTS[family]:
-        match = look_up(presets, Family(family), sha256, Size(height, width))
+        match = look_up(presets, family_named(family), sha256, Size(height, width))
         assert match is not None
         assert match.how is How.EXACT_CHECKPOINT
         assert tuple(match.ratios) == TABLE_6[family, height, width]
         assert match.describe() == f"preset {height}x{width} (exact checkpoint)"
-    match = look_up(presets, Family(family), "0" * 64, Size(height, width))
+    match = look_up(presets, family_named(family), "0" * 64, Size(height, width))
     assert match is not None
     assert match.how is How.FAMILY
     assert tuple(match.ratios) == TABLE_6[family, height, width]

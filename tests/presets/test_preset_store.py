@@ -19,7 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from crdiff.errors import PresetError
 from crdiff.method.groups import Ratios
-from crdiff.models.family import Family
+from crdiff.models.family import OTHER
+from crdiff.models.unet import SD15, SD21, SDXL
 from crdiff.presets.lookup import How, look_up
 from crdiff.presets.size import Size
 from crdiff.presets.store import Clash, PresetStore
@@ -34,7 +35,7 @@ NOTES = st.text(max_size=500).filter(
 NO_FAMILY = st.builds(
     Preset.own,
     name=st.just("no family"),
-    family=st.just(Family.OTHER),
+    family=st.just(OTHER),
     size=st.just(Size(96, 128)),
     ratios=st.builds(Ratios, RATIO, RATIO, RATIO),
     checkpoint_sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
@@ -42,7 +43,7 @@ NO_FAMILY = st.builds(
 PRESETS = NO_FAMILY | st.builds(
     Preset.own,
     name=st.sampled_from(["cats", "dogs", "Straße", "\N{OK HAND SIGN}", "a\\b", "a'b/..", "日本語"]),
-    family=st.sampled_from([Family.SD15, Family.SD21, Family.SDXL]),
+    family=st.sampled_from([SD15, SD21, SDXL]),
     size=st.builds(Size, st.integers(64, 99999), st.integers(64, 99999)),
     ratios=st.builds(Ratios, RATIO, RATIO, RATIO),
     k=st.none() | st.floats(-2.0, 3.0) | st.integers(-2, 3),
@@ -52,7 +53,7 @@ PRESETS = NO_FAMILY | st.builds(
 
 
 def preset(name: str = "cats", down: float = 0.1, **more: Any) -> Preset:
-    return Preset.own(name, Family.SDXL, Size(640, 896), Ratios(down, 0.2, 0.3), **more)
+    return Preset.own(name, SDXL, Size(640, 896), Ratios(down, 0.2, 0.3), **more)
 
 
 def names(store: PresetStore) -> list[str]:
@@ -98,7 +99,7 @@ def test_the_preset_saved_last_is_the_one_looked_up(store: PresetStore) -> None:
     store.save(preset("cats", 0.1))
     store.save(preset("dogs", 0.2))
     store.save(preset("cats", 0.3), overwrite=True)
-    match = look_up((*store.load().presets, *SHIPPED), Family.SDXL, None, Size(640, 896))
+    match = look_up((*store.load().presets, *SHIPPED), SDXL, None, Size(640, 896))
     assert match is not None
     assert (match.how, match.ratios.down) == (How.FAMILY, 0.3)
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from crdiff import files
 from crdiff.errors import PresetError
 from crdiff.method.groups import Ratios
-from crdiff.models.family import Family
+from crdiff.models.unet import SDXL
 from crdiff.presets.size import Size
 from crdiff.presets.store import PresetStore
 from crdiff.presets.table import Preset
@@ -32,7 +32,7 @@ class PowerCut(BaseException):
 
 
 def preset(name: str) -> Preset:
-    return Preset.own(name, Family.SDXL, Size(640, 896), Ratios(0.1, 0.2, 0.3))
+    return Preset.own(name, SDXL, Size(640, 896), Ratios(0.1, 0.2, 0.3))
 
 
 def prepared(folder: Path) -> tuple[PresetStore, bytes]:
@@ -170,14 +170,14 @@ def test_a_killed_process_leaves_the_old_or_the_new_file(patch: str, expected: l
         f"""
         import os, sys
         from pathlib import Path
-        from crdiff.models.family import Family
+        from crdiff.models.unet import SDXL
         from crdiff.presets.size import Size
         from crdiff.presets.store import PresetStore
         from crdiff.presets.table import Preset
         from crdiff.method.groups import Ratios
         die = lambda *_: os._exit(7)
         {patch}
-        own = Preset.own("new", Family.SDXL, Size(640, 896), Ratios(0.1, 0.2, 0.3))
+        own = Preset.own("new", SDXL, Size(640, 896), Ratios(0.1, 0.2, 0.3))
         PresetStore(Path(sys.argv[1])).save(own)
         """
     )

@@ -10,14 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from crdiff.guidance.access import WeightsIdentity
-from crdiff.guidance.run import SamplingRun
+from crdiff.guidance.access import PlainAccess
+from crdiff.guidance.run import Run
 from crdiff.method.groups import Ratios
-from crdiff.method.schedule import StepWindow
-from crdiff.models.family import Family
-from crdiff.plan import ConstantRatios, Plan
-from crdiff.pruning.linear import run_with_weight
-from crdiff.pruning.store import ProfileCache
+from crdiff.method.schedule import Schedule
+from crdiff.models.family import OTHER
+from crdiff.plan import Plan, Planner
 from crdiff.webui.hosts.a1111 import A1111
 
 K, RATIO, WIDTH = 1.5, 0.4, 8
@@ -82,19 +80,6 @@ class PlugableControlModel(nn.Module):
         return [x, x * 2]
 
 
-class Access:
-    run_layer = staticmethod(run_with_weight)
-
-    def identity(self):
-        return WeightsIdentity("a", None, "float32", ())
-
-    def stored_weight(self, module):
-        return module.weight
-
-    def generators(self):
-        return ()
-
-
 @pytest.fixture
 def modules(monkeypatch):
     """The modules of the host and of the extension, by which the host module finds their classes."""
@@ -127,8 +112,8 @@ def test_one_evaluation_a_step(modules, noisy, calls):
     dense = copy.deepcopy(wrapper)(x, hint)
     torch.manual_seed(1)
     expected = K * pruned(wrapper.diffusion_model)(x, hint) - (K - 1) * dense
-    plan = Plan(ConstantRatios(Ratios(RATIO, RATIO, RATIO)), K, "by hand")
-    run = SamplingRun(lambda family, sha256: plan, StepWindow(), Access(), ProfileCache())
+    plan = Plan(Schedule.constant(Ratios(RATIO, RATIO, RATIO)), K, "by hand")
+    run = Run(Planner.fixed(plan), PlainAccess())
     with A1111().hooked(run):
         wrapper(x, hint)
         controlnet.calls = 0
@@ -138,7 +123,7 @@ def test_one_evaluation_a_step(modules, noisy, calls):
     assert controlnet.calls == calls
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
     assert run.refusals == []
-    assert Family.OTHER is run.applied[0].family
+    assert OTHER is run.applied[0].family
     assert torch.equal(wrapper(x, hint) if not noisy else dense, dense)
     assert "forward" in PlugableControlModel.__dict__
     assert PlugableControlModel.forward.__qualname__ == "PlugableControlModel.forward"

@@ -6,9 +6,10 @@ import pytest
 
 from crdiff.guidance.run import Applied
 from crdiff.method.groups import GROUPS, Ratios
-from crdiff.models.family import Family
-from crdiff.plan import ConstantRatios, Plan
-from crdiff.pruning.histogram import Threshold
+from crdiff.method.schedule import Schedule
+from crdiff.models.unet import SDXL
+from crdiff.plan import Plan
+from crdiff.pruning.criterion import GroupSparsity
 from crdiff.settings import SPECS, Settings
 from crdiff.webui import infotext
 
@@ -17,8 +18,8 @@ KNOWN = ("Auto", "Custom", "SDXL 512x512", "mine")
 
 def applied(down, mid, up, k=1.5, origin="preset 512x512"):
     ratios = Ratios(down, mid, up)
-    thresholds = {group: Threshold(0.1, 41, 100) for group in GROUPS}
-    return Applied(Family.SDXL, Plan(ConstantRatios(ratios), k, origin), ratios, thresholds)
+    thresholds = {group: GroupSparsity(100, 41, 0.1) for group in GROUPS}
+    return Applied(SDXL, Plan(Schedule.constant(ratios), k, origin), ratios, thresholds)
 
 
 def written(settings, k=1.5, passes=()):
@@ -40,7 +41,7 @@ def test_custom_settings_come_back():
     params = written(settings, 2.0, [(False, applied(0.397, 0.434, 0.387, 2.0, "custom ratios"))])
     assert pasted(params) == {
         "enabled": True, "preset": "Custom", "down": 0.397, "mid": 0.434, "up": 0.387, "k": 2.0, "start": 0.1,
-        "end": 0.9, "hires": "second", "mode": "balanced",
+        "end": 0.9, "hires": "second", "mode": "balanced", "criterion": "magnitude",
     }  # fmt: skip
 
 

@@ -13,20 +13,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from crdiff.models.family import Family
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.models.unet import SD15
 from crdiff.presets.size import Size
 from crdiff.scoring.places import Places
 from crdiff.scoring.sources import RemoteFile, Source
 from crdiff.search.search import Evaluation, Report
 from crdiff.search.space import DENSE, Point
-from crdiff.webui.checkpoints import SelectedCheckpoint
 from crdiff.webui.search import remembered
 from crdiff.webui.search.board import Board, Question, Standing
 from crdiff.webui.search.fetching import Fetching
 from crdiff.webui.search.panel import panel_html, remembered_html
 from crdiff.webui.search.shelf import Shelf
 
-CHECKPOINT = SelectedCheckpoint("model", Family.SD15, "ab" * 32)
+CHECKPOINT = Checkpoint("model", SD15, "ab" * 32)
 SIZE = Size(96, 64)
 BEST = Evaluation(2, Point(0.31, 0.42, 0.53, 1.2), "seed", 0.75, 0.75, (0.75,), True, False)
 BASELINE = Evaluation(1, DENSE, "baseline", 0.25, 0.25, (0.25,), True, False)
@@ -45,7 +45,7 @@ def test_a_result_is_offered_for_its_checkpoint_size_and_prompt_only(tmp_path):
     (found,) = offers(tmp_path / "new", prompt=" a red house\n")
     assert (found.down, found.mid, found.up, found.k) == (0.31, 0.42, 0.53, None)
     assert found.describe() == "last search: 0.310/0.420/0.530 (score 0.750, dense 0.250 by own)"
-    other = SelectedCheckpoint("model-2", Family.SD15, "cd" * 32)
+    other = Checkpoint("model-2", SD15, "cd" * 32)
     assert not offers(tmp_path / "new", checkpoint=other)
     assert not offers(tmp_path / "new", size=Size(64, 96))
     assert not offers(tmp_path / "new", prompt="a blue house")

@@ -8,18 +8,19 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from crdiff.method.groups import Ratios
-from crdiff.models.family import Family
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.models.family import OTHER
+from crdiff.models.unet import SDXL
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
 from crdiff.settings import Settings
-from crdiff.webui.checkpoints import SelectedCheckpoint
 from crdiff.webui.status import describe
 from crdiff.webui.unet_picture import draw_unet
 
 SDXL_BASE = "31e35c80fc4829d14f90153f4c74cd59c90b779f6afe05a74cd6120b893f7e5b"
-BASE = SelectedCheckpoint("sd_xl_base_1.0", Family.SDXL, SDXL_BASE)
-FINE_TUNE = SelectedCheckpoint("tune", Family.SDXL, "0" * 64)
+BASE = Checkpoint("sd_xl_base_1.0", SDXL, SDXL_BASE)
+FINE_TUNE = Checkpoint("tune", SDXL, "0" * 64)
 ON = Settings(enabled=True)
 
 
@@ -67,12 +68,12 @@ def test_switched_off_it_says_so(library):
 
 
 def test_what_cannot_be_drawn_is_said(library):
-    other = SelectedCheckpoint("x", Family.OTHER, None)
+    other = Checkpoint("x", OTHER, None)
     auto = describe(ON, library, other, Size(512, 512))
     assert auto.level == "problem"
     assert "choose Custom" in auto.text
     assert describe(Settings(True, "custom"), library, other, Size(512, 512)).level == "ok"
-    unsupported = SelectedCheckpoint("flux", None, None, "flux.safetensors holds no UNet transformer blocks.")
+    unsupported = Checkpoint("flux", None, None, "flux.safetensors holds no UNet transformer blocks.")
     status = describe(ON, library, unsupported, Size(512, 512))
     assert status.level == "problem"
     assert status.text.startswith("flux.safetensors holds no UNet")
@@ -88,13 +89,13 @@ def test_a_broken_file_of_own_presets_is_told_in_the_status(library, tmp_path):
 
 
 def test_an_own_preset_is_what_auto_takes(library):
-    own = Preset.own("mine", Family.SDXL, Size(512, 512), Ratios(0.1, 0.2, 0.3), 1.2, SDXL_BASE, limited=False)
+    own = Preset.own("mine", SDXL, Size(512, 512), Ratios(0.1, 0.2, 0.3), 1.2, SDXL_BASE, limited=False)
     library.store.save(own)
     for checkpoint in (BASE, FINE_TUNE):
         status = describe(ON, library, checkpoint, Size(512, 512))
         assert (status.ratios, status.k) == (own.ratios, 1.2)
         assert "own preset 'mine'" in status.text
-    limited = Preset.own("only base", Family.SDXL, Size(400, 560), Ratios(0.5, 0.5, 0.5), None, SDXL_BASE)
+    limited = Preset.own("only base", SDXL, Size(400, 560), Ratios(0.5, 0.5, 0.5), None, SDXL_BASE)
     library.store.save(limited)
     assert describe(ON, library, BASE, Size(400, 560)).ratios == limited.ratios
     assert describe(ON, library, FINE_TUNE, Size(400, 560)).ratios == Ratios(0.482, 0.396, 0.469)
@@ -118,10 +119,10 @@ def test_picture_is_darker_where_more_is_pruned():
 
 def test_a_presets_own_k_is_brought_along_even_if_it_is_the_default(library):
     for size, k in ((Size(80, 128), 1.0), (Size(96, 128), 1.5), (Size(64, 64), None)):
-        library.store.save(Preset.own(f"own {size}", Family.SDXL, size, Ratios(0.2, 0.2, 0.2), k, SDXL_BASE))
+        library.store.save(Preset.own(f"own {size}", SDXL, size, Ratios(0.2, 0.2, 0.2), k, SDXL_BASE))
 
     def own_k(settings, size):
-        return library.own_k(settings, Family.SDXL, SDXL_BASE, size)
+        return library.own_k(settings, SDXL, SDXL_BASE, size)
 
     assert [own_k(ON, size) for size in (Size(80, 128), Size(96, 128), Size(64, 64))] == [1.0, 1.5, None]
     assert own_k(Settings(True, "own 96x128"), Size(512, 512)) == 1.5

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from crdiff.models.checkpoint import Checkpoint
     from crdiff.presets.size import Size
     from crdiff.search.search import Evaluation, Report
-    from crdiff.webui.checkpoints import SelectedCheckpoint
 
 _LONGEST_SIDE = 512
 _QUALITY = 88
@@ -82,7 +82,7 @@ class Standing:
     k: float = 1.5
     varies_k: bool = False
     evaluations: int | None = None
-    checkpoint: SelectedCheckpoint | None = None
+    checkpoint: Checkpoint | None = None
     size: Size | None = None
     journal: str = ""
     prompts: tuple[str, ...] = ()

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from crdiff.errors import CRDiffError, SettingsError
-from crdiff.modes.mode import Mode
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.modes.registry import DEFAULT_MODE
 from crdiff.presets.size import Size
 from crdiff.settings import Settings
-from crdiff.webui.checkpoints import SelectedCheckpoint
 
 _SEARCHED_BY = (
     "negative_prompt", "styles", "sampler_name", "scheduler", "steps", "cfg_scale", "distilled_cfg_scale", "tiling",
@@ -35,9 +35,7 @@ _MASKS = ("mask", "image_mask", "latent_mask")
 _ENDING = ".jsonl"
 
 
-def identity(
-    p: Any, checkpoint: SelectedCheckpoint | None, plan: Mapping[str, Any], settings: Settings
-) -> dict[str, Any]:
+def identity(p: Any, checkpoint: Checkpoint | None, plan: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """What the scores of a search depend on besides the search core's own settings, as plain JSON.
 
     Args:
@@ -111,7 +109,7 @@ def restore(p: Any, path: Path) -> Begun | None:
         size = Size.parse(str(head["size"]))
         wanted = {name: value for name, value in dict(head["job"]).items() if name in _RESTORED and hasattr(p, name)}
         start, end = (float(value) for value in head["window"])
-        begun = Begun(start, end, str(head.get("mode", Mode.EXACT.value)), float(head["space"]["fixed"].get("k", 1.0)))
+        begun = Begun(start, end, str(head.get("mode", DEFAULT_MODE)), float(head["space"]["fixed"].get("k", 1.0)))
     except (CRDiffError, KeyError, TypeError, ValueError):
         return None
     p.height, p.width = size.height, size.width

@@ -19,7 +19,7 @@ from crdiff.presets.size import Size
 from crdiff.search.score_text import score_text
 
 if TYPE_CHECKING:
-    from crdiff.webui.checkpoints import SelectedCheckpoint
+    from crdiff.models.checkpoint import Checkpoint
     from crdiff.webui.search.board import Standing
 
 _log = logging.getLogger("crdiff")
@@ -91,7 +91,7 @@ def results_of(standing: Standing, name: str = "") -> list[Found]:
     ]  # fmt: skip
 
 
-def key_of(checkpoint: SelectedCheckpoint) -> str:
+def key_of(checkpoint: Checkpoint) -> str:
     """What a checkpoint's results are kept under."""
     return checkpoint.sha256 or checkpoint.name
 
@@ -120,7 +120,7 @@ def keep(folder: Path, results: list[Found]) -> None:
         stream.write(lines)
 
 
-def offers(folder: Path, checkpoint: SelectedCheckpoint, size: Size, prompt: str) -> list[Found]:
+def offers(folder: Path, checkpoint: Checkpoint, size: Size, prompt: str) -> list[Found]:
     """What was found for this prompt, the user's own names first; lines that cannot be read are passed over."""
     try:
         text = (folder / FILE).read_text(encoding="utf-8", errors="replace")
