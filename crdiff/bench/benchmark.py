@@ -13,11 +13,11 @@ from crdiff.bench.floors import Arithmetic, count_operations
 from crdiff.bench.modes import CASES, Case, Running
 from crdiff.bench.operations import OperationCounter
 from crdiff.bench.options import Options
+from crdiff.bench.random_unet import SHAPES, StepInputs, build_unet, make_steps, with_the_same_weights
 from crdiff.bench.reference import TwoUNets
-from crdiff.bench.shape import SHAPES, StepInputs, make_steps
 from crdiff.bench.thresholds import ThresholdCosts, Weights, compare
 from crdiff.bench.timing import Spread, Times, Turn, interleave, ratio
-from crdiff.bench.unet import UNetModel, build_unet, with_the_same_weights
+from crdiff.bench.unet import UNetModel
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import StepWindow
 from crdiff.models.architecture import find_layers
@@ -146,8 +146,8 @@ class _Memory:
 
     def __init__(self, unet: UNetModel, inputs: StepInputs, device: torch.device) -> None:
         self._device = device
-        unet.predict(inputs)
-        self._dense = measure(lambda: unet.predict(inputs), device).peak
+        unet(*inputs)
+        self._dense = measure(lambda: unet(*inputs), device).peak
 
     def watch(self, work: Callable[[], StepFunction], steps: int) -> _Watched:
         """Make a step function and compute the first steps of a schedule with it."""
@@ -182,13 +182,13 @@ def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned]) 
     memory = _Memory(unet, steps[0], device)
     store = Store()
 
-    turns = {"dense": Turn(lambda index: unet.predict(steps[index % SCHEDULE]))}
+    turns = {"dense": Turn(lambda index: unet(*steps[index % SCHEDULE]))}
     checked: dict[tuple[str, str], _Checked] = {}
     for pruned in group_sets:
         ratios = pruned.of(options.ratios)
         chosen = [case for case in cases if pruned is group_sets[0] or case.all_groups]
         compared = max([case.steps for case in chosen], default=1)
-        dense = tuple(unet.predict(inputs) for inputs in steps[:compared])
+        dense = tuple(unet(*inputs) for inputs in steps[:compared])
         watched = memory.watch(partial(_reference, unet, ratios, options.k, steps), compared)
         expected = _Expected(watched.found, dense)
         if pruned is group_sets[0]:
@@ -282,8 +282,8 @@ def _when_off(case: Case, unet: UNetModel, options: Options, steps: tuple[StepIn
     last = SCHEDULE - 1
     inputs = steps[last]
     turns = {
-        "dense": Turn(lambda _: unet.predict(inputs)),
-        "disabled": Turn(lambda _: closed_unet.predict(inputs)),
+        "dense": Turn(lambda _: unet(*inputs)),
+        "disabled": Turn(lambda _: closed_unet(*inputs)),
         "outside": Turn(lambda _: outside.step(last)),
     }
     return interleave(turns, options.device, options.rounds, _DISABLED_BUDGET)

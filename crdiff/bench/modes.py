@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from crdiff.bench.shape import StepInputs
+from crdiff.bench.random_unet import StepInputs
 from crdiff.bench.unet import UNetModel
 from crdiff.guidance.access import PlainAccess
 from crdiff.guidance.run import Run
@@ -90,8 +90,8 @@ class Running:
         self.run.position = Position(index, len(self._steps))
         return self.run.predict(
             self._unet,
-            lambda: self._unet.predict(inputs),
+            lambda: self._unet(*inputs),
             inputs.x.device,
             inputs.context,
-            lambda: self._unet.predict(inputs.doubled()),
+            lambda: self._unet(*inputs.doubled()),
         )

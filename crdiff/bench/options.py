@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from crdiff.bench.shape import SHAPES, check_size
+from crdiff.bench.random_unet import SHAPES, check_size
 from crdiff.checks import choice
 from crdiff.errors import SettingsError
 from crdiff.method.groups import Ratios
@@ -64,7 +64,8 @@ def parse_options(
         Ratios.parse(ratios),
         parse_number("k", k),
     )
-    SHAPES[found.family].scaled(found.scale)
+    if not 0.0 < found.scale <= 1.0:
+        raise SettingsError(f"The scale must lie in (0, 1], not {found.scale:g}.")
     if 0.0 in found.ratios or found.k in (0.0, 1.0):
         raise SettingsError("The benchmark needs ratios above 0, and a k that takes both passes (not 0 or 1).")
     return found

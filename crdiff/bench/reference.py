@@ -10,7 +10,7 @@ import copy
 
 import torch
 
-from crdiff.bench.shape import StepInputs
+from crdiff.bench.random_unet import StepInputs
 from crdiff.bench.unet import UNetModel
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.models.architecture import find_layers
@@ -49,5 +49,6 @@ class TwoUNets:
 
     def step(self, inputs: StepInputs) -> torch.Tensor:
         """The prediction of one step."""
-        pruned, dense = self._pruned.predict(inputs), self._dense.predict(inputs)
+        pruned: torch.Tensor = self._pruned(*inputs)
+        dense: torch.Tensor = self._dense(*inputs)
         return (self._k * pruned.float() + (1.0 - self._k) * dense.float()).to(dense.dtype)

@@ -1,19 +1,81 @@
-"""A UNet with the layers and the names of the LDM checkpoints, with random weights.
+"""The UNet of LDM checkpoints (SD1, SD2, SDXL) at any width and depth, with the layer names of those checkpoints.
 
-It computes what the hosts' UNets compute, module by module in the same order; what training would give is missing.
+It computes what the hosts' UNets compute, module by module in the same order. Nothing but torch is imported here: the
+demo's hosts load this file by its path, without the extension. Layers are looked up in ``torch.nn`` when a UNet is
+made, so a host that puts layers of its own there gets a UNet of those.
 """
 
 from __future__ import annotations
 
-import copy
 import math
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crdiff.bench.shape import StepInputs, UNetShape
+
+@dataclass(frozen=True)
+class UNetShape:
+    """What decides a UNet's layers; the names are those of the LDM configurations.
+
+    Attributes:
+        model_channels: width of the finest level.
+        channel_mult: width of each level, in ``model_channels``, finest first.
+        transformer_depth: transformer blocks in each spatial transformer of a level; 0 for none.
+        transformer_depth_middle: the same for the middle block.
+        context_dim: width of the text encoding.
+        heads: attention heads, where all levels have the same number; else None, and ``head_channels`` decides.
+        head_channels: channels of a head.
+        use_linear_in_transformer: whether a spatial transformer's ``proj_in`` and ``proj_out`` are Linears.
+        adm_in_channels: width of the vector of size and pooled text; None for models without one.
+        num_res_blocks: ResBlocks of a level on the way down; there is one more on the way up.
+        in_channels: of the latents, with the mask and the masked image for inpainting models.
+        out_channels: of the prediction.
+    """
+
+    model_channels: int
+    channel_mult: tuple[int, ...]
+    transformer_depth: tuple[int, ...]
+    transformer_depth_middle: int
+    context_dim: int
+    heads: int | None = None
+    head_channels: int = 64
+    use_linear_in_transformer: bool = False
+    adm_in_channels: int | None = None
+    num_res_blocks: int = 2
+    in_channels: int = 4
+    out_channels: int = 4
+
+    def scaled(self, scale: float) -> UNetShape:
+        """The same layout with every width multiplied by ``scale`` (to multiples of 8), the text's too.
+
+        What share of the operations is pruned, or depends on the text alone, then stays about the same.
+        """
+
+        def narrow(width: int) -> int:
+            return max(8, round(width * scale / 8) * 8)
+
+        return replace(
+            self,
+            model_channels=narrow(self.model_channels),
+            context_dim=narrow(self.context_dim),
+            heads=None if self.heads is None else max(1, round(self.heads * scale)),
+            adm_in_channels=None if self.adm_in_channels is None else narrow(self.adm_in_channels),
+        )
+
+    def heads_at(self, channels: int) -> int:
+        """Number of heads of an attention layer: as in the originals, fewer where the width does not divide."""
+        wanted = self.heads or max(1, channels // self.head_channels)
+        return next(heads for heads in range(wanted, 0, -1) if channels % heads == 0)
+
+
+def timestep_embedding(timesteps: Tensor, dim: int) -> Tensor:
+    """Sinusoids of the timesteps (n,) as float32 (n, dim): cosines in the first half, sines in the second."""
+    half = dim // 2
+    powers = torch.arange(half, dtype=torch.float32, device=timesteps.device)
+    angles = timesteps[:, None].float() * torch.exp(-math.log(10000.0) * powers / half)[None]
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 def _group_norm(channels: int, eps: float = 1e-5) -> nn.GroupNorm:
@@ -53,14 +115,15 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Twice the height and width."""
+    """Twice the height and width, or ``size`` (height, width): half of an odd number was rounded up."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.conv(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        size = size or (x.shape[2] * 2, x.shape[3] * 2)
+        result: Tensor = self.conv(functional.interpolate(x, size, mode="nearest"))
         return result
 
 
@@ -123,9 +186,9 @@ class BasicTransformerBlock(nn.Module):
         self.norm1, self.norm2, self.norm3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        x = self.attn1(self.norm1(x)) + x
-        x = self.attn2(self.norm2(x), context) + x
-        result: Tensor = self.ff(self.norm3(x)) + x
+        x = x + self.attn1(self.norm1(x))
+        x = x + self.attn2(self.norm2(x), context)
+        result: Tensor = x + self.ff(self.norm3(x))
         return result
 
 
@@ -134,7 +197,7 @@ class SpatialTransformer(nn.Module):
 
     def __init__(self, channels: int, depth: int, shape: UNetShape) -> None:
         super().__init__()
-        self.linear = shape.linear_projections
+        self.linear = shape.use_linear_in_transformer
         self.norm = _group_norm(channels, eps=1e-6)
         self.proj_in = nn.Linear(channels, channels) if self.linear else nn.Conv2d(channels, channels, 1)
         heads = shape.heads_at(channels)
@@ -157,110 +220,89 @@ class SpatialTransformer(nn.Module):
         tokens = tokens.transpose(1, 2).reshape(batch, channels, height, width)
         if not self.linear:
             tokens = self.proj_out(tokens)
-        result: Tensor = tokens + x
+        result: Tensor = x + tokens
         return result
 
 
 class TimestepEmbedSequential(nn.Sequential):
-    """Hands the time embedding and the context to the children that take them."""
+    """Hands the time embedding, the context and the size to grow to, to the children that take them."""
 
-    def forward(self, x: Tensor, emb: Tensor, context: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        self, x: Tensor, emb: Tensor, context: Tensor, size: tuple[int, int] | None = None
+    ) -> Tensor:
         for layer in self:
             if isinstance(layer, ResBlock):
                 x = layer(x, emb)
             elif isinstance(layer, SpatialTransformer):
                 x = layer(x, context)
+            elif isinstance(layer, Upsample):
+                x = layer(x, size)
             else:
                 x = layer(x)
         return x
 
 
 class UNetModel(nn.Module):
-    """The UNet of Stable Diffusion 1.x or XL (two ResBlocks a level), at the shape's width."""
+    """The UNet of a shape.
+
+    Args:
+        shape: its layers' widths and number.
+    """
 
     def __init__(self, shape: UNetShape) -> None:
         super().__init__()
         self.model_channels = width = shape.model_channels
         emb = 4 * width
         self.time_embed = nn.Sequential(nn.Linear(width, emb), nn.SiLU(), nn.Linear(emb, emb))
-        if shape.adm_channels is not None:
-            label = nn.Sequential(nn.Linear(shape.adm_channels, emb), nn.SiLU(), nn.Linear(emb, emb))
+        if shape.adm_in_channels is not None:
+            label = nn.Sequential(nn.Linear(shape.adm_in_channels, emb), nn.SiLU(), nn.Linear(emb, emb))
             self.label_emb = nn.Sequential(label)
 
-        def block(channels: int, out_channels: int, depth: int, *after: nn.Module) -> TimestepEmbedSequential:
-            transformer = [SpatialTransformer(out_channels, depth, shape)] if depth else []
-            return TimestepEmbedSequential(ResBlock(channels, emb, out_channels), *transformer, *after)
+        def block(channels: int, out_channels: int, depth: int) -> TimestepEmbedSequential:
+            residual = ResBlock(channels, emb, out_channels)
+            return TimestepEmbedSequential(
+                residual, *([SpatialTransformer(out_channels, depth, shape)] if depth else [])
+            )
 
         levels = list(zip(shape.channel_mult, shape.transformer_depth, strict=True))
-        self.input_blocks = nn.ModuleList([TimestepEmbedSequential(nn.Conv2d(4, width, 3, padding=1))])
+        first = nn.Conv2d(shape.in_channels, width, 3, padding=1)
+        self.input_blocks = nn.ModuleList([TimestepEmbedSequential(first)])
         channels, skips = width, [width]
         for level, (factor, depth) in enumerate(levels):
-            for _ in range(2):
+            for _ in range(shape.num_res_blocks):
                 self.input_blocks.append(block(channels, factor * width, depth))
                 channels = factor * width
                 skips.append(channels)
             if level < len(levels) - 1:
                 self.input_blocks.append(TimestepEmbedSequential(Downsample(channels)))
                 skips.append(channels)
-        self.middle_block = block(channels, channels, shape.middle_depth, ResBlock(channels, emb, channels))
+        self.middle_block = block(channels, channels, shape.transformer_depth_middle)
+        self.middle_block.append(ResBlock(channels, emb, channels))
         self.output_blocks = nn.ModuleList()
         for level, (factor, depth) in reversed(list(enumerate(levels))):
-            for index in range(3):
-                after = [Upsample(factor * width)] if level and index == 2 else []
-                self.output_blocks.append(block(channels + skips.pop(), factor * width, depth, *after))
+            for index in range(shape.num_res_blocks + 1):
+                grown = block(channels + skips.pop(), factor * width, depth)
                 channels = factor * width
-        self.out = nn.Sequential(_group_norm(channels), nn.SiLU(), nn.Conv2d(channels, 4, 3, padding=1))
+                if level and index == shape.num_res_blocks:
+                    grown.append(Upsample(channels))
+                self.output_blocks.append(grown)
+        last = nn.Conv2d(channels, shape.out_channels, 3, padding=1)
+        self.out = nn.Sequential(_group_norm(channels), nn.SiLU(), last)
 
-    def _embedded(self, timesteps: Tensor, y: Tensor | None, dtype: torch.dtype) -> Tensor:
-        half = self.model_channels // 2
-        powers = torch.arange(half, dtype=torch.float32, device=timesteps.device) / half
-        angles = timesteps[:, None].float() * torch.exp(-math.log(10000.0) * powers)[None]
-        emb: Tensor = self.time_embed(torch.cat([angles.cos(), angles.sin()], dim=-1).to(dtype))
-        return emb if y is None else emb + self.label_emb(y)
+    def embed(self, timesteps: Tensor, y: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """The embedding (n, 4 * model_channels) of the timesteps (n,), and of ``y`` where the UNet takes it."""
+        emb: Tensor = self.time_embed(timestep_embedding(timesteps, self.model_channels).to(dtype))
+        return emb if y is None else emb + self.label_emb(y.to(dtype))
 
     def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor | None = None) -> Tensor:
-        emb = self._embedded(timesteps, y, x.dtype)
+        emb = self.embed(timesteps, y, x.dtype)
         skips: list[Tensor] = []
         for block in self.input_blocks:
             x = block(x, emb, context)
             skips.append(x)
         x = self.middle_block(x, emb, context)
         for block in self.output_blocks:
-            skip = skips.pop()
-            if x.shape[2:] != skip.shape[2:]:  # an odd number of rows or columns was halved
-                x = functional.interpolate(x, skip.shape[2:], mode="nearest")
-            x = block(torch.cat([x, skip], dim=1), emb, context)
+            x = torch.cat([x, skips.pop()], dim=1)
+            x = block(x, emb, context, skips[-1].shape[2:] if skips else None)
         result: Tensor = self.out(x)
         return result
-
-    def predict(self, inputs: StepInputs) -> Tensor:
-        """One pass."""
-        result: Tensor = self(inputs.x, inputs.timesteps, inputs.context, inputs.y)
-        return result
-
-
-def build_unet(shape: UNetShape, device: torch.device, dtype: torch.dtype, seed: int = 0) -> UNetModel:
-    """A UNet with normally distributed weights, the same for the same arguments; on ``meta`` without any."""
-    with torch.device("meta"):
-        unet = UNetModel(shape).to(dtype).eval().requires_grad_(False)
-    if device.type == "meta":
-        return unet
-    unet.to_empty(device=device)
-    generator = torch.Generator(device=device).manual_seed(seed)
-    for module in unet.modules():
-        weight: Any = getattr(module, "weight", None)
-        bias: Any = getattr(module, "bias", None)
-        if weight is None:
-            continue
-        if isinstance(module, (nn.GroupNorm, nn.LayerNorm)):
-            weight.fill_(1.0)
-        else:
-            weight.normal_(0.0, weight[0].numel() ** -0.5, generator=generator)
-        if bias is not None:
-            bias.zero_()
-    return unet
-
-
-def with_the_same_weights(unet: UNetModel) -> UNetModel:
-    """Modules of their own around the very same parameters, so that what is hung onto them reaches nobody else."""
-    return copy.deepcopy(unet, {id(parameter): parameter for parameter in unet.parameters()})

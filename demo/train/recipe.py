@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from common.checkpoints import ModelConfig
 from common.nn.text import TextConfig
-from common.nn.unet import UNetConfig
+from common.nn.unet import UNetShape
 
 # As SDXL: no transformer at full resolution, deep stacks where it is low (there 0, 2 and 10 layers a block).
-UNET = UNetConfig(
+UNET = UNetShape(
     model_channels=32,
     channel_mult=(1, 2, 3),
     transformer_depth=(0, 2, 6),

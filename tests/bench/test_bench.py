@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import pytest
@@ -13,9 +12,8 @@ from crdiff.bench.benchmark import GROUP_SETS, run_benchmark
 from crdiff.bench.floors import count_operations
 from crdiff.bench.modes import Case
 from crdiff.bench.options import parse_options
+from crdiff.bench.random_unet import SHAPES, build_unet, make_steps, with_the_same_weights
 from crdiff.bench.report import to_json, to_text
-from crdiff.bench.shape import SHAPES, make_steps
-from crdiff.bench.unet import build_unet, with_the_same_weights
 from crdiff.models.architecture import find_layers
 from crdiff.models.unet import SD15, SDXL
 from crdiff.modes.registry import MODES
@@ -140,10 +138,10 @@ def test_shared_weights_but_modules_of_their_own():
     assert all(mine is its for mine, its in zip(unet.parameters(), other.parameters()))
     assert not set(unet.modules()) & set(other.modules())
     (inputs,) = make_steps(shape, Size(72, 88), 1, CPU, torch.float32)
-    found = unet.predict(inputs)
+    found = unet(*inputs)
     assert found.shape == (2, 4, 9, 11)
-    assert torch.equal(found, other.predict(inputs))
-    assert not torch.equal(found, unet.predict(dataclasses.replace(inputs, y=inputs.y + 1)))
+    assert torch.equal(found, other(*inputs))
+    assert not torch.equal(found, unet(*inputs._replace(y=inputs.y + 1)))
 
 
 def test_thresholds_alone(capsys):

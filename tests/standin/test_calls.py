@@ -182,16 +182,15 @@ def is_forge_process(process: Any) -> bool:
     return process.flavour == "forge"
 
 
-def attention_replaced(host: Any) -> dict[str, Any]:
-    """Forge's own ways into a pass: a replaced self-attention, a block modifier, functions around the guidance."""
+def patched(host: Any) -> dict[str, Any]:
+    """Forge's own ways into a pass: a patch of the self-attention, functions around the guidance."""
     draw(host)
     plain = draw(host, steps=2)["digests"]
     seen: set[str] = set()
 
     def put(p: Any, given: Any) -> None:
         unet = p.sd_model.forge_objects.unet.clone()
-        unet.set_model_attn1_replace(lambda q, k, v, extra: (seen.add("attn1"), v)[1], "input", 1)
-        unet.add_block_modifier(lambda h, flag, options: (seen.add(f"block {flag}"), h)[1])
+        unet.set_model_attn1_patch(lambda q, k, v, extra: (seen.add("attn1"), (q, k[:, :2], v[:, :2]))[1])
         unet.add_sampler_pre_cfg_function(lambda *args: (seen.add("pre"), args)[1])
         unet.set_model_sampler_post_cfg_function(lambda args: (seen.add("post"), args["denoised"])[1])
         unet.set_model_sampler_cfg_function(
@@ -204,8 +203,8 @@ def attention_replaced(host: Any) -> dict[str, Any]:
 
 
 def test_forge_patches(forge: Any) -> None:
-    seen = forge.run(attention_replaced)
-    assert seen["seen"] == {"attn1", "block before", "block after", "pre", "post", "cfg", "conditioning"}
+    seen = forge.run(patched)
+    assert seen["seen"] == {"attn1", "pre", "post", "cfg", "conditioning"}
     assert seen["changed"] and seen["gone"]
 
 

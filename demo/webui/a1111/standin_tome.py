@@ -16,13 +16,16 @@ def _merging(kind: type) -> type:
         _parent = kind
         _tome_ratio = 0.0
 
-        def self_attention(self, x: torch.Tensor, transformer_options: Any) -> torch.Tensor:
+        def forward(self, x: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
             merged = int(x.shape[1] * self._tome_ratio)
             if merged < 2:
-                return super().self_attention(x, transformer_options)
-            kept, rest = x[:, :-merged], x[:, -merged:]
-            out = super().self_attention(torch.cat([kept, rest.mean(1, keepdim=True)], 1), transformer_options)
-            return torch.cat([out[:, :-1], out[:, -1:].expand(-1, merged, -1)], 1)
+                return super().forward(x, context)
+            tokens = self.norm1(x)
+            last = tokens[:, -merged:].mean(1, keepdim=True)
+            out = self.attn1(torch.cat([tokens[:, :-merged], last], 1))
+            x = x + torch.cat([out[:, :-1], out[:, -1:].expand(-1, merged, -1)], 1)
+            x = x + self.attn2(self.norm2(x), context)
+            return x + self.ff(self.norm3(x))
 
     return ToMeBlock
 

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from common.nn.text import TextConfig, TextEncoder
-from common.nn.unet import UNetConfig, UNetModel
+from common.nn.unet import UNetModel, UNetShape
 from common.nn.vae import build_vae
 
 METADATA_KEY = "standin_config"
@@ -25,13 +25,22 @@ VAE_PREFIX = "first_stage_model."
 TEXT_PREFIX = {"sd1": "cond_stage_model.", "sd2": "cond_stage_model.", "sdxl": "conditioner.embedders.0."}
 
 
+# Widths that hosts and extensions tell the families by are those of the real models; everything else is narrow.
+SD1_UNET = UNetShape(32, (1, 2, 4, 4), (1, 1, 1, 0), 1, context_dim=768, head_channels=16)
+SD2_UNET = replace(SD1_UNET, context_dim=1024, use_linear_in_transformer=True)
+SDXL_UNET = UNetShape(
+    32, (1, 2, 4), (0, 1, 2), 2, context_dim=2048, head_channels=16, use_linear_in_transformer=True,
+    adm_in_channels=2816,
+)
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """``family`` is what the hosts tell apart: sd1, sd2 or sdxl."""
 
     family: str = "sd1"
     prediction: str = "eps"
-    unet: UNetConfig = field(default_factory=UNetConfig)
+    unet: UNetShape = SD1_UNET
     text: TextConfig = field(default_factory=TextConfig)
     vae: dict[str, Any] = field(default_factory=lambda: {"kind": "patch"})
 
@@ -45,25 +54,19 @@ class ModelConfig:
     @classmethod
     def from_json(cls, text: str) -> ModelConfig:
         values = json.loads(text)
-        values["unet"] = UNetConfig.from_dict(values["unet"])
+        values["unet"] = UNetShape(**{k: tuple(v) if isinstance(v, list) else v for k, v in values["unet"].items()})
         values["text"] = TextConfig(**values["text"])
         return cls(**values)
 
 
-# Widths that hosts and extensions tell the families by are those of the real models; everything else is narrow.
-SD2_UNET = UNetConfig(context_dim=1024, use_linear_in_transformer=True)
-SDXL_UNET = UNetConfig(
-    channel_mult=(1, 2, 4), transformer_depth=(0, 1, 2), transformer_depth_middle=2, context_dim=2048,
-    use_linear_in_transformer=True, adm_in_channels=2816,
-)
 LOUDNESS = 2.0
 """How much louder than by default a random UNet speaks: enough for the last steps to show, too little for chaos."""
 
 KINDS: dict[str, ModelConfig] = {
     "sd1": ModelConfig(),
-    "sd1-wide": ModelConfig(unet=UNetConfig(model_channels=48)),
-    "sd1-inpaint": ModelConfig(unet=UNetConfig(in_channels=9)),
-    "other": ModelConfig(unet=UNetConfig(context_dim=320), text=TextConfig(out_width=320)),
+    "sd1-wide": ModelConfig(unet=replace(SD1_UNET, model_channels=48)),
+    "sd1-inpaint": ModelConfig(unet=replace(SD1_UNET, in_channels=9)),
+    "other": ModelConfig(unet=replace(SD1_UNET, context_dim=320), text=TextConfig(out_width=320)),
     "sd2-v": ModelConfig("sd2", "v", SD2_UNET, TextConfig(out_width=1024)),
     "sdxl": ModelConfig("sdxl", "eps", SDXL_UNET, TextConfig(out_width=2048)),
     "sdxl-inpaint": ModelConfig("sdxl", "eps", replace(SDXL_UNET, in_channels=9), TextConfig(out_width=2048)),

@@ -33,8 +33,8 @@ def _unet(config: ModelConfig, weights: dict) -> Any:
     computation = torch.float16 if _config.current().half else torch.float32
     storage = dynamic_args.get("forge_unet_storage_dtype") or computation
     device = memory_management.get_torch_device()
-    with using_forge_operations(device=device, dtype=storage, manual_cast_enabled=storage != computation) as ops:
-        unet = IntegratedUNet2DConditionModel(config.unet, ops)
+    with using_forge_operations(device=device, dtype=storage, manual_cast_enabled=storage != computation):
+        unet = IntegratedUNet2DConditionModel(config.unet)
     unet.load_state_dict({k: v.to(device, storage) for k, v in weights.items()})
     unet.requires_grad_(False).eval()
     unet.storage_dtype, unet.computation_dtype = storage, computation

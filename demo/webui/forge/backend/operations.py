@@ -143,15 +143,20 @@ class ForgeOperations:
 
 @contextlib.contextmanager
 def using_forge_operations(operations: Any = None, device: Any = None, dtype: Any = None,
-                           manual_cast_enabled: bool = False, bnb_dtype: Any = None) -> Iterator[type]:
-    """Sets where and how new layers keep their weights, and gives the class to make them from."""
+                           manual_cast_enabled: bool = False, bnb_dtype: Any = None) -> Iterator[None]:
+    """Has the layers that are made meanwhile be this host's, in ``torch.nn``'s place, with their weights so kept."""
     global current_device, current_dtype, current_manual_cast_enabled, current_bnb_dtype
     before = current_device, current_dtype, current_manual_cast_enabled, current_bnb_dtype
     current_device, current_dtype = device or memory_management.cpu, dtype
     current_manual_cast_enabled, current_bnb_dtype = manual_cast_enabled, bnb_dtype
+    plain = {name: getattr(torch.nn, name) for name in ("Linear", "Conv2d", "GroupNorm", "LayerNorm")}
+    for name in plain:
+        setattr(torch.nn, name, getattr(operations or ForgeOperations, name))
     try:
-        yield operations or ForgeOperations
+        yield
     finally:
+        for name, kind in plain.items():
+            setattr(torch.nn, name, kind)
         current_device, current_dtype, current_manual_cast_enabled, current_bnb_dtype = before
 
 

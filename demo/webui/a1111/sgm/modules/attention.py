@@ -1,5 +1,3 @@
 """The attention classes under the names that extensions look for."""
 
-from common.nn.unet import (  # noqa: F401
-    GEGLU, BasicTransformerBlock, CrossAttention, FeedForward, SpatialTransformer,
-)
+from common.nn.unet import BasicTransformerBlock, CrossAttention, SpatialTransformer  # noqa: F401

@@ -55,10 +55,6 @@ class LatentDiffusion(nn.Module):
     def device(self) -> torch.device:
         return self.alphas_cumprod.device
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.model.diffusion_model.dtype
-
     @contextlib.contextmanager
     def ema_scope(self, context: Any = None) -> Iterator[None]:
         yield None

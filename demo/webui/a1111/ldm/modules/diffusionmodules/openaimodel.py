@@ -1,5 +1,3 @@
-"""The UNet classes under the names that extensions look for."""
+"""The UNet class under the name that extensions look for."""
 
-from common.nn.unet import (  # noqa: F401
-    Downsample, ResBlock, TimestepEmbedSequential, UNetModel, Upsample, timestep_embedding,
-)
+from common.nn.unet import UNetModel, timestep_embedding  # noqa: F401

@@ -1,7 +1,6 @@
 """The SDXL UNet is a class of its own, with the same forward."""
 
 from common.nn import unet as _unet
-from common.nn.unet import ResBlock, TimestepEmbedSequential, timestep_embedding  # noqa: F401
 
 
 class UNetModel(_unet.UNetModel):
