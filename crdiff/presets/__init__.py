@@ -1,1 +1,1 @@
-"""Pruning ratios by checkpoint and picture size: the shipped tables, the user's own, and the look-up."""
+"""Pruning ratios by checkpoint and image size: the shipped tables, the user's own, and the look-up."""

@@ -20,7 +20,7 @@ _SHOWN = 60
 def check_name(name: object, key: str = "A preset name") -> str:
     """``name`` in Unicode normal form C, fit for a preset.
 
-    Names travel in a picture's generation parameters, where commas, colons, double quotes and line breaks divide
+    Names travel in an image's generation parameters, where commas, colons, double quotes and line breaks divide
     the entries.
 
     Raises:
@@ -71,7 +71,7 @@ class Value:
         return {name: Value(content, f"{stem}{name}", self.file) for name, content in self.content.items()}
 
     def items(self, at_least: int = 0) -> list[Value]:
-        """The elements of a JSON array with ``at_least`` so many of them."""
+        """The elements of a JSON array of ``at_least`` or more."""
         if not isinstance(self.content, list):
             raise self.fault("must be a JSON array")
         if len(self.content) < at_least:

@@ -1,4 +1,4 @@
-"""Choice of the pruning ratios for a checkpoint and a picture size."""
+"""Choice of the pruning ratios for a checkpoint and an image size."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Match:
 
 
 def look_up(presets: Sequence[Preset], family: Family, checkpoint_sha256: str | None, size: Size) -> Match | None:
-    """The ratios for a checkpoint and a picture size; None if ``presets`` has none for the family.
+    """The ratios for a checkpoint and an image size; None if ``presets`` has none for the family.
 
     A preset for the checkpoint at the size comes first, then one for the family at the size, then either for the
     turned size, then an interpolation flagged as estimated. Among presets for the same key the user's own come
@@ -92,7 +92,7 @@ def look_up(presets: Sequence[Preset], family: Family, checkpoint_sha256: str | 
         presets: built-in and own presets, in any order.
         family: the checkpoint's family; OTHER has only presets that are limited to a checkpoint.
         checkpoint_sha256: SHA-256 of the checkpoint file in hexadecimal; None if not known.
-        size: picture size in pixels.
+        size: image size in pixels.
     """
     sha256 = checkpoint_sha256.strip().lower() if checkpoint_sha256 else None
     best = _best_by_size(presets, family, sha256)
@@ -190,7 +190,7 @@ def _mean_schedule(used: list[tuple[Preset, float]]) -> Schedule:
 
 
 def _mean(pairs: list[tuple[float, float]]) -> float:
-    # To the digits that the paper's tables have and the UI shows, so that typing them in draws the same picture;
+    # To the digits that the paper's tables have and the UI shows, so that typing them in draws the same image;
     # but never out of the range of what it is a mean of.
     values = [value for value, _ in pairs]
     mean = round(math.fsum(value * weight for value, weight in pairs), _DIGITS)

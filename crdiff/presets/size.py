@@ -1,4 +1,4 @@
-"""Picture sizes. Height comes first, as in the paper."""
+"""Image sizes. Height comes first, as in the paper."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crdiff.errors import PresetError
 
 @dataclass(frozen=True, order=True)
 class Size:
-    """A picture size in pixels."""
+    """An image size in pixels."""
 
     height: int
     width: int
@@ -33,7 +33,7 @@ class Size:
 
     @property
     def transposed(self) -> Size:
-        """The same picture turned by 90 degrees."""
+        """The same image turned by 90 degrees."""
         return Size(self.width, self.height)
 
     @property

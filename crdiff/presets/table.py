@@ -23,12 +23,12 @@ _SCHEMA_FILE = "schema.json"
 
 @dataclass(frozen=True)
 class Preset:
-    """Pruning ratios for a picture size.
+    """Pruning ratios for an image size.
 
     Attributes:
         name: 1 to 80 printable characters.
         family: the checkpoint family; OTHER only in presets limited to checkpoints, since it is no family.
-        size: picture size in pixels, 64 to 99999 a side.
+        size: image size in pixels, 64 to 99999 a side.
         schedule: share of the weights pruned in the down, mid and up group, over the steps.
         k: pruned output amplification found together with the ratios, in [-2, 3]; None leaves it to the user.
         checkpoints: SHA-256 of the checkpoint files the ratios were found on; empty if not known.
@@ -90,7 +90,7 @@ class Preset:
         Args:
             name: see Preset, as all that follow.
             family: the checkpoint family.
-            size: picture size in pixels.
+            size: image size in pixels.
             ratios: share of the weights pruned in each group.
             k: pruned output amplification.
             checkpoint_sha256: the checkpoint the ratios were found on, None if not known.

@@ -156,7 +156,7 @@ class Generation:
 def refuse(p: Any, error: SettingsError) -> None:
     """Make the job fail with ``error``, as the API's answer or the UI's error message.
 
-    Hosts swallow what a script's own methods raise and would draw a picture as if nothing had been asked for, so the
+    Hosts swallow what a script's own methods raise and would draw an image as if nothing had been asked for, so the
     error is raised where the host calls the sampler.
     """
 
