@@ -1,6 +1,6 @@
 // A search is Generate with another script chosen, for that one job: the host's own queue, progress, preview and
 // interrupt. While one runs the page asks for its panel; buttons in the panel apply a configuration, or answer which of
-// two pictures is better.
+// two images is better.
 (() => {
     const SCRIPT = "CR-Diff search";
     const SUBMITS = {txt2img: "submit", img2img: "submit_img2img"};
@@ -34,10 +34,10 @@
         if (!hostSubmit) continue;
         window[submit] = function () {
             const values = [...hostSubmit.apply(this, arguments)];
-            const [script, plan] = [place("script_list", submit), place(`${tab.name}_crdiff_search_plan`, submit)];
-            if (tab.armed !== null && script >= 0 && plan >= 0) {
+            const [script, request] = [place("script_list", submit), place(`${tab.name}_crdiff_search_plan`, submit)];
+            if (tab.armed !== null && script >= 0 && request >= 0) {
                 values[script] = SCRIPT;
-                values[plan] = tab.armed;
+                values[request] = tab.armed;
             }
             tab.armed = null;
             return values;
@@ -127,8 +127,8 @@
         }
     }
 
-    // The picture that is looked at, else the last one, as a data URL; empty if there is none.
-    async function picture(tab) {
+    // The image that is looked at, else the last one, as a data URL; empty if there is none.
+    async function galleryImage(tab) {
         const gallery = gradioApp().querySelector(`#${tab.name}_gallery`);
         const image = gallery?.querySelector(".preview img") ?? [...(gallery?.querySelectorAll("img") ?? [])].at(-1);
         if (!image?.src) return "";
@@ -165,7 +165,7 @@
         },
         answer: (name) => byName(name).answer,
         wanted: (name) => JSON.stringify(wanted(byName(name))),
-        tested: async (name) => [await picture(byName(name)), wanted(byName(name)).prompt],
+        tested: async (name) => [await galleryImage(byName(name)), wanted(byName(name)).prompt],
         watchDownload(name) {
             watchDownload(byName(name));
             return [];

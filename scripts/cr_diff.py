@@ -1,14 +1,21 @@
-"""CR-Diff as the WebUI loads it: one extension object, its callbacks, its scripts."""
+"""CR-Diff as the WebUI loads it: here its parts are put together and registered with the host."""
 
+from functools import partial
 from pathlib import Path
 
 from crdiff.webui.extension import Extension
 from crdiff.webui.script import make_script
+from crdiff.webui.search.api import add_search_routes
+from crdiff.webui.search.context import SearchContext
+from crdiff.webui.search.controls import SearchControls
 from crdiff.webui.search.script import make_search_script
-from modules import paths
+from modules import paths, script_callbacks
 
 extension = Extension(Path(paths.data_path))
 extension.register()
 
-CRDiffScript = make_script(extension)
-CRDiffSearchScript = make_search_script(extension)
+search = SearchContext(extension.folder, extension.library, extension.checkpoints)
+script_callbacks.on_app_started(lambda _, app: add_search_routes(app, search))
+
+CRDiffScript = make_script(extension, [partial(SearchControls, search)])
+CRDiffSearchScript = make_search_script(search)

@@ -1,6 +1,6 @@
 """ImageReward's network: the published weights in the BLIP classes of the transformers package.
 
-The vision tower and the text encoder of Salesforce's BLIP (arXiv 2201.12086); the text encoder looks at the picture in
+The vision tower and the text encoder of Salesforce's BLIP (arXiv 2201.12086); the text encoder looks at the image in
 every layer. ImageReward (arXiv 2304.05977) puts five linear layers on the first token, without anything between them.
 """
 
@@ -18,7 +18,7 @@ from crdiff.scoring.weights import meta_left
 
 MEAN = 0.16717362830052426
 STD = 1.0333394966054072
-"""Mean and deviation of the raw reward over ImageReward's training pictures, from the image-reward package."""
+"""Mean and deviation of the raw reward over ImageReward's training images, from the image-reward package."""
 
 _HEAD_WIDTH = 64
 _VISION, _TEXT, _HEAD = "blip.visual_encoder.", "blip.text_encoder.", "mlp.layers."
@@ -45,7 +45,7 @@ class RewardNetwork(nn.Module):
         self.vision, self.text, self.head = vision, text, head
 
     def forward(self, pixels: Tensor, ids: Tensor) -> Tensor:
-        """Rewards ``[n]`` float32 of pictures ``[n, 3, 224, 224]`` for the tokens ``[length]`` int64 of one prompt."""
+        """Rewards ``[n]`` float32 of images ``[n, 3, 224, 224]`` for the tokens ``[length]`` int64 of one prompt."""
         seen = self.vision(pixel_values=pixels)[0]
         tokens = ids.expand(len(pixels), -1)
         states = self.text(

@@ -1,4 +1,4 @@
-"""CLIP score and PickScore: how near picture and prompt lie in a CLIP model's common space."""
+"""CLIP score and PickScore: how near image and prompt lie in a CLIP model's common space."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from PIL.Image import Image
 from torch import Tensor
 
 from crdiff.scoring.errors import ScoringError
-from crdiff.scoring.memory import in_batches, loading, plain_inference, release
+from crdiff.scoring.inference import in_batches, loading, plain_inference, release
+from crdiff.scoring.model_files import ModelFiles
 from crdiff.scoring.packages import transformers_problem
-from crdiff.scoring.pictures import as_pixels
-from crdiff.scoring.places import Places
+from crdiff.scoring.preprocessing import as_pixels
 from crdiff.scoring.sources import CLIP, PICK_SCORE, Source
 from crdiff.scoring.tokens import ClipTokens
 
@@ -24,12 +24,12 @@ _TOKENIZERS = (("vocab.json", "merges.txt"), ("tokenizer.json",))
 
 
 class ClipScorer:
-    """100 times the cosine between picture and prompt, at most 100 (Hessel et al., arXiv 2104.08718, without its cut).
+    """100 times the cosine between image and prompt, at most 100 (Hessel et al., arXiv 2104.08718, without its cut).
 
     PickScore (Kirstain et al., arXiv 2305.01569) is the cosine times the factor that its CLIP-H learnt.
 
     Args:
-        places: where to look for the model's folder.
+        files: where to look for the model's folder.
         learnt_scale: take the model's own factor instead of 100.
         name: the scorer's name.
         source: the model.
@@ -38,11 +38,11 @@ class ClipScorer:
     needs_dense = False
 
     def __init__(
-        self, places: Places, *, learnt_scale: bool = False, name: str = "clip", source: Source = CLIP
+        self, files: ModelFiles, *, learnt_scale: bool = False, name: str = "clip", source: Source = CLIP
     ) -> None:
         self.name = name
         self.highest: float | None = None if learnt_scale else 100.0
-        self._places = places
+        self._files = files
         self._source = source
         self._learnt = learnt_scale
         self._model: Any = None
@@ -56,7 +56,7 @@ class ClipScorer:
         model, tokenizer = self._folders()
         missing = [] if model is not None else ["model.safetensors", "config.json"]
         missing += [] if tokenizer is not None else ["vocab.json", "merges.txt"]
-        return self._source.missing(missing, self._places) if missing else None
+        return self._source.missing(missing, self._files) if missing else None
 
     def load(self, device: torch.device | str = "cpu") -> None:
         with loading(self, self._source.title):
@@ -82,7 +82,7 @@ class ClipScorer:
             text = F.normalize(model.text_projection(model.text_model(input_ids=ids)[1]), dim=-1)
             return text * (model.logit_scale.exp() if self._learnt else 100.0)
 
-    def score(self, prepared: Tensor, pictures: Sequence[Image]) -> list[float]:
+    def score(self, prepared: Tensor, images: Sequence[Image]) -> list[float]:
         model, _ = self._loaded()
         side = model.config.vision_config.image_size
         prompt = prepared.to(self._device)
@@ -93,7 +93,7 @@ class ClipScorer:
             return (seen @ prompt.T)[:, 0]
 
         with plain_inference(self._device):
-            return in_batches(closeness, pictures, self.name)
+            return in_batches(closeness, images, self.name)
 
     def close(self) -> None:
         self._model = self._tokens = None
@@ -108,21 +108,21 @@ class ClipScorer:
         """The folder of the model and that of a tokenizer, which may be another CLIP model's: all have the same."""
         model: Path | None = None
         tokenizer: Path | None = None
-        for folder in self._places.folders(self._source.folder, self._source.repositories):
+        for folder in self._files.folders(self._source.folder, self._source.repositories):
             weights = any((folder / name).is_file() for name in _WEIGHTS)
             if model is None and weights and (folder / "config.json").is_file():
                 model = folder
             if tokenizer is None and _has_tokenizer(folder):
                 tokenizer = folder
-        for folder in self._places.folders(CLIP.folder, CLIP.repositories):
+        for folder in self._files.folders(CLIP.folder, CLIP.repositories):
             if tokenizer is None and _has_tokenizer(folder):
                 tokenizer = folder
         return model, tokenizer
 
 
-def pick_score(places: Places) -> ClipScorer:
+def pick_score(files: ModelFiles) -> ClipScorer:
     """PickScore v1."""
-    return ClipScorer(places, learnt_scale=True, name="pickscore", source=PICK_SCORE)
+    return ClipScorer(files, learnt_scale=True, name="pickscore", source=PICK_SCORE)
 
 
 def read_clip(folder: Path) -> Any:

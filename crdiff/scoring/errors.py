@@ -6,7 +6,7 @@ from crdiff.errors import CRDiffError
 
 
 class ScoringError(CRDiffError):
-    """A scorer that cannot be loaded, or pictures that cannot be scored."""
+    """A scorer that cannot be loaded, or images that cannot be scored."""
 
 
 class DownloadError(CRDiffError):

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from crdiff.scoring.blip import RewardNetwork, build
 from crdiff.scoring.errors import ScoringError
-from crdiff.scoring.memory import in_batches, loading, plain_inference, release
+from crdiff.scoring.inference import in_batches, loading, plain_inference, release
+from crdiff.scoring.model_files import ModelFiles
 from crdiff.scoring.packages import transformers_problem
-from crdiff.scoring.pictures import as_pixels
-from crdiff.scoring.places import Places
+from crdiff.scoring.preprocessing import as_pixels
 from crdiff.scoring.sources import IMAGE_REWARD
 from crdiff.scoring.tokens import BertTokens, check_vocab
 from crdiff.scoring.weights import read_tensors
@@ -23,10 +23,10 @@ _WEIGHTS = ("ImageReward.pt", "ImageReward.safetensors")
 
 
 class ImageRewardScorer:
-    """Scores have mean 0 and deviation 1 over ImageReward's training pictures; they are not bounded.
+    """Scores have mean 0 and deviation 1 over ImageReward's training images; they are not bounded.
 
     Args:
-        places: where to look for ``ImageReward.pt`` and the vocabulary.
+        files: where to look for ``ImageReward.pt`` and the vocabulary.
         dtype: of the two towers, float32 or float16 (which differs by about 0.003); the head is float32.
     """
 
@@ -34,8 +34,8 @@ class ImageRewardScorer:
     highest: float | None = None
     needs_dense = False
 
-    def __init__(self, places: Places, dtype: torch.dtype = torch.float32) -> None:
-        self._places = places
+    def __init__(self, files: ModelFiles, dtype: torch.dtype = torch.float32) -> None:
+        self._files = files
         self._dtype = dtype
         self._network: RewardNetwork | None = None
         self._tokens: BertTokens | None = None
@@ -45,10 +45,10 @@ class ImageRewardScorer:
         problem = transformers_problem()
         if problem is not None:
             return problem
-        weights, vocab = self._files()
+        weights, vocab = self._paths()
         missing = [name for name, path in (("ImageReward.pt", weights), ("vocab.txt", vocab)) if path is None]
         if missing:
-            return IMAGE_REWARD.missing(missing, self._places)
+            return IMAGE_REWARD.missing(missing, self._files)
         assert vocab is not None
         try:
             check_vocab(vocab)
@@ -62,7 +62,7 @@ class ImageRewardScorer:
                 problem = self.available()
                 if problem is not None:
                     raise ScoringError(problem)
-                weights, vocab = self._files()
+                weights, vocab = self._paths()
                 assert weights is not None and vocab is not None
                 self._tokens = BertTokens(vocab)
                 self._network = build(read_tensors(weights), self._dtype, weights.name)
@@ -75,7 +75,7 @@ class ImageRewardScorer:
             raise ScoringError("ImageReward must be loaded before it scores.")
         return torch.tensor(self._tokens.ids(prompt), dtype=torch.long)
 
-    def score(self, prepared: Tensor, pictures: Sequence[Image]) -> list[float]:
+    def score(self, prepared: Tensor, images: Sequence[Image]) -> list[float]:
         network = self._network
         if network is None:
             raise ScoringError("ImageReward must be loaded before it scores.")
@@ -86,15 +86,15 @@ class ImageRewardScorer:
             return found
 
         with plain_inference(self._device):
-            return in_batches(rewards, pictures, self.name)
+            return in_batches(rewards, images, self.name)
 
     def close(self) -> None:
         self._network = self._tokens = None
         release(self._device)
 
-    def _files(self) -> tuple[Path | None, Path | None]:
+    def _paths(self) -> tuple[Path | None, Path | None]:
         """The weights and the vocabulary, each None if it is nowhere."""
-        folders = list(self._places.folders(IMAGE_REWARD.folder, IMAGE_REWARD.repositories))
+        folders = list(self._files.folders(IMAGE_REWARD.folder, IMAGE_REWARD.repositories))
         weights = [folder / name for folder in folders for name in _WEIGHTS]
         vocabs = [folder / inner / "vocab.txt" for folder in folders for inner in ("", "bert-base-uncased")]
         return _first(weights), _first(vocabs)

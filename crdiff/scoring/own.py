@@ -1,10 +1,10 @@
-"""A score of the user's own: a Python file with a function ``score(pictures, prompt) -> list[float]``.
+"""A score of the user's own: a Python file with a function ``score(images, prompt) -> list[float]``.
 
-    def score(pictures, prompt):
-        '''One number per picture, higher is better. pictures: PIL images; prompt: plain text.'''
-        return [my_model(picture, prompt) for picture in pictures]
+    def score(images, prompt):
+        '''One number per image, higher is better. images: PIL images; prompt: plain text.'''
+        return [my_model(image, prompt) for image in images]
 
-What else the file may hold: ``HIGHEST``, a number no score can exceed, which lets a search stop early on pictures that
+What else the file may hold: ``HIGHEST``, a number no score can exceed, which lets a search stop early on images that
 cannot win; ``close()``, called when the scores are no longer needed. The file is run as any Python program of the user.
 """
 
@@ -22,8 +22,8 @@ import torch
 from PIL.Image import Image
 
 from crdiff.scoring.errors import ScoringError
-from crdiff.scoring.memory import finite, one_line
-from crdiff.scoring.pictures import check_pictures
+from crdiff.scoring.inference import finite, one_line
+from crdiff.scoring.preprocessing import check_images
 
 _MODULE = "crdiff_own_score"
 
@@ -47,13 +47,13 @@ class OwnScorer:
         if self._path is None:
             return "There is no place for a score.py of your own."
         if not self._path.is_file():
-            return f"A score of your own needs {self._path} with a function score(pictures, prompt)."
+            return f"A score of your own needs {self._path} with a function score(images, prompt)."
         try:
             tree = ast.parse(self._path.read_bytes(), str(self._path))
         except (SyntaxError, ValueError, OSError) as error:
             return f"{self._path} cannot be read as Python ({one_line(error)})."
         if not any(isinstance(node, ast.FunctionDef) and node.name == "score" for node in tree.body):
-            return f"{self._path} has no function score(pictures, prompt)."
+            return f"{self._path} has no function score(images, prompt)."
         return None
 
     def load(self, device: torch.device | str = "cpu") -> None:
@@ -80,19 +80,19 @@ class OwnScorer:
         """The prompt itself."""
         return prompt
 
-    def score(self, prepared: str, pictures: Sequence[Image]) -> list[float]:
+    def score(self, prepared: str, images: Sequence[Image]) -> list[float]:
         if self._module is None:
             raise ScoringError("Your score.py must be loaded before it scores.")
-        check_pictures(pictures)
-        if not pictures:
+        check_images(images)
+        if not images:
             return []
         try:
-            answer: Any = self._module.score(list(pictures), prepared)
+            answer: Any = self._module.score(list(images), prepared)
             scores = [float(value) for value in answer]
         except Exception as error:
             raise ScoringError(f"{self._path} failed ({type(error).__name__}: {one_line(error)}).") from error
-        if len(scores) != len(pictures):
-            raise ScoringError(f"{self._path} gave {len(scores)} scores for {len(pictures)} pictures.")
+        if len(scores) != len(images):
+            raise ScoringError(f"{self._path} gave {len(scores)} scores for {len(images)} images.")
         return finite(scores, "own")
 
     def close(self) -> None:

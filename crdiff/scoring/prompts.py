@@ -15,7 +15,7 @@ _SWITCH = re.compile(r"\[([^\[\]]*)\]")
 def plain_text(prompt: str) -> str:
     """Prompt without the WebUI's syntax: ``(a:1.2)``, ``<lora:x:1>``, ``[a:b:0.5]``, ``[a|b]``, ``AND``, ``BREAK``.
 
-    Of a prompt that changes during sampling the last text is kept, which the finished picture shows most of.
+    Of a prompt that changes during sampling the last text is kept, which the finished image shows most of.
     """
     text = _NETWORK.sub(" ", prompt)
     text = _KEYWORD.sub(" ", _PART_WEIGHT.sub(" ", text))

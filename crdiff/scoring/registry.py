@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from crdiff.errors import SettingsError
 from crdiff.scoring.formula import NAMES, Formula
-from crdiff.scoring.places import Places
+from crdiff.scoring.model_files import ModelFiles
 from crdiff.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def create(score: str | Formula, places: Places) -> Scorer:
+def create(score: str | Formula, files: ModelFiles) -> Scorer:
     """The scorer of a name or a formula, not yet loaded.
 
     Raises:
@@ -23,33 +23,33 @@ def create(score: str | Formula, places: Places) -> Scorer:
     """
     formula = Formula.parse(score) if isinstance(score, str) else score
     if len(formula.terms) == 1 and formula.terms[0][1] == 1:
-        return _single(formula.terms[0][0], places)
-    return SumScorer(formula, [_single(name, places) for name, _ in formula.terms])
+        return _single(formula.terms[0][0], files)
+    return SumScorer(formula, [_single(name, files) for name, _ in formula.terms])
 
 
-def first_available(places: Places) -> str | None:
+def first_available(files: ModelFiles) -> str | None:
     """The name of the first score that needs nothing more on this machine; None if there is none.
 
-    SSIM is left out: it says how near a picture is to the dense one, not how good it is.
+    SSIM is left out: it says how near an image is to the dense one, not how good it is.
     """
     names = (name for name in NAMES if name != "ssim")
-    return next((name for name in names if _single(name, places).available() is None), None)
+    return next((name for name in names if _single(name, files).available() is None), None)
 
 
-def _single(name: str, places: Places) -> Scorer:
+def _single(name: str, files: ModelFiles) -> Scorer:
     # Imported one by one: a name alone needs no torch.
     if name == "imagereward":
         from crdiff.scoring.imagereward import ImageRewardScorer
 
-        return ImageRewardScorer(places)
+        return ImageRewardScorer(files)
     if name == "clip":
         from crdiff.scoring.clip import ClipScorer
 
-        return ClipScorer(places)
+        return ClipScorer(files)
     if name == "pickscore":
         from crdiff.scoring.clip import pick_score
 
-        return pick_score(places)
+        return pick_score(files)
     if name == "ssim":
         from crdiff.scoring.ssim import SsimScorer
 
@@ -57,7 +57,7 @@ def _single(name: str, places: Places) -> Scorer:
     if name == "own":
         from crdiff.scoring.own import OwnScorer
 
-        return OwnScorer(places.own)
+        return OwnScorer(files.own)
     raise SettingsError(f"There is no score {name!r}; known are {', '.join(NAMES)}.")
 
 
@@ -71,7 +71,7 @@ class SumScorer:
 
     @property
     def needs_dense(self) -> bool:
-        """Whether one of them compares with the dense picture."""
+        """Whether one of them compares with the dense image."""
         return any(scorer.needs_dense for scorer in self._scorers)
 
     @property
@@ -99,10 +99,10 @@ class SumScorer:
         """What each of them prepares."""
         return [scorer.prepare(prompt, dense) for scorer in self._scorers]
 
-    def score(self, prepared: list[Any], pictures: Sequence[Image]) -> list[float]:
-        totals = [0.0] * len(pictures)
+    def score(self, prepared: list[Any], images: Sequence[Image]) -> list[float]:
+        totals = [0.0] * len(images)
         for scorer, weight, part in zip(self._scorers, self._weights, prepared):
-            for place, score in enumerate(scorer.score(part, pictures)):
+            for place, score in enumerate(scorer.score(part, images)):
                 totals[place] += weight * score
         return totals
 

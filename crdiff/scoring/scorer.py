@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 BATCH = 8
-"""Pictures in one pass of a model; more need more memory and are hardly faster."""
+"""Images in one pass of a model; more need more memory and are barely faster."""
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Judges pictures by a prompt. The order of calls: available, load, then prepare and score, close.
+    """Judges images by a prompt. The order of calls: available, load, then prepare and score, close.
 
     A scorer belongs to one thread at a time. After ``close`` it can be loaded again.
 
     Attributes:
         name: its name in the registry, or the formula of a weighted sum.
         highest: no score can be higher; None if there is no such bound.
-        needs_dense: whether ``prepare`` must be given the dense picture.
+        needs_dense: whether ``prepare`` must be given the dense image.
     """
 
     @property
@@ -47,19 +47,19 @@ class Scorer(Protocol):
         ...
 
     def prepare(self, prompt: str, dense: Image | None = None) -> Any:
-        """What is the same for all pictures of a prompt, to hand to ``score``.
+        """What is the same for all images of a prompt, to hand to ``score``.
 
         Args:
             prompt: plain text; ``prompts.plain_text`` makes it from a WebUI's prompt.
-            dense: the picture drawn without CR-Diff with the same seed, where ``needs_dense``.
+            dense: the image drawn without CR-Diff with the same seed, where ``needs_dense``.
         """
         ...
 
-    def score(self, prepared: Any, pictures: Sequence[Image]) -> list[float]:
-        """The finite scores of some pictures, in their order; an empty list for none.
+    def score(self, prepared: Any, images: Sequence[Image]) -> list[float]:
+        """The finite scores of some images, in their order; an empty list for none.
 
         Raises:
-            ScoringError: it is not loaded, or a picture cannot be scored.
+            ScoringError: it is not loaded, or an image cannot be scored.
         """
         ...
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crdiff.scoring.places import Places
+from crdiff.scoring.model_files import ModelFiles
 
 HUB = "https://huggingface.co"
 
@@ -68,13 +68,13 @@ class Source:
         pages = _listed([f"{HUB}/{name}" for name in dict.fromkeys(file.repository for file in self.files)])
         return f"Downloads {self.title} ({gigabytes(self.size)}) from {pages} to {target}."
 
-    def missing(self, names: Sequence[str], places: Places) -> str:
+    def missing(self, names: Sequence[str], files: ModelFiles) -> str:
         """One sentence: which files to put where."""
         wanted = [file for file in self.files if file.name in names]
         from_where = [f"{file.name} from {HUB}/{file.repository}" for file in wanted]
         return (
             f"{self.title} needs {_listed(from_where)}: download {'it' if len(wanted) == 1 else 'them'}, "
-            f"or put {'it' if len(wanted) == 1 else 'them'} into {places.target(self.folder)}."
+            f"or put {'it' if len(wanted) == 1 else 'them'} into {files.target(self.folder)}."
         )
 
 

@@ -1,4 +1,4 @@
-"""SSIM to the dense picture: how much of its structure a picture keeps."""
+"""SSIM to the dense image: how much of its structure an image keeps."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from PIL.Image import Image
 from torch import Tensor
 
 from crdiff.scoring.errors import ScoringError
-from crdiff.scoring.memory import finite
-from crdiff.scoring.pictures import check_pictures
+from crdiff.scoring.inference import finite
+from crdiff.scoring.preprocessing import check_images
 
 WINDOW = 11
 SIGMA = 1.5
@@ -34,30 +34,30 @@ class SsimScorer:
         """Nothing to load; it is computed on the CPU."""
 
     def prepare(self, prompt: str, dense: Image | None = None) -> Tensor:
-        """The dense picture ``[3, h, w]`` float64 in 0..1."""
+        """The dense image ``[3, h, w]`` float64 in 0..1."""
         if dense is None:
-            raise ScoringError("SSIM compares with the dense picture, and there is none.")
+            raise ScoringError("SSIM compares with the dense image, and there is none.")
         return _values(dense)
 
-    def score(self, prepared: Tensor, pictures: Sequence[Image]) -> list[float]:
-        check_pictures(pictures)
-        return finite([ssim(prepared, _values(picture)) for picture in pictures], self.name)
+    def score(self, prepared: Tensor, images: Sequence[Image]) -> list[float]:
+        check_images(images)
+        return finite([ssim(prepared, _values(image)) for image in images], self.name)
 
     def close(self) -> None:
         """Nothing to free."""
 
 
 def ssim(first: Tensor, second: Tensor) -> float:
-    """SSIM of two pictures ``[c, h, w]`` float64 in 0..1, over all places where the whole window fits.
+    """SSIM of two images ``[c, h, w]`` float64 in 0..1, over all positions where the whole window fits.
 
     Raises:
         ScoringError: their sizes differ, or are less than the window's.
     """
     if first.shape != second.shape:
         sizes = [f"{height}x{width}" for _, height, width in (first.shape, second.shape)]
-        raise ScoringError(f"SSIM needs pictures of the same size, not {sizes[0]} and {sizes[1]}.")
+        raise ScoringError(f"SSIM needs images of the same size, not {sizes[0]} and {sizes[1]}.")
     if min(first.shape[1:]) < WINDOW:
-        raise ScoringError(f"SSIM needs pictures of at least {WINDOW}x{WINDOW}.")
+        raise ScoringError(f"SSIM needs images of at least {WINDOW}x{WINDOW}.")
     both = torch.stack([first, second, first * first, second * second, first * second])
     x, y, xx, yy, xy = _blurred(both)
     variance_x, variance_y, covariance = xx - x * x, yy - y * y, xy - x * y
@@ -65,16 +65,16 @@ def ssim(first: Tensor, second: Tensor) -> float:
     return float((alike / ((x * x + y * y + C1) * (variance_x + variance_y + C2))).mean())
 
 
-def _blurred(pictures: Tensor) -> Tensor:
-    """Gaussian mean around every place, ``[n, c, h, w]`` to ``[n, c, h - 10, w - 10]``."""
-    places = torch.arange(WINDOW, dtype=pictures.dtype) - WINDOW // 2
-    weights = torch.exp(-(places**2) / (2 * SIGMA**2))
+def _blurred(images: Tensor) -> Tensor:
+    """Gaussian mean around every position, ``[n, c, h, w]`` to ``[n, c, h - 10, w - 10]``."""
+    positions = torch.arange(WINDOW, dtype=images.dtype) - WINDOW // 2
+    weights = torch.exp(-(positions**2) / (2 * SIGMA**2))
     weights /= weights.sum()
-    n, c, h, w = pictures.shape
-    flat = pictures.reshape(n * c, 1, h, w)
+    n, c, h, w = images.shape
+    flat = images.reshape(n * c, 1, h, w)
     flat = F.conv2d(F.conv2d(flat, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
     return flat.reshape(n, c, *flat.shape[-2:])
 
 
-def _values(picture: Image) -> Tensor:
-    return torch.from_numpy(np.array(picture.convert("RGB"), dtype=np.float64)).permute(2, 0, 1) / 255
+def _values(image: Image) -> Tensor:
+    return torch.from_numpy(np.array(image.convert("RGB"), dtype=np.float64)).permute(2, 0, 1) / 255

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import gradio as gr
 
 from crdiff import __version__
 from crdiff.errors import CRDiffError
 from crdiff.method.groups import GROUPS
-from crdiff.presets.size import Size
 from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, SPECS, Settings
+from crdiff.webui.events import QUIET
+from crdiff.webui.extension import Extension
 from crdiff.webui.infotext import preset_label
+from crdiff.webui.markup import status_html
 from crdiff.webui.own_presets import OwnPresets
-from crdiff.webui.search.controls import SearchControls
 from crdiff.webui.status import Status, describe
-from crdiff.webui.unet_picture import draw_unet
+from crdiff.webui.tab_size import read_size
+from crdiff.webui.unet_diagram import draw_unet
 from modules.ui_components import InputAccordion, ToolButton
 
-if TYPE_CHECKING:
-    from crdiff.webui.extension import Extension
-
-_QUIET = {"show_progress": False, "queue": False}
 _TO_CUSTOM = f"() => {json.dumps(preset_label(CUSTOM))}"
 # Answers may come back in another order than they were asked for; the page's script numbers them and asks again then.
 # ``%d`` is the number of inputs before the turn: gradio hands over the values of the outputs as well.
@@ -39,11 +37,33 @@ _ONTO_SLIDERS = """(found, preset, ...values) => {
 _RELOAD = "\U0001f504"
 
 
-class Accordion:
-    """Builds the controls; hosts build them again for the API, so nothing here may depend on being built once."""
+class Section(Protocol):
+    """A part of the accordion below the settings' own controls, in one tab."""
 
-    def __init__(self, extension: Extension) -> None:
+    def build(self) -> None:
+        """Make the controls."""
+
+    def connect(self, controls: dict[str, Any], size: list[Any], choices: Callable[[], list[str]]) -> None:
+        """Bind them.
+
+        Args:
+            controls: the settings' controls by name.
+            size: the tab's width and height, empty if the host does not offer them.
+            choices: the names the preset control offers.
+        """
+
+
+class Accordion:
+    """Builds the controls; hosts build them again for the API, so nothing here may depend on being built once.
+
+    Args:
+        extension: what the parts of CR-Diff share.
+        sections: make the further sections of the accordion for a tab.
+    """
+
+    def __init__(self, extension: Extension, sections: Sequence[Callable[[str], Section]] = ()) -> None:
         self._extension = extension
+        self._sections = sections
         self._size: dict[str, Any] = {}
 
     def keep_size_component(self, side: str) -> Callable[[Any], None]:
@@ -76,7 +96,7 @@ class Accordion:
         with InputAccordion(defaults.enabled, label="CR-Diff", elem_id=f"{tab}_crdiff") as controls["enabled"]:
             with controls["enabled"].extra():
                 gr.HTML(f'<span class="crdiff-version">{__version__}</span>')
-            status = gr.HTML(_status_html(None), elem_id=f"{tab}_crdiff_status")
+            status = gr.HTML(status_html("\u00a0"), elem_id=f"{tab}_crdiff_status")
             gr.HTML(_help_html(tab), visible=True, elem_id=f"{tab}_crdiff_help")
             with gr.Row():
                 controls["preset"] = gr.Dropdown(
@@ -93,7 +113,7 @@ class Accordion:
                     for group in GROUPS:
                         controls[group] = number(group, getattr(defaults, group))
                 with gr.Column(scale=1, min_width=170):
-                    picture = gr.HTML(draw_unet(None), elem_id=f"{tab}_crdiff_picture")
+                    drawing = gr.HTML(draw_unet(None), elem_id=f"{tab}_crdiff_picture")
             controls["k"] = number("k", DEFAULT_K)
             with gr.Row():
                 controls["start"] = number("start", defaults.start)
@@ -107,25 +127,22 @@ class Accordion:
                         label=SPECS[name].label,
                         elem_id=f"{tab}_crdiff_{name}",
                     )
-            own = OwnPresets(self._extension, tab)
-            own.build()
-            search = SearchControls(self._extension, tab)
-            search.build()
+            sections: list[Section] = [OwnPresets(self._extension, tab), *(make(tab) for make in self._sections)]
+            for section in sections:
+                section.build()
         ordered = {name: controls[name] for name in SPECS}
-        self._connect(ordered, status, picture, refresh, reload, own)
-        search.connect(ordered, self._preset_choices)
-        return ordered
-
-    def _connect(
-        self, controls: dict[str, Any], status: Any, picture: Any, refresh: Any, reload: Any, own: OwnPresets
-    ) -> None:
         size = [self._size[side] for side in ("width", "height") if side in self._size]
         # The API builds the controls in a page of its own, in which the tab's components do not exist.
         self._size = {}
+        self._connect(ordered, size, [status, drawing], refresh, reload)
+        for section in sections:
+            section.connect(ordered, size, self._preset_choices)
+        return ordered
+
+    def _connect(self, controls: dict[str, Any], size: list[Any], shown: list[Any], refresh: Any, reload: Any) -> None:
         turn = gr.Number(0, visible=False)
         inputs = [*controls.values(), *size, turn]
-        asking = {"_js": _WITH_TURN % (len(inputs) - 1), **_QUIET}
-        shown = [status, picture]
+        asking = {"_js": _WITH_TURN % (len(inputs) - 1), **QUIET}
         sliders = [controls[name] for name in (*GROUPS, "k")]
         found = gr.Textbox("", visible=False)
 
@@ -147,18 +164,17 @@ class Accordion:
         def looking(listen: Callable[..., Any], function: Callable[..., Any]) -> None:
             answered = listen(function, inputs, [found, *shown], **asking)
             onto = _ONTO_SLIDERS % (len(sliders), json.dumps(preset_label(CUSTOM)))
-            answered.then(None, [found, controls["preset"], *sliders], sliders, _js=onto, **_QUIET)
+            answered.then(None, [found, controls["preset"], *sliders], sliders, _js=onto, **QUIET)
 
         for group in GROUPS:
             # In the page, at once, so that an answer still under way to Auto does not move the slider back.
-            controls[group].input(None, [], [controls["preset"]], _js=_TO_CUSTOM, **_QUIET)
+            controls[group].input(None, [], [controls["preset"]], _js=_TO_CUSTOM, **QUIET)
         for name in ("enabled", *GROUPS, "k", "start", "end", "hires", "mode", "criterion"):
             controls[name].change(show, inputs, shown, **asking)
         for trigger in (controls["preset"], *size):
             looking(trigger.change, look_up)
         looking(refresh.click, look_up_again)
-        reload.click(lambda: gr.update(choices=self._preset_choices()), [], [controls["preset"]], **_QUIET)
-        own.connect(controls, size, self._preset_choices)
+        reload.click(lambda: gr.update(choices=self._preset_choices()), [], [controls["preset"]], **QUIET)
 
     def _preset_k(self, values: tuple[Any, ...]) -> float | None:
         """The k that a preset brings along; None if it has none of its own."""
@@ -182,26 +198,8 @@ class Accordion:
         return describe(settings, self._extension.library, self._extension.checkpoints.selected(), read_size(size))
 
 
-def read_size(values: tuple[Any, ...]) -> Size | None:
-    """The picture size of the tab's (width, height), as the host will round it; None if it is not known."""
-    if len(values) != 2:
-        return None
-    try:
-        width, height = (int(float(value)) // 8 * 8 for value in values)
-    except (TypeError, ValueError):
-        return None
-    return Size(height, width) if width > 0 and height > 0 else None
-
-
 def _shown(status: Status, turn: Any) -> list[Any]:
-    return [_status_html(status, int(turn or 0)), draw_unet(status.ratios)]
-
-
-def _status_html(status: Status | None, turn: int = 0) -> str:
-    if status is None:
-        return '<p class="crdiff-status">&nbsp;</p>'
-    text = html.escape(status.text)
-    return f'<p class="crdiff-status crdiff-{status.level}" data-crdiff-turn="{turn}">{text}</p>'
+    return [status_html(status.text, status.level, turn=int(turn or 0)), draw_unet(status.ratios)]
 
 
 def _help_html(tab: str) -> str:

@@ -13,7 +13,7 @@ _HOSTS_OWN = "/sdapi/v1/txt2img"
 
 
 def hosts_route(app: Any) -> Any:
-    """The host's own route for pictures, which is registered before the extensions'; None without ``--api``."""
+    """The host's own route for images, which is registered before the extensions'; None without ``--api``."""
     return next((route for route in app.routes if getattr(route, "path", None) == _HOSTS_OWN), None)
 
 

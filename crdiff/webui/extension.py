@@ -12,19 +12,13 @@ from crdiff.webui import options
 from crdiff.webui.api import add_routes
 from crdiff.webui.checkpoints import CheckpointReader
 from crdiff.webui.generation import ActiveSlot
-from crdiff.webui.search.board import Board
-from crdiff.webui.search.fetching import Fetching
-from crdiff.webui.search.orders import Orders
-from crdiff.webui.search.routes import add_search_routes
-from crdiff.webui.search.shelf import Shelf
 from crdiff.webui.xyz import add_axes
 
 _log = logging.getLogger("crdiff")
 
 
 class Extension:
-    """Everything CR-Diff keeps between jobs: presets, profiles, the slot of the sampler call under way,
-    the standing of the page's last search, the API's searches, and the scorer their jobs share.
+    """Everything CR-Diff keeps between jobs: presets, profiles, and the slot of the sampler call under way.
 
     Args:
         data: the host's data path; CR-Diff keeps its files in the folder ``crdiff`` there.
@@ -37,10 +31,6 @@ class Extension:
         self.store = Store(folder / "profiles" if on_disk else None)
         self.checkpoints = CheckpointReader()
         self.slot = ActiveSlot()
-        self.board = Board()
-        self.fetching = Fetching()
-        self.orders = Orders()
-        self.shelf = Shelf()
 
     def on_cfg_denoiser(self, params: Any) -> None:
         """Host callback before each UNet evaluation."""
@@ -50,7 +40,7 @@ class Extension:
         try:
             active.on_denoiser(params.denoiser, params.total_sampling_steps)
         except Exception as error:
-            # The host would only log it and go on; the user has to learn that the picture is not what they asked for.
+            # The host would only log it and go on; the user has to learn that the image is not what they asked for.
             active.run.refusals.append(f"CR-Diff could not follow the host's model ({type(error).__name__}: {error}).")
             raise
 
@@ -62,5 +52,4 @@ class Extension:
         script_callbacks.on_ui_settings(options.add_options)
         script_callbacks.on_before_ui(lambda: add_axes(self.library))
         script_callbacks.on_app_started(lambda _, app: add_routes(app, self.library))
-        script_callbacks.on_app_started(lambda _, app: add_search_routes(app, self))
         script_callbacks.on_app_started(lambda *_: options.apply_log_level())

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import html
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
-from crdiff.errors import CRDiffError, PresetError
+from crdiff.errors import PresetError
 from crdiff.models.family import OTHER
 from crdiff.presets.store import Clash
 from crdiff.presets.table import Preset
 from crdiff.settings import AUTO, SPECS, Settings
+from crdiff.webui.events import QUIET, guarded
+from crdiff.webui.extension import Extension
 from crdiff.webui.infotext import preset_label
+from crdiff.webui.tab_size import read_size
 
-if TYPE_CHECKING:
-    from crdiff.webui.extension import Extension
-
-_QUIET = {"show_progress": False, "queue": False}
 _EXPORT_NAME = "cr-diff-presets.json"
 
 
@@ -55,27 +53,15 @@ class OwnPresets:
             self._message = gr.HTML("", elem_id=f"{tab}_crdiff_own_message")
 
     def connect(self, controls: dict[str, Any], size: list[Any], choices: Callable[[], list[str]]) -> None:
-        """Bind the buttons.
-
-        Args:
-            controls: the settings' controls by name.
-            size: the tab's width and height, empty if the host does not offer them.
-            choices: the names the preset control offers.
-        """
+        """Bind the buttons; the arguments are those of a ``Section`` of the accordion."""
         preset = controls["preset"]
 
         def done(message: str, chosen: str | None = None) -> list[Any]:
             update = gr.update(choices=choices()) if chosen is None else gr.update(choices=choices(), value=chosen)
-            return [update, _message_html(message)]
+            return [update, message]
 
-        def guarded(action: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-            def run(*values: Any) -> list[Any]:
-                try:
-                    return action(*values)
-                except CRDiffError as problem:
-                    return [gr.update(choices=choices()), _message_html(str(problem), problem=True)]
-
-            return run
+        def unchanged() -> list[Any]:
+            return [gr.update(choices=choices())]
 
         def save(name: str, only_this: bool, *values: Any) -> list[Any]:
             saved = self._preset(name.strip(), bool(only_this), values)
@@ -97,15 +83,13 @@ class OwnPresets:
 
         outputs = [preset, self._message]
         values = [*controls.values(), *size]
-        self._save.click(guarded(save), [self._name, self._only_this, *values], outputs, **_QUIET)
-        self._rename.click(guarded(rename), [self._name, preset], outputs, **_QUIET)
-        self._delete.click(guarded(delete), [preset], outputs, **_QUIET)
-        self._import.upload(guarded(imported), [self._import], outputs, **_QUIET)
-        self._export.click(self._exported, [], [self._file, self._message], **_QUIET)
+        self._save.click(guarded(save, unchanged), [self._name, self._only_this, *values], outputs, **QUIET)
+        self._rename.click(guarded(rename, unchanged), [self._name, preset], outputs, **QUIET)
+        self._delete.click(guarded(delete, unchanged), [preset], outputs, **QUIET)
+        self._import.upload(guarded(imported, unchanged), [self._import], outputs, **QUIET)
+        self._export.click(guarded(self._exported, lambda: [gr.update()]), [], [self._file, self._message], **QUIET)
 
     def _preset(self, name: str, only_this: bool, values: tuple[Any, ...]) -> Preset:
-        from crdiff.webui.accordion import read_size
-
         settings = Settings.from_args(values[: len(SPECS)])
         size = read_size(values[len(SPECS) :])
         checkpoint = self._extension.checkpoints.selected()
@@ -116,7 +100,9 @@ class OwnPresets:
         if checkpoint.family is OTHER and not only_this:
             raise PresetError("This model is of no known family: save the preset for this checkpoint only.")
         if only_this and checkpoint.sha256 is None:
-            raise PresetError("The host has not computed this checkpoint's hash yet; draw one picture and save again.")
+            raise PresetError(
+                "The host has not computed this checkpoint's hash yet; generate one image and save again."
+            )
         return Preset.own(
             name,
             checkpoint.family,
@@ -129,19 +115,11 @@ class OwnPresets:
 
     def _exported(self) -> list[Any]:
         path = Path(tempfile.mkdtemp(prefix="crdiff-")) / _EXPORT_NAME
-        try:
-            self._extension.library.store.export_file(path)
-        except (CRDiffError, OSError) as problem:
-            return [gr.update(), _message_html(str(problem), problem=True)]
-        return [gr.update(value=str(path), visible=True), _message_html("Exported.")]
+        self._extension.library.store.export_file(path)
+        return [gr.update(value=str(path), visible=True), "Exported."]
 
 
 def _unsaved(component: Any) -> Any:
     """A control whose value is no default worth keeping in the host's ui-config."""
     component.do_not_save_to_config = True
     return component
-
-
-def _message_html(text: str, *, problem: bool = False) -> str:
-    level = "problem" if problem else "ok"
-    return f'<p class="crdiff-status crdiff-{level}">{html.escape(text)}</p>'

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from crdiff.errors import SettingsError
 from crdiff.webui import infotext, options, xyz
-from crdiff.webui.accordion import Accordion
+from crdiff.webui.accordion import Accordion, Section
 from crdiff.webui.extension import Extension
 from crdiff.webui.generation import Generation, read_settings, refuse
 from modules import scripts
@@ -15,13 +16,18 @@ _JOB = "crdiff_job"
 """Attribute of a processing object that holds its Generation."""
 
 
-def make_script(extension: Extension) -> type[scripts.Script]:
-    """The script class of this extension, one instance of which the host makes for each tab."""
+def make_script(extension: Extension, sections: Sequence[Callable[[str], Section]] = ()) -> type[scripts.Script]:
+    """The script class of this extension, one instance of which the host makes for each tab.
+
+    Args:
+        extension: what the parts of CR-Diff share.
+        sections: make further sections of the accordion for a tab.
+    """
 
     class CRDiffScript(scripts.Script):
         def __init__(self) -> None:
             super().__init__()
-            self._accordion = Accordion(extension)
+            self._accordion = Accordion(extension, sections)
             for tab in ("txt2img", "img2img"):
                 for side in ("width", "height"):
                     self.on_after_component(self._accordion.keep_size_component(side), elem_id=f"{tab}_{side}")

@@ -30,7 +30,7 @@ def test_a_search_is_started_watched_applied_and_saved(host_page, server):
     prompt = "a small red house"
     search = Search(host_page).open(prompt)
     search.press("test")
-    search.message("There is no picture in the gallery")
+    search.message("There is no image in the gallery")
     search.number("low", 0.9)
     search.press("start")
     search.message("lower bound")
@@ -51,7 +51,7 @@ def test_a_search_is_started_watched_applied_and_saved(host_page, server):
     assert host_page.chosen("txt2img_crdiff_preset") == "Custom"
     # The score of the best picture, at the user's k, is the one that the panel shows.
     search.press("test")
-    tested = float(re.search(r"own gives the picture ([\d.]+) for “a small red house”", search.message("gives"))[1])
+    tested = float(re.search(r"own gives the image ([\d.]+) for “a small red house”", search.message("gives"))[1])
     best = float(panel.locator("figure").nth(1).locator("figcaption span").inner_text())
     assert tested == pytest.approx(best, abs=6e-4)
     search.one("name").locator("textarea, input").first.fill("found")
@@ -62,14 +62,14 @@ def test_a_search_is_started_watched_applied_and_saved(host_page, server):
     search.one("scope").locator("label", has_text="this prompt").click()
     search.one("name").locator("textarea, input").first.fill("for the house")
     search.press("save")
-    search.message("Kept for the house for this prompt at 96x64")
+    search.message("Saved for the house for this prompt at 96x64")
 
     # A reloaded page shows the last search; Resume goes on with it as it was begun, whatever the tab says.
     search.reload("done")
     search.open("another prompt", width=128)
     search.number("evaluations", 6)
     search.press("resume")
-    search.message("Going on with sd1-a, 96x64, 4 evaluations: a small red house")
+    search.message("Resuming sd1-a, 96x64, 4 evaluations: a small red house")
     assert "Done: 6 of 6 evaluations" in search.ended("done")
     assert "Size: 64x96" in host_page.info()
     # What was found is offered where prompt and size come back, and nowhere else.

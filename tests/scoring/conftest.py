@@ -6,7 +6,7 @@ import published_reward
 import pytest
 import torch
 
-from crdiff.scoring.places import Places
+from crdiff.scoring.model_files import ModelFiles
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,5 +35,5 @@ def package_reward(reward_home, tmp_path_factory):
 
 
 @pytest.fixture
-def reward_places(package_reward, reward_home, tmp_path):
-    return Places(models=reward_home, home=tmp_path / "cache", hub=tmp_path / "hub")
+def reward_files(package_reward, reward_home, tmp_path):
+    return ModelFiles(models=reward_home, home=tmp_path / "cache", hub=tmp_path / "hub")

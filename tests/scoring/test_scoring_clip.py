@@ -7,14 +7,14 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
-from scored_pictures import picture
+from scored_images import image
 
 from crdiff.scoring.clip import ClipScorer, pick_score
 from crdiff.scoring.errors import ScoringError
-from crdiff.scoring.pictures import as_pixels
-from crdiff.scoring.places import Places
+from crdiff.scoring.model_files import ModelFiles
+from crdiff.scoring.preprocessing import as_pixels
 
-PICTURES = [picture(90, 120, 5), picture(64, 64, 6), picture(200, 100, 7)]
+IMAGES = [image(90, 120, 5), image(64, 64, 6), image(200, 100, 7)]
 
 
 def _byte_signs():
@@ -78,7 +78,7 @@ def _layers(x, w, prefix, act, mask):
 
 
 def cosine(w, pixels, ids, act):
-    """Cosines between pictures and a text: the architecture of arXiv 2103.00020, written again."""
+    """Cosines between images and a text: the architecture of arXiv 2103.00020, written again."""
     n = len(ids)
     x = w["text_model.embeddings.token_embedding.weight"][ids]
     x = x + w["text_model.embeddings.position_embedding.weight"][:n]
@@ -99,21 +99,21 @@ ACTS = {"quick_gelu": lambda x: x * torch.sigmoid(1.702 * x), "gelu": F.gelu}
 def test_scores_equal_a_second_computation(tmp_path, name, act):
     folder = {"clip": "clip-vit-large-patch14", "pickscore": "PickScore_v1"}[name]
     weights, ids = write_model(tmp_path / "models" / folder, act)
-    places = Places(tmp_path / "models", home=tmp_path / "c", hub=tmp_path / "h")
-    scorer = ClipScorer(places) if name == "clip" else pick_score(places)
+    files = ModelFiles(tmp_path / "models", home=tmp_path / "c", hub=tmp_path / "h")
+    scorer = ClipScorer(files) if name == "clip" else pick_score(files)
     assert scorer.available() is None
     scorer.load()
     vocab = json.loads((tmp_path / "models" / folder / "vocab.json").read_text())
     words = [vocab[word + "</w>"] for word in ("a", "red", "cat", ",")]
     tokens = [ids["bos_token_id"], *words, ids["eos_token_id"]]
     prepared = scorer.prepare("A red cat,")
-    found = scorer.score(prepared, PICTURES)
+    found = scorer.score(prepared, IMAGES)
     factor = 100.0 if name == "clip" else float(weights["logit_scale"].exp())
-    wanted = factor * cosine(weights, as_pixels(PICTURES, 64), torch.tensor(tokens), ACTS[act])
+    wanted = factor * cosine(weights, as_pixels(IMAGES, 64), torch.tensor(tokens), ACTS[act])
     print(f"largest deviation {(torch.tensor(found) - wanted).abs().max():.1e}")
     assert found == pytest.approx(wanted.tolist(), abs=2e-4)
     assert max(found) - min(found) > 0.1
-    other = scorer.score(scorer.prepare("dog"), PICTURES)
+    other = scorer.score(scorer.prepare("dog"), IMAGES)
     assert abs(other[0] - found[0]) > 0.1
     assert scorer.highest == (100.0 if name == "clip" else None)
     assert scorer.score(prepared, []) == []
@@ -124,10 +124,10 @@ def test_scores_equal_a_second_computation(tmp_path, name, act):
 
 def test_long_prompts_are_cut_and_batches_split(tmp_path):
     write_model(tmp_path / "m" / "clip-vit-large-patch14")
-    scorer = ClipScorer(Places(tmp_path / "m", home=tmp_path, hub=tmp_path))
+    scorer = ClipScorer(ModelFiles(tmp_path / "m", home=tmp_path, hub=tmp_path))
     scorer.load()
     assert torch.equal(scorer.prepare("cat " * 40), scorer.prepare("cat " * 60))
-    many = [picture(64, 70, i) for i in range(10)]
+    many = [image(64, 70, i) for i in range(10)]
     prepared = scorer.prepare("cat")
     alone = [scorer.score(prepared, [one])[0] for one in many]
     assert scorer.score(prepared, many) == pytest.approx(alone, abs=1e-4)
@@ -138,13 +138,13 @@ def test_found_in_the_hubs_cache_with_the_tokenizer_elsewhere(tmp_path):
     write_model(snapshots / "abc")
     home = tmp_path / "hub" / "models--openai--clip-vit-large-patch14" / "snapshots" / "def"
     home.mkdir(parents=True)
-    places = Places(tmp_path / "models", home=tmp_path / "c", hub=tmp_path / "hub")
+    files = ModelFiles(tmp_path / "models", home=tmp_path / "c", hub=tmp_path / "hub")
     for name in ("vocab.json", "merges.txt"):
         (snapshots / "abc" / name).rename(home / name)
-    scorer = pick_score(places)
+    scorer = pick_score(files)
     assert scorer.available() is None
     scorer.load()
-    assert len(scorer.score(scorer.prepare("red cat"), PICTURES)) == 3
+    assert len(scorer.score(scorer.prepare("red cat"), IMAGES)) == 3
     (home / "merges.txt").unlink()
     assert "merges.txt" in scorer.available() and "model.safetensors" not in scorer.available()
 
@@ -157,7 +157,7 @@ def test_missing_weights_are_not_made_up(tmp_path):
     weights = load_file(str(folder / "model.safetensors"))
     weights.pop("visual_projection.weight")
     save_file(weights, str(folder / "model.safetensors"), {"format": "pt"})
-    scorer = ClipScorer(Places(tmp_path / "m", home=tmp_path, hub=tmp_path))
+    scorer = ClipScorer(ModelFiles(tmp_path / "m", home=tmp_path, hub=tmp_path))
     with pytest.raises(ScoringError, match=r"visual_projection\.weight is missing"):
         scorer.load()
 
@@ -167,7 +167,7 @@ def test_another_models_tokenizer_is_refused(tmp_path):
     write_model(folder)
     vocab = json.loads((folder / "vocab.json").read_text())
     (folder / "vocab.json").write_text(json.dumps({**vocab, "surplus": len(vocab)}))
-    scorer = ClipScorer(Places(tmp_path / "m", home=tmp_path, hub=tmp_path))
+    scorer = ClipScorer(ModelFiles(tmp_path / "m", home=tmp_path, hub=tmp_path))
     with pytest.raises(ScoringError, match="would not depend on the prompt"):
         scorer.load()
 
@@ -176,7 +176,7 @@ def test_a_broken_file_is_one_sentence(tmp_path):
     folder = tmp_path / "m" / "clip-vit-large-patch14"
     write_model(folder)
     (folder / "model.safetensors").write_bytes(b"12345678")
-    scorer = ClipScorer(Places(tmp_path / "m", home=tmp_path, hub=tmp_path))
+    scorer = ClipScorer(ModelFiles(tmp_path / "m", home=tmp_path, hub=tmp_path))
     with pytest.raises(ScoringError, match=r"CLIP ViT-L/14 cannot be loaded"):
         scorer.load()
-    assert "clip-vit-large-patch14" in ClipScorer(Places(tmp_path / "x", home=tmp_path, hub=tmp_path)).available()
+    assert "clip-vit-large-patch14" in ClipScorer(ModelFiles(tmp_path / "x", home=tmp_path, hub=tmp_path)).available()

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from scored_pictures import picture
+from scored_images import image
 
 from crdiff.errors import SettingsError
 from crdiff.scoring.errors import ScoringError
 from crdiff.scoring.formula import NAMES, Formula
+from crdiff.scoring.model_files import ModelFiles, hub_cache
 from crdiff.scoring.own import OwnScorer
-from crdiff.scoring.places import Places, hub_cache
 from crdiff.scoring.prompts import plain_text
 from crdiff.scoring.registry import create, first_available
 from crdiff.scoring.scorer import Scorer
@@ -26,8 +26,8 @@ OWN = """
 HIGHEST = 255
 closed = []
 
-def score(pictures, prompt):
-    return [picture.convert("L").resize((1, 1)).getpixel((0, 0)) + len(prompt) for picture in pictures]
+def score(images, prompt):
+    return [image.convert("L").resize((1, 1)).getpixel((0, 0)) + len(prompt) for image in images]
 
 def close():
     closed.append(True)
@@ -35,10 +35,10 @@ def close():
 
 
 @pytest.fixture
-def places(tmp_path):
+def files(tmp_path):
     path = tmp_path / "score.py"
     path.write_text(OWN)
-    return Places(tmp_path / "models", path, tmp_path / "cache", tmp_path / "hub")
+    return ModelFiles(tmp_path / "models", path, tmp_path / "cache", tmp_path / "hub")
 
 
 def test_importing_the_package_loads_neither_torch_nor_transformers():
@@ -50,8 +50,8 @@ def test_importing_the_package_loads_neither_torch_nor_transformers():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_name_makes_a_scorer_with_the_interface(name, places):
-    scorer = create(name, places)
+def test_every_name_makes_a_scorer_with_the_interface(name, files):
+    scorer = create(name, files)
     assert isinstance(scorer, Scorer)
     assert scorer.name == name
     problem = scorer.available()
@@ -60,16 +60,16 @@ def test_every_name_makes_a_scorer_with_the_interface(name, places):
     scorer.close()
     if name != "ssim":
         with pytest.raises(ScoringError):
-            scorer.score(None, [picture(32, 32)])
+            scorer.score(None, [image(32, 32)])
 
 
-def test_the_first_available_is_imagereward_unless_it_is_missing(places, monkeypatch):
-    assert first_available(places) == "own"
-    assert first_available(Places(places.models, None, places.home, places.hub)) is None
+def test_the_first_available_is_imagereward_unless_it_is_missing(files, monkeypatch):
+    assert first_available(files) == "own"
+    assert first_available(ModelFiles(files.models, None, files.home, files.hub)) is None
     from crdiff.scoring.imagereward import ImageRewardScorer
 
     monkeypatch.setattr(ImageRewardScorer, "available", lambda _: None)
-    assert first_available(places) == "imagereward"
+    assert first_available(files) == "imagereward"
 
 
 @pytest.mark.parametrize(
@@ -101,42 +101,42 @@ def test_what_is_no_formula_is_one_sentence(text):
     assert str(caught.value).endswith(".")
 
 
-def test_sums_add_up_and_need_all_parts(places):
-    dense = picture(40, 50, 1)
-    total = create("own*0.5 - ssim*2", places)
+def test_sums_add_up_and_need_all_parts(files):
+    dense = image(40, 50, 1)
+    total = create("own*0.5 - ssim*2", files)
     assert total.needs_dense and total.highest is None and total.available() is None
-    assert create("own*2 + ssim", places).highest is None  # the file is not run before it is loaded
+    assert create("own*2 + ssim", files).highest is None  # the file is not run before it is loaded
     total.load()
-    own, ssim = create("own", places), SsimScorer()
+    own, ssim = create("own", files), SsimScorer()
     own.load()
     assert own.highest == 255
-    pair = [dense, picture(40, 50, 2)]
+    pair = [dense, image(40, 50, 2)]
     wanted = [
         0.5 * a - 2 * b for a, b in zip(own.score(own.prepare("cat"), pair), ssim.score(ssim.prepare("", dense), pair))
     ]
     assert total.score(total.prepare("cat", dense), pair) == pytest.approx(wanted)
     total.close()
-    assert "ImageReward" in create("own + imagereward", places).available()
+    assert "ImageReward" in create("own + imagereward", files).available()
 
 
-def test_a_sum_whose_part_cannot_be_loaded_keeps_none(places):
-    total = create("own + clip", places)
+def test_a_sum_whose_part_cannot_be_loaded_keeps_none(files):
+    total = create("own + clip", files)
     with pytest.raises(ScoringError):
         total.load()
     with pytest.raises(ScoringError, match="must be loaded"):
-        total._scorers[0].score("x", [picture(32, 32)])
+        total._scorers[0].score("x", [image(32, 32)])
 
 
 @pytest.mark.parametrize("size", [(11, 11), (64, 48), (33, 70)])
 def test_ssim_equals_a_second_computation(size):
-    first, second = picture(*size, seed=1), picture(*size, seed=2)
+    first, second = image(*size, seed=1), image(*size, seed=2)
     a, b = (np.asarray(one, dtype=np.float64) for one in (first, second))
     values = []
     for channel in range(3):
         x, y = a[..., channel], b[..., channel]
 
         def blur(z):
-            return gaussian_filter(z, 1.5, truncate=3.5)[5:-5, 5:-5]  # radius 5: 11 places
+            return gaussian_filter(z, 1.5, truncate=3.5)[5:-5, 5:-5]  # radius 5: 11 files
 
         mx, my = blur(x), blur(y)
         vx, vy, vxy = blur(x * x) - mx**2, blur(y * y) - my**2, blur(x * y) - mx * my
@@ -150,16 +150,16 @@ def test_ssim_equals_a_second_computation(size):
 
 def test_ssim_refuses_what_it_cannot_compare():
     scorer = SsimScorer()
-    with pytest.raises(ScoringError, match="dense picture"):
+    with pytest.raises(ScoringError, match="dense image"):
         scorer.prepare("a cat")
     with pytest.raises(ScoringError, match="same size, not 40x50 and 50x40"):
-        scorer.score(scorer.prepare("", picture(40, 50)), [picture(50, 40)])
+        scorer.score(scorer.prepare("", image(40, 50)), [image(50, 40)])
     with pytest.raises(ScoringError, match="at least 11x11"):
-        scorer.score(scorer.prepare("", picture(10, 50)), [picture(10, 50)])
+        scorer.score(scorer.prepare("", image(10, 50)), [image(10, 50)])
 
 
-def test_an_own_score_is_run_when_loaded_and_closed(places):
-    scorer = OwnScorer(places.own)
+def test_an_own_score_is_run_when_loaded_and_closed(files):
+    scorer = OwnScorer(files.own)
     scorer.load()
     module = scorer._module
     white = Image.new("RGB", (8, 8), "white")
@@ -177,8 +177,8 @@ def test_an_own_score_is_run_when_loaded_and_closed(places):
         ("x = 1", "has no function score"),
         ("import nonsense_package\ndef score(p, t): return [1]", "nonsense_package"),
         ("def score(p, t): raise KeyError('colour')", "failed .KeyError: 'colour'"),
-        ("def score(p, t): return [1.0]", "gave 1 scores for 2 pictures"),
-        ("def score(p, t): return [float('nan')] * 2", "no number to compare"),
+        ("def score(p, t): return [1.0]", "gave 1 scores for 2 images"),
+        ("def score(p, t): return [float('nan')] * 2", "cannot be compared"),
         ("def score(p, t): return 3", "failed .TypeError"),
         ("def score(p, t): return ['good', 'bad']", "failed .ValueError"),
         ("HIGHEST = 'top'\ndef score(p, t): return [1]", "failed .ValueError"),
@@ -190,7 +190,7 @@ def test_a_score_py_that_does_not_work_is_one_sentence(tmp_path, code, words):
 
     def use():
         scorer.load()
-        scorer.score("x", [picture(16, 16)] * 2)
+        scorer.score("x", [image(16, 16)] * 2)
 
     with pytest.raises(ScoringError, match=words):
         use()
@@ -218,17 +218,17 @@ def test_prompts_become_plain_text(prompt, text):
 
 
 def test_the_usual_folders_are_looked_at_in_order(tmp_path):
-    places = Places(tmp_path / "models", None, tmp_path / "cache", tmp_path / "hub")
-    assert list(places.folders("X", ("a/b",))) == []
+    files = ModelFiles(tmp_path / "models", None, tmp_path / "cache", tmp_path / "hub")
+    assert list(files.folders("X", ("a/b",))) == []
     snapshots = tmp_path / "hub" / "models--a--b" / "snapshots"
     for folder in (tmp_path / "models" / "X", tmp_path / "cache" / "X", snapshots / "1", snapshots / "2"):
         folder.mkdir(parents=True)
     (snapshots.parent / "refs").mkdir()
     (snapshots.parent / "refs" / "main").write_text("2\n")
-    found = [str(path.relative_to(tmp_path)) for path in places.folders("X", ("a/b",))]
+    found = [str(path.relative_to(tmp_path)) for path in files.folders("X", ("a/b",))]
     hub = "hub/models--a--b/snapshots"
     assert found == ["models/X", "cache/X", f"{hub}/2", f"{hub}/1"]
-    assert places.target("X") == tmp_path / "models" / "X"
+    assert files.target("X") == tmp_path / "models" / "X"
     assert hub_cache({"HF_HUB_CACHE": "/a", "HF_HOME": "/b"}).as_posix() == "/a"
     assert hub_cache({"HF_HOME": "/b"}).as_posix() == "/b/hub"
     assert hub_cache({"XDG_CACHE_HOME": "/c"}).as_posix() == "/c/huggingface/hub"
@@ -242,8 +242,8 @@ def test_the_demos_score_is_one_of_these_files(tmp_path):
     scorer.load()
     scorer._module.WEIGHTS = tmp_path / "scorer.safetensors"
     save_scorer(SceneScorer(), tmp_path / "scorer.safetensors")
-    (found,) = scorer.score("a red house left of a yellow tree, by day", [picture(128, 96)])
+    (found,) = scorer.score("a red house left of a yellow tree, by day", [image(128, 96)])
     assert 0 <= found <= scorer.highest == 1.0
     with pytest.raises(ScoringError, match=r"score\.py failed"):
-        scorer.score("nothing of the kind", [picture(128, 96)])
+        scorer.score("nothing of the kind", [image(128, 96)])
     scorer.close()

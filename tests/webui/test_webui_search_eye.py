@@ -14,30 +14,30 @@ from PIL import Image
 
 
 def darkness(url: str) -> float:
-    picture = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
-    return 255.0 - float(numpy.asarray(picture.convert("L")).mean())
+    image = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+    return 255.0 - float(numpy.asarray(image.convert("L")).mean())
 
 
 def looked_at(host: Any, evaluations: int, *, stop_at: int = 0) -> dict[str, Any]:
-    """A search of somebody who always picks the darker picture, and stops at a question if told to."""
+    """A search of somebody who always picks the darker image, and stops at a question if told to."""
     from modules import script_loading
 
     loaded = script_loading.loaded_scripts
-    board = next(m for path, m in loaded.items() if path.endswith("cr_diff.py")).extension.board
-    board.current = type(board.current)()
+    monitor = next(m for path, m in loaded.items() if path.endswith("cr_diff.py")).search.monitor
+    monitor.status = type(monitor.status)()
     asked: list[tuple[float, float]] = []
     over = threading.Event()
 
     def look() -> None:
         while not over.is_set():
-            question = board.current.question
-            if question is not None and board.answered(question.number) is None:
+            question = monitor.status.question
+            if question is not None and monitor.answer_to(question.number) is None:
                 if stop_at and question.number == stop_at:
                     host.shared.state.interrupt()
                     return
                 left, right = darkness(question.left), darkness(question.right)
                 asked.append((left, right))
-                board.answer(question.number, "same" if left == right else "left" if left > right else "right")
+                monitor.answer(question.number, "same" if left == right else "left" if left > right else "right")
             time.sleep(0.01)
 
     viewer = threading.Thread(target=look)
@@ -49,9 +49,9 @@ def looked_at(host: Any, evaluations: int, *, stop_at: int = 0) -> dict[str, Any
     finally:
         over.set()
         viewer.join()
-    report = board.current.report
+    report = monitor.status.report
     return {"summary": result.info["extra_generation_params"]["CR-Diff search"], "asked": len(asked),
-            "question": board.current.question, "history": [entry.score for entry in report.history]}  # fmt: skip
+            "question": monitor.status.question, "history": [entry.score for entry in report.history]}  # fmt: skip
 
 
 def test_the_picks_lead_the_search_and_are_kept(host: Any) -> None:
@@ -70,7 +70,7 @@ def test_the_picks_lead_the_search_and_are_kept(host: Any) -> None:
         assert score - best in (-1.0, 0.0, 1.0)
         best = max(best, score)
     assert seen["summary"]["best"]["score"] == best
-    if best > 0.0:  # what is shown at the end are pictures with the k that was judged
+    if best > 0.0:  # what is shown at the end are images with the k that was judged
         assert seen["summary"]["best"]["k"] == 1.5
     again = host.run(looked_at, 6)
     assert again["asked"] == 0

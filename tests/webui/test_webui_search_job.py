@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 PROMPT = "a small red house"
+VERSION_1_0_0 = Path(__file__).with_name("version_1_0_0")
+"""Journals that version 1.0.0 wrote of ``searched(host)``: four evaluations of all three ratios, and of up alone."""
 
 
 def searched(host: Any, **plan: Any) -> dict[str, Any]:
@@ -23,30 +25,31 @@ def searched(host: Any, **plan: Any) -> dict[str, Any]:
 def outcome(host: Any, plan: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
     request = {"prompt": PROMPT, "seed": 5, "steps": 2, "width": 64, "height": 96, **fields}
     result = host.txt2img(request, script_name="CR-Diff search", script_args=[json.dumps(plan)])
-    extension = extension_of()
-    standing = extension.board.current
+    monitor = context_of().monitor
+    status = monitor.status
     return {
         "summary": result.info["extra_generation_params"]["CR-Diff search"],
         "texts": result.infotexts,
         "sizes": [image.size for image in result.images],
         "pixels": [image.tobytes() for image in result.images],
-        "state": standing.state,
-        "message": standing.message,
-        "journal": standing.journal,
-        "panel": panel(extension),
+        "state": status.state,
+        "message": status.message,
+        "journal": status.journal,
+        "panel": panel(monitor),
+        "tried": [entry.point.to_dict() for entry in status.report.history],
     }
 
 
-def panel(extension: Any) -> str:
+def panel(monitor: Any) -> str:
     from crdiff.webui.search.panel import panel_html
 
-    return panel_html(extension.board.current, extension.board.version)
+    return panel_html(monitor.status, monitor.version)
 
 
-def extension_of() -> Any:
+def context_of() -> Any:
     from modules import script_loading
 
-    return next(m for path, m in script_loading.loaded_scripts.items() if path.endswith("cr_diff.py")).extension
+    return next(m for path, m in script_loading.loaded_scripts.items() if path.endswith("cr_diff.py")).search
 
 
 def searched_as_a_file_of_many(host: Any) -> str:
@@ -75,7 +78,7 @@ def before_a_search(host: Any) -> dict[str, Any]:
 
 def loaded_for_a_picture(host: Any) -> list[str]:
     host.txt2img(prompt=PROMPT, seed=5, steps=1, width=64, height=64)
-    return [name for name in ("crdiff.search.search", "crdiff.scoring.registry") if name in sys.modules]
+    return [name for name in ("crdiff.scoring.imagereward", "crdiff.scoring.clip", "optuna") if name in sys.modules]
 
 
 def options_of(host: Any) -> dict[str, Any]:
@@ -88,11 +91,11 @@ def count(data: Path) -> int:
     return len(log.read_text(encoding="utf-8").splitlines()) if log.exists() else 0
 
 
-def test_nothing_of_the_search_is_loaded_before_one(fresh_host: Any) -> None:
+def test_no_scorer_is_loaded_before_a_search(fresh_host: Any) -> None:
     assert fresh_host.run(loaded_for_a_picture) == []
 
 
-def test_search_ends_with_the_best_picture_beside_the_dense_one(host: Any) -> None:
+def test_search_ends_with_the_best_image_beside_the_dense_one(host: Any) -> None:
     plain = host.run(before_a_search)
     (host.data / "params.txt").write_text("mine", encoding="utf-8")
     options = host.run(options_of)
@@ -122,7 +125,7 @@ def test_the_same_search_goes_on_where_it_was_and_draws_nothing_twice(host: Any)
     first = host.run(searched, evaluations=3, prompts=["one", "two"], seeds=[1, 2])
     before = count(host.data)
     again = host.run(searched, evaluations=3, prompts=["one", "two"], seeds=[1, 2])
-    assert count(host.data) - before == 2  # the two pictures at the end, which no journal keeps
+    assert count(host.data) - before == 2  # the two images at the end, which no journal keeps
     assert again["journal"] == first["journal"]
     assert again["summary"] == first["summary"]
     more = host.run(searched, evaluations=5, prompts=["one", "two"], seeds=[1, 2])
@@ -133,24 +136,80 @@ def test_the_same_search_goes_on_where_it_was_and_draws_nothing_twice(host: Any)
 
 def test_k_can_be_searched_for_too(host: Any) -> None:
     seen = host.run(searched, vary=["k", "up"], k=[1.2, 2.0])
-    assert 1.0 <= seen["summary"]["best"]["k"] <= 2.0
-    assert seen["summary"]["best"]["down"] in (0.0, seen["summary"]["best"]["down"])
+    varied = [point["k"] for point in seen["tried"] if point["down"] > 0.0]
+    assert len(varied) == 3
+    assert all(1.2 <= k <= 2.0 for k in varied[1:])  # the first is where the search starts
+    assert len(set(varied)) > 1 or len({point["up"] for point in seen["tried"]}) > 2
+
+
+@pytest.mark.parametrize(
+    ("own", "down", "mid"),
+    [
+        ({"preset": "custom", "down": 0.482, "mid": 0.396, "up": 0.469}, 0.482, 0.396),
+        ({"preset": "SD1.x 768x768"}, 0.185, 0.445),
+        ({"preset": "auto"}, 0.446, 0.346),  # between the presets of the family, at this size
+    ],
+    ids=["sliders", "preset", "auto"],
+)
+def test_ratios_that_are_not_varied_stay_as_the_accordion_has_them(
+    host: Any, own: dict[str, Any], down: float, mid: float
+) -> None:
+    fields = {"cfg_scale": 7.0, "alwayson_scripts": {"CR-Diff": {"args": [own]}}}
+    seen = host.run(searched, vary=["up"], evaluations=5, fields=fields)
+    assert seen["state"] == "done", seen["message"]
+    tried = {(round(point["down"], 3), round(point["mid"], 3)) for point in seen["tried"]}
+    assert tried == {(0.0, 0.0), (down, mid)}  # the dense model and the user's
+    assert len({point["up"] for point in seen["tried"]}) == 5
+    again = host.run(searched, vary=["up"], evaluations=5, fields=fields)
+    assert (again["journal"], again["tried"]) == (seen["journal"], seen["tried"])
+
+
+def test_ratios_that_are_not_varied_are_those_of_a_given_start(host: Any) -> None:
+    starts = [{"down": 0.0, "mid": 0.0, "up": 0.0, "k": 0.0}, {"down": 0.482, "mid": 0.396, "up": 0.469, "k": 1.0}]
+    seen = host.run(searched, vary=["up"], starts=starts, evaluations=5)
+    assert {(point["down"], point["mid"]) for point in seen["tried"]} == {(0.0, 0.0), (0.482, 0.396)}
+
+
+@pytest.mark.parametrize(("name", "held"), [("all-ratios", None), ("one-ratio", (0.3, 0.3))])
+def test_a_search_of_version_1_0_0_is_resumed(host: Any, name: str, held: tuple[float, float] | None) -> None:
+    """What it did not vary stays at 0.3, where that version held it."""
+    lines = (VERSION_1_0_0 / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    head = json.loads(lines[0])
+    head["checkpoint"] = host.run(selected_hash)  # torch's random weights may differ from version to version
+    journal = host.data / "crdiff" / "searches" / f"{name}.jsonl"
+    journal.parent.mkdir(exist_ok=True)
+    journal.write_text("\n".join([json.dumps(head), *lines[1:]]) + "\n", encoding="utf-8")
+    old = [json.loads(line)["point"] for line in lines if '"kind":"evaluation"' in line]
+    before = count(host.data)
+    plan = {**head["search"], "evaluations": 4, "journal": journal.name}
+    seen = host.run(searched, **plan, fields={"steps": 7, "width": 128})  # the journal's own settings count
+    assert (seen["state"], seen["tried"]) == ("done", old), seen["message"]
+    assert count(host.data) - before == 2  # the two images at the end
+    more = host.run(searched, **{**plan, "evaluations": 6})
+    assert more["tried"][: len(old)] == old
+    assert more["summary"]["evaluations"] == 6
+    if held:
+        assert {(point["down"], point["mid"]) for point in more["tried"][3:]} == {held}
+
+
+def selected_hash(host: Any) -> str:
+    return host.get("/crdiff/v1/checkpoint")["sha256"]
 
 
 def interrupted(host: Any, steps: int, **plan: Any) -> dict[str, Any]:
     """Presses Interrupt once three evaluations are done."""
-    state, board = host.shared.state, extension_of().board
+    state, monitor = host.shared.state, context_of().monitor
 
     def press() -> None:
         end = time.monotonic() + 60
         while time.monotonic() < end:
-            report = board.current.report
-            if board.current.state == "running" and report is not None and report.evaluations >= 3:
+            report = monitor.status.report
+            if monitor.status.state == "running" and report is not None and report.evaluations >= 3:
                 state.interrupt()
                 return
             time.sleep(0.01)
 
-    board.current = type(board.current)()
+    monitor.status = type(monitor.status)()
     presser = threading.Thread(target=press)
     presser.start()
     found = outcome(host, {"score": "own", "evaluations": 500, **plan}, {"steps": steps})
@@ -172,19 +231,19 @@ def test_an_interrupt_keeps_the_best(host: Any) -> None:
 
 def switched(host: Any) -> dict[str, Any]:
     """Another checkpoint is chosen while the search runs."""
-    opts, board = host.shared.opts, extension_of().board
+    opts, monitor = host.shared.opts, context_of().monitor
 
     def choose() -> None:
         end = time.monotonic() + 60
         while time.monotonic() < end:
-            report = board.current.report
-            if board.current.state == "running" and report is not None and report.evaluations >= 2:
+            report = monitor.status.report
+            if monitor.status.state == "running" and report is not None and report.evaluations >= 2:
                 opts.data["sd_model_checkpoint"] = "sd1-b"
                 return
             time.sleep(0.01)
 
     before = opts.data.get("sd_model_checkpoint")
-    board.current = type(board.current)()
+    monitor.status = type(monitor.status)()
     chooser = threading.Thread(target=choose)
     chooser.start()
     try:
@@ -239,7 +298,7 @@ def with_hires(host: Any) -> dict[str, Any]:
     return outcome(host, {"score": "own", "evaluations": 3}, fields)
 
 
-def test_trials_are_single_pictures_without_hires(host: Any) -> None:
+def test_trials_are_single_images_without_hires(host: Any) -> None:
     before = count(host.data)
     seen = host.run(with_hires)
     assert seen["sizes"] == [(96, 144)] * 2

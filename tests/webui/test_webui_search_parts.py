@@ -1,4 +1,4 @@
-"""Parts of the search's page without a host: what is remembered, asked and downloaded."""
+"""Parts of the search's page without a host: what is saved, asked and downloaded."""
 
 from __future__ import annotations
 
@@ -16,84 +16,95 @@ import pytest
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.unet import SD15
 from crdiff.presets.size import Size
-from crdiff.scoring.places import Places
+from crdiff.scoring.model_files import ModelFiles
 from crdiff.scoring.sources import RemoteFile, Source
 from crdiff.search.search import Evaluation, Report
 from crdiff.search.space import DENSE, Point
-from crdiff.webui.search import remembered
-from crdiff.webui.search.board import Board, Question, Standing
-from crdiff.webui.search.fetching import Fetching
-from crdiff.webui.search.panel import panel_html, remembered_html
-from crdiff.webui.search.shelf import Shelf
+from crdiff.webui.search import results
+from crdiff.webui.search.downloads import Downloads
+from crdiff.webui.search.judge import ScorerCache
+from crdiff.webui.search.monitor import Question, SearchMonitor, SearchStatus
+from crdiff.webui.search.panel import panel_html, results_html
 
 CHECKPOINT = Checkpoint("model", SD15, "ab" * 32)
 SIZE = Size(96, 64)
 BEST = Evaluation(2, Point(0.31, 0.42, 0.53, 1.2), "seed", 0.75, 0.75, (0.75,), True, False)
 BASELINE = Evaluation(1, DENSE, "baseline", 0.25, 0.25, (0.25,), True, False)
-STANDING = Standing(
+STATUS = SearchStatus(
     "done", report=Report(baseline=BASELINE, best=BEST, history=(BASELINE, BEST)), checkpoint=CHECKPOINT, size=SIZE,
     prompts=("a red house",), score_name="own",
 )  # fmt: skip
 
 
-def offers(folder, checkpoint=CHECKPOINT, size=SIZE, prompt="a red house"):
-    return remembered.offers(folder, checkpoint, size, prompt)
+def found_for(folder, checkpoint=CHECKPOINT, size=SIZE, prompt="a red house"):
+    return results.find(folder, checkpoint, size, prompt)
 
 
 def test_a_result_is_offered_for_its_checkpoint_size_and_prompt_only(tmp_path):
-    remembered.keep_best(tmp_path / "new", STANDING)
-    (found,) = offers(tmp_path / "new", prompt=" a red house\n")
+    results.save_best(tmp_path / "new", STATUS)
+    (found,) = found_for(tmp_path / "new", prompt=" a red house\n")
     assert (found.down, found.mid, found.up, found.k) == (0.31, 0.42, 0.53, None)
     assert found.describe() == "last search: 0.310/0.420/0.530 (score 0.750, dense 0.250 by own)"
     other = Checkpoint("model-2", SD15, "cd" * 32)
-    assert not offers(tmp_path / "new", checkpoint=other)
-    assert not offers(tmp_path / "new", size=Size(64, 96))
-    assert not offers(tmp_path / "new", prompt="a blue house")
-    assert not offers(tmp_path / "nowhere")
+    assert not found_for(tmp_path / "new", checkpoint=other)
+    assert not found_for(tmp_path / "new", size=Size(64, 96))
+    assert not found_for(tmp_path / "new", prompt="a blue house")
+    assert not found_for(tmp_path / "nowhere")
 
 
 def test_a_later_search_replaces_an_earlier_one_and_no_kept_name(tmp_path):
-    remembered.keep(tmp_path, remembered.results_of(STANDING, "mine"))
-    remembered.keep_best(tmp_path, STANDING)
+    results.save(tmp_path, results.results_of(STATUS, "mine"))
+    results.save_best(tmp_path, STATUS)
     better = Evaluation(3, Point(0.6, 0.42, 0.53, 1.7), "seed", 0.8, 0.8, (0.8,), True, False)
-    later = Standing("done", report=Report(best=better), checkpoint=CHECKPOINT, size=SIZE, prompts=("a red house",),
+    later = SearchStatus("done", report=Report(best=better), checkpoint=CHECKPOINT, size=SIZE, prompts=("a red house",),
                      varies_k=True)  # fmt: skip
-    remembered.keep_best(tmp_path, later)
-    assert [(one.name, one.down, one.k) for one in offers(tmp_path)] == [("mine", 0.31, None), ("", 0.6, 1.7)]
+    results.save_best(tmp_path, later)
+    assert [(one.name, one.down, one.k) for one in found_for(tmp_path)] == [("mine", 0.31, None), ("", 0.6, 1.7)]
 
 
 def test_searches_over_several_prompts_are_only_kept_on_request(tmp_path):
-    many = Standing("done", report=STANDING.report, checkpoint=CHECKPOINT, size=SIZE, prompts=("a red house", "b"))
-    remembered.keep_best(tmp_path, many)
-    assert not offers(tmp_path)
-    remembered.keep(tmp_path, remembered.results_of(many, "both"))
-    assert [one.name for one in offers(tmp_path, prompt="b")] == ["both"]
+    many = SearchStatus("done", report=STATUS.report, checkpoint=CHECKPOINT, size=SIZE, prompts=("a red house", "b"))
+    results.save_best(tmp_path, many)
+    assert not found_for(tmp_path)
+    results.save(tmp_path, results.results_of(many, "both"))
+    assert [one.name for one in found_for(tmp_path, prompt="b")] == ["both"]
 
 
-def test_nothing_better_than_dense_is_not_remembered(tmp_path):
-    remembered.keep_best(tmp_path, Standing("done", report=Report(best=BASELINE), checkpoint=CHECKPOINT, size=SIZE,
+def test_nothing_better_than_dense_is_not_saved(tmp_path):
+    results.save_best(tmp_path, SearchStatus("done", report=Report(best=BASELINE), checkpoint=CHECKPOINT, size=SIZE,
                                             prompts=("a red house",)))  # fmt: skip
-    assert not (tmp_path / remembered.FILE).exists()
+    assert not (tmp_path / results.FILE).exists()
 
 
-def test_damaged_lines_are_passed_over(tmp_path):
-    remembered.keep_best(tmp_path, STANDING)
-    path = tmp_path / remembered.FILE
+def test_results_of_version_1_0_0_are_offered(tmp_path):
+    (tmp_path / results.FILE).write_text(
+        '{"checkpoint": "abababababababababababababababababababababababababababababababab", "size": "96x64", '
+        '"prompt": "a red house", "down": 0.3517, "mid": 0.346, "up": 0.2, "k": null, "score": -0.4741693899782135, '
+        '"dense": -0.5168362353622005, "score_name": "own", "name": ""}\n',
+        encoding="utf-8",
+    )
+    (found,) = found_for(tmp_path)
+    assert found.describe() == "last search: 0.352/0.346/0.200 (score -0.474, dense -0.517 by own)"
+
+
+def test_damaged_lines_are_skipped(tmp_path):
+    results.save_best(tmp_path, STATUS)
+    path = tmp_path / results.FILE
     good = path.read_text(encoding="utf-8")
     bad = json.loads(good)
     lines = ["no json", "[]", "{}", json.dumps({**bad, "down": 1.5}), json.dumps({**bad, "k": "x"}), good[:30]]
     path.write_text("\n".join([*lines[:-1], good.strip(), lines[-1]]), encoding="utf-8")
-    assert len(offers(tmp_path)) == 1
+    assert len(found_for(tmp_path)) == 1
 
 
 def test_what_is_offered_can_be_applied_and_is_escaped(tmp_path):
-    remembered.keep(tmp_path, remembered.results_of(STANDING, "<b>mine</b>"))
-    shown = remembered_html(offers(tmp_path))
+    results.save(tmp_path, results.results_of(STATUS, "<b>mine</b>"))
+    shown = results_html(found_for(tmp_path))
     ElementTree.fromstring(shown)
     assert "<b>mine" not in shown
     (values,) = re.findall(r'data-crdiff-apply="([^"]*)"', shown)
     assert json.loads(html.unescape(values)) == {"down": 0.31, "mid": 0.42, "up": 0.53, "k": None}
-    assert remembered_html([]) == ""
+    assert results_html([]) == ""
 
 
 class Loaded:
@@ -108,43 +119,43 @@ class Loaded:
 
 def test_a_kept_scorer_is_freed_when_nobody_comes_back_or_another_is_wanted():
     first, second, third = Loaded(), Loaded(), Loaded()
-    shelf = Shelf(seconds=600)
-    shelf.put(first, "own")
-    assert shelf.take(second, "own") is first
-    shelf.put(first, "own")
-    assert shelf.take(second, "clip") is second
+    cache = ScorerCache(seconds=600)
+    cache.put(first, "own")
+    assert cache.take(second, "own") is first
+    cache.put(first, "own")
+    assert cache.take(second, "clip") is second
     assert first.closed.is_set() and not second.closed.is_set()
-    shelf.put(second, "clip")
-    shelf.put(third, "own")
+    cache.put(second, "clip")
+    cache.put(third, "own")
     assert second.closed.is_set() and not third.closed.is_set()
-    soon, late = Shelf(seconds=0.01), Loaded()
+    soon, late = ScorerCache(seconds=0.01), Loaded()
     soon.put(late, "own")
     assert late.closed.wait(60)
     assert soon.take(first, "own") is first
 
 
 def test_a_question_is_answered_once_and_by_its_number():
-    board = Board()
-    board.begin(Standing("running"))
-    assert not board.answer(1, "left")
-    board.ask(Question(1, "data:left", "data:right", "a <house>"))
-    assert not board.answer(2, "left")
-    assert not board.answer(1, "both")
-    assert board.answered(1) is None
-    assert board.answer(1, "left")
-    assert not board.answer(1, "right")
-    assert board.answered(1) == "left"
-    board.ask(Question(2, "data:left", "data:right", "a <house>"))
-    assert board.answered(2) is None
-    shown = panel_html(board.current, board.version)
+    monitor = SearchMonitor()
+    monitor.begin(SearchStatus("running"))
+    assert not monitor.answer(1, "left")
+    monitor.ask(Question(1, "data:left", "data:right", "a <house>"))
+    assert not monitor.answer(2, "left")
+    assert not monitor.answer(1, "both")
+    assert monitor.answer_to(1) is None
+    assert monitor.answer(1, "left")
+    assert not monitor.answer(1, "right")
+    assert monitor.answer_to(1) == "left"
+    monitor.ask(Question(2, "data:left", "data:right", "a <house>"))
+    assert monitor.answer_to(2) is None
+    shown = panel_html(monitor.status, monitor.version)
     assert re.findall(r'data-crdiff-answer="([^"]*)"', shown) == ["2:left", "2:right", "2:same"]
     assert "a &lt;house&gt;" in shown
 
 
-def test_a_question_does_not_tell_which_picture_is_the_best_so_far():
-    board = Board(Standing("running", report=STANDING.report))
-    board.ask(Question(1, "data:left", "data:right", "a house"))
-    assert "Best so far" not in panel_html(board.current, 1)
+def test_a_question_does_not_tell_which_image_is_the_best_so_far():
+    monitor = SearchMonitor(SearchStatus("running", report=STATUS.report))
+    monitor.ask(Question(1, "data:left", "data:right", "a house"))
+    assert "Best so far" not in panel_html(monitor.status, 1)
 
 
 @pytest.fixture
@@ -170,7 +181,7 @@ def hub(monkeypatch):
             self.wfile.write(content[start:half])
             while self.slow.is_set() and not server.closing.wait(0.02):
                 pass
-            with suppress(ConnectionError):  # who stopped has gone
+            with suppress(ConnectionError):  # the client that stopped has gone
                 self.wfile.write(content[half:])
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -188,31 +199,31 @@ SOURCE = Source("A model", "model", (RemoteFile("weights.pt", "someone/model", s
 
 
 def test_a_download_shows_how_far_it_is_stops_and_goes_on(hub, tmp_path):
-    fetching, places = Fetching(), Places(models=tmp_path)
-    assert fetching.current.to_html() == '<div data-crdiff-download="none"></div>'
+    downloads, files = Downloads(), ModelFiles(models=tmp_path)
+    assert downloads.status.to_html() == '<div data-crdiff-download="none"></div>'
     hub.slow.set()
-    fetching.start(SOURCE, places)
-    assert fetching.start(SOURCE, places).state == "running"  # the one under way, not another one
-    while fetching.current.share == 0.0:
-        assert fetching.current.state == "running"
-    assert "of 4.0 MB" in fetching.current.text
-    assert "<progress" in fetching.current.to_html()
-    fetching.stop()
+    downloads.start(SOURCE, files)
+    assert downloads.start(SOURCE, files).state == "running"  # the one under way, not another one
+    while downloads.status.share == 0.0:
+        assert downloads.status.state == "running"
+    assert "of 4.0 MB" in downloads.status.text
+    assert "<progress" in downloads.status.to_html()
+    downloads.stop()
     hub.slow.clear()
-    fetching.wait(30)
-    assert fetching.current.state in ("stopped", "done")
-    first = fetching.current.state
-    fetching.start(SOURCE, places)
-    fetching.wait(30)
-    assert (first, fetching.current.state) == ("stopped", "done")
+    downloads.wait(30)
+    assert downloads.status.state in ("stopped", "done")
+    first = downloads.status.state
+    downloads.start(SOURCE, files)
+    downloads.wait(30)
+    assert (first, downloads.status.state) == ("stopped", "done")
     assert (tmp_path / "model" / "weights.pt").read_bytes() == hub.content
-    assert fetching.stop().text == "Nothing is being downloaded."
+    assert downloads.stop().text == "Nothing is being downloaded."
 
 
 def test_a_download_without_a_network_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    fetching = Fetching()
-    fetching.start(SOURCE, Places(models=tmp_path))
-    fetching.wait(30)
-    assert fetching.current.state == "failed"
-    assert f"without a network, put it into {tmp_path / 'model'} by hand" in fetching.current.text
+    downloads = Downloads()
+    downloads.start(SOURCE, ModelFiles(models=tmp_path))
+    downloads.wait(30)
+    assert downloads.status.state == "failed"
+    assert f"without a network, put it into {tmp_path / 'model'} by hand" in downloads.status.text

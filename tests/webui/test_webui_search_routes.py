@@ -130,8 +130,11 @@ def refused(host: Any, body: Any) -> tuple[int, Any]:
     ("change", "sentence"),
     [
         ({"search": {"evaluation": 4}}, "A search has no key 'evaluation'"),
-        ({"search": {"evaluations": "forty"}}, "evaluations of a search must be an integer from 1 on, not 'forty'."),
-        ({"search": {"evaluations": 0}}, "evaluations of a search must be an integer from 1 on, not 0."),
+        (
+            {"search": {"evaluations": "forty"}},
+            "evaluations of a search must be an integer of at least 1, not 'forty'.",
+        ),
+        ({"search": {"evaluations": 0}}, "evaluations of a search must be an integer of at least 1, not 0."),
         ({"search": {"minutes": "all night"}}, "The budget of minutes must be a number above 0, not 'all night'."),
         ({"search": {"evaluations": None}}, "A search needs a budget of evaluations or of minutes."),
         ({"search": {"score": "beauty"}}, "There is no score 'beauty'"),
@@ -143,7 +146,7 @@ def refused(host: Any, body: Any) -> tuple[int, Any]:
         ({"search": {"vary": ["middle"]}}, "A search can vary down, mid, up, k, not 'middle'."),
         ({"search": {"starts": [1]}}, "starts of a search must be objects"),
         ({"search": []}, "A search must be an object"),
-        ({"evaluations": 4}, 'evaluations belongs into the object "search" of the request.'),
+        ({"evaluations": 4}, 'evaluations belongs in the object "search" of the request.'),
         ({"steps": "many"}, "steps of the request cannot be used"),
         ({"alwayson_scripts": {"nobody": {"args": []}}}, "Script 'nobody' not found"),
         ({"script_name": "x/y/z plot"}, "A search is a script itself"),
@@ -171,7 +174,7 @@ def odd_requests(host: Any) -> list[tuple[int, Any]]:
 def test_unknown_ids_and_odd_requests(host: Any) -> None:
     broken, no_object, shown, stopped, checkpoint = host.run(odd_requests)
     assert (broken[0], no_object[0]) == (422, 422)
-    assert "no JSON" in broken[1]
+    assert "not JSON" in broken[1]
     assert no_object[1].startswith("A search needs a txt2img request as a JSON object")
     assert shown == stopped
     assert shown[0] == 404
@@ -354,10 +357,10 @@ def protected(host: Any) -> list[tuple[int, Any]]:
     from fastapi.testclient import TestClient
 
     from crdiff.webui.api import add_routes
-    from crdiff.webui.search.routes import add_search_routes
+    from crdiff.webui.search.api import add_search_routes
     from modules import script_loading
 
-    extension = next(m for p, m in script_loading.loaded_scripts.items() if p.endswith("cr_diff.py")).extension
+    loaded = next(m for p, m in script_loading.loaded_scripts.items() if p.endswith("cr_diff.py"))
 
     def password(credentials: HTTPBasicCredentials = Depends(HTTPBasic())) -> None:  # noqa: B008
         if (credentials.username, credentials.password) != ("me", "secret"):
@@ -369,8 +372,8 @@ def protected(host: Any) -> list[tuple[int, Any]]:
                       response_model=None)  # fmt: skip
     client, bare = TestClient(app), FastAPI()
     for one in (app, bare):
-        add_routes(one, extension.library)
-        add_search_routes(one, extension)
+        add_routes(one, loaded.extension.library)
+        add_search_routes(one, loaded.search)
     calls = [("POST", ""), ("GET", "/x"), ("DELETE", "/x")]
     answers = [client.request(method, f"/crdiff/v1/search{path}") for method, path in calls]
     answers += [client.get(f"/crdiff/v1/{path}") for path in ("scores", "checkpoint", "presets", "schema", "version")]
@@ -385,7 +388,9 @@ def test_the_routes_answer_only_where_the_hosts_own_api_would(host: Any) -> None
     assert [status for status, _ in seen[:8]] == [401] * 8
     assert seen[8][0] == 404
     assert seen[8][1].startswith("There is no search 'x'")
-    assert seen[9:12] == [(404, "The WebUI's API is switched off; start the WebUI with --api to search by it.")] * 3
+    assert (
+        seen[9:12] == [(404, "The WebUI's API is switched off; start the WebUI with --api to search through it.")] * 3
+    )
     assert seen[12:] == [(200, None)] * 2
 
 

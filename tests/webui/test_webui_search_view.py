@@ -11,13 +11,11 @@ import pytest
 from PIL import Image
 
 from crdiff.errors import SettingsError
-from crdiff.scoring.formula import NAMES
 from crdiff.search.search import Evaluation, Report
 from crdiff.search.space import DENSE, Point
-from crdiff.webui.search.board import Board, Snapshot, Standing, thumbnail
-from crdiff.webui.search.charts import Mark, draw_curve, draw_map
-from crdiff.webui.search.panel import best_ten, duration, panel_html, status_text
-from crdiff.webui.search.plan import SCORES, SearchPlan, read_lines, read_seeds
+from crdiff.webui.search.monitor import SearchMonitor, SearchStatus, Thumbnail, duration, thumbnail
+from crdiff.webui.search.panel import Mark, best_ten, draw_curve, draw_map, panel_html
+from crdiff.webui.search.request import SearchRequest, read_lines, read_seeds
 
 
 def evaluation(number, score, ratios, kind="neighbour", k=1.0):
@@ -40,17 +38,17 @@ def marks(history=HISTORY):
     return [Mark(entry.number, entry.score, entry.point.to_dict(), entry.kind == "baseline") for entry in history]
 
 
-def test_plan_comes_back_from_its_own_text():
-    plan = SearchPlan.from_dict({"evaluations": 12, "seeds": [1, 2], "vary": ["down", "k"], "prompts": None})
-    assert SearchPlan.from_text(json.dumps(plan.to_dict())) == plan
-    assert SearchPlan.from_text("") == SearchPlan()
-    assert plan.seeds == (1, 2)
+def test_a_request_comes_back_from_its_own_text():
+    request = SearchRequest.from_dict({"evaluations": 12, "seeds": [1, 2], "vary": ["down", "k"], "prompts": None})
+    assert SearchRequest.from_text(json.dumps(request.to_dict())) == request
+    assert SearchRequest.from_text("") == SearchRequest()
+    assert request.seeds == (1, 2)
 
 
 def test_a_greater_budget_is_the_same_search():
-    assert SearchPlan(evaluations=20).course() == SearchPlan(evaluations=100, minutes=3.0).course()
-    assert SearchPlan(evaluations=300).iterations == 300
-    assert SearchPlan(evaluations=None, minutes=5.0).iterations == 120
+    assert SearchRequest(evaluations=20).course() == SearchRequest(evaluations=100, minutes=3.0).course()
+    assert SearchRequest(evaluations=300).iterations == 300
+    assert SearchRequest(evaluations=None, minutes=5.0).iterations == 120
 
 
 @pytest.mark.parametrize(
@@ -66,15 +64,11 @@ def test_a_greater_budget_is_the_same_search():
         ([], "object"),
     ],
 )
-def test_a_plan_that_cannot_be_used_is_refused_in_words(values, named):
+def test_a_request_that_cannot_be_used_is_refused_in_words(values, named):
     with pytest.raises(SettingsError, match=named):
-        SearchPlan.from_dict(values)
+        SearchRequest.from_dict(values)
     with pytest.raises(SettingsError, match="JSON"):
-        SearchPlan.from_text("{")
-
-
-def test_the_scores_offered_are_those_there_are():
-    assert SCORES == NAMES
+        SearchRequest.from_text("{")
 
 
 def test_lists_are_read_from_text():
@@ -127,43 +121,43 @@ def test_table_has_each_configuration_once_best_first():
 
 
 def test_panel_applies_what_it_shows():
-    shown = panel_html(Standing("running", report=REPORT, evaluations=40, k=1.5, score_name="own"), 7)
+    shown = panel_html(SearchStatus("running", report=REPORT, evaluations=40, k=1.5, score_name="own"), 7)
     values = [json.loads(html.unescape(text)) for text in re.findall(r'data-crdiff-apply="([^"]*)"', shown)]
     assert values[0] == {"down": 0.25, "mid": 0.35, "up": 0.45, "k": None}
     assert 'data-crdiff-search="running"' in shown
     assert 'data-crdiff-version="7"' in shown
-    varied = Standing("done", report=REPORT, varies_k=True)
+    varied = SearchStatus("done", report=REPORT, varies_k=True)
     assert re.search(r"&quot;k&quot;: 1\.0", panel_html(varied, 1))
     ElementTree.fromstring(shown)
 
 
 def test_status_says_how_far_and_how_long():
-    text = status_text(Standing("running", report=REPORT, evaluations=40, score_name="own"))
+    text = SearchStatus("running", report=REPORT, evaluations=40, score_name="own").text
     assert text == "Running: 5 of 40 evaluations, best 0.700, dense 0.200, about 3 min left (own)."
-    assert status_text(Standing("stopped", "Stopped.", report=REPORT)).endswith("Stopped.")
-    assert status_text(Standing()) == ""
-    assert status_text(Standing("running")) == "Running: preparing."
+    assert SearchStatus("stopped", "Stopped.", report=REPORT).text.endswith("Stopped.")
+    assert SearchStatus().text == ""
+    assert SearchStatus("running").text == "Running: preparing."
     assert [duration(s) for s in (0.2, 70, 600, 9000)] == ["about 1 s", "about 70 s", "about 10 min", "about 2.5 h"]
 
 
 def test_text_from_outside_is_escaped():
-    picture = Snapshot("data:image/jpeg;base64,", 0.5, "<b>caption</b>")
-    shown = panel_html(Standing("failed", "<script>", best=picture), 1)
+    image = Thumbnail("data:image/jpeg;base64,", 0.5, "<b>caption</b>")
+    shown = panel_html(SearchStatus("failed", "<script>", best=image), 1)
     assert "<script>" not in shown
     assert "<b>caption" not in shown
     assert "crdiff-problem" in shown
 
 
 def test_the_dense_model_is_nothing_found():
-    assert Standing(report=REPORT).found is HISTORY[4]
-    assert Standing(report=Report(best=HISTORY[0])).found is None
-    assert Standing().found is None
+    assert SearchStatus(report=REPORT).found is HISTORY[4]
+    assert SearchStatus(report=Report(best=HISTORY[0])).found is None
+    assert SearchStatus().found is None
 
 
-def test_board_counts_its_versions():
-    board = Board(stop_asked=True)
-    board.begin(Standing("running"))
-    assert not board.stop_asked
-    assert board.update(message="x").state == "running"
-    assert board.version == 2
+def test_monitor_counts_its_versions():
+    monitor = SearchMonitor(stop_requested=True)
+    monitor.begin(SearchStatus("running"))
+    assert not monitor.stop_requested
+    assert monitor.update(message="x").state == "running"
+    assert monitor.version == 2
     assert thumbnail(Image.new("RGB", (900, 600))).startswith("data:image/jpeg;base64,")

@@ -16,7 +16,7 @@ from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
 from crdiff.settings import Settings
 from crdiff.webui.status import describe
-from crdiff.webui.unet_picture import draw_unet
+from crdiff.webui.unet_diagram import draw_unet
 
 SDXL_BASE = "31e35c80fc4829d14f90153f4c74cd59c90b779f6afe05a74cd6120b893f7e5b"
 BASE = Checkpoint("sd_xl_base_1.0", SDXL, SDXL_BASE)

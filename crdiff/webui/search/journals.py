@@ -1,4 +1,4 @@
-"""Where searches are kept, and what a journal is bound to."""
+"""The journals of searches: what each is bound to, its file, and how a search is resumed from it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 
 from crdiff.errors import CRDiffError, SettingsError
 from crdiff.models.checkpoint import Checkpoint
-from crdiff.modes.registry import DEFAULT_MODE
 from crdiff.presets.size import Size
+from crdiff.search.journal import read
+from crdiff.search.space import AXES
 from crdiff.settings import Settings
 
 _SEARCHED_BY = (
@@ -35,19 +36,21 @@ _MASKS = ("mask", "image_mask", "latent_mask")
 _ENDING = ".jsonl"
 
 
-def identity(p: Any, checkpoint: Checkpoint | None, plan: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+def identity(
+    p: Any, checkpoint: Checkpoint | None, course: Mapping[str, Any], settings: Settings
+) -> dict[str, Any]:
     """What the scores of a search depend on besides the search core's own settings, as plain JSON.
 
     Args:
         p: the host's processing object.
         checkpoint: the selected one.
-        plan: the search's plan without its budget.
-        settings: the accordion's, of which Start, End and mode hold for the trials too.
+        course: the search's request without its budget.
+        settings: the accordion's, of which Start, End and mode apply to the trials too.
     """
     from modules import shared
 
     given = init_images(p)
-    names = [*_SEARCHED_BY, *(_HIRES if plan.get("hires") else ()), *(_IMG2IMG if given is not None else ())]
+    names = [*_SEARCHED_BY, *(_HIRES if course.get("hires") else ()), *(_IMG2IMG if given is not None else ())]
     found = {name: getattr(p, name) for name in names if hasattr(p, name)}
     if found.get("subseed_strength"):
         found["subseed"] = p.subseed
@@ -60,37 +63,44 @@ def identity(p: Any, checkpoint: Checkpoint | None, plan: Mapping[str, Any], set
         "window": [settings.start, settings.end],
         "mode": settings.mode,
         "job": {name: _plain(value) for name, value in found.items()},
-        "search": dict(plan),
+        "search": dict(course),
     }
 
 
 def init_images(p: Any) -> str | None:
-    """A digest of the pictures and masks that an img2img job starts from; None for other jobs."""
+    """A digest of the images and masks that an img2img job starts from; None for other jobs."""
     given = getattr(p, "init_images", None)
     if not given:
         return None
     digest = hashlib.sha256()
-    for picture in [*given, *(getattr(p, name, None) for name in _MASKS)]:
-        if hasattr(picture, "tobytes"):
-            digest.update(f"{picture.mode} {picture.size} ".encode())
-            digest.update(picture.tobytes())
+    for image in [*given, *(getattr(p, name, None) for name in _MASKS)]:
+        if hasattr(image, "tobytes"):
+            digest.update(f"{image.mode} {image.size} ".encode())
+            digest.update(image.tobytes())
     return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
-class Begun:
-    """What a search was begun with beyond the job's settings: CR-Diff's Start, End and mode, and the trials' k."""
+class Resumed:
+    """What a search was begun with, besides the settings of its job.
+
+    Attributes:
+        start: CR-Diff's Start.
+        end: CR-Diff's End.
+        mode: CR-Diff's mode.
+        held: the values of the axes that are not varied.
+    """
 
     start: float
     end: float
     mode: str
-    k: float
+    held: Mapping[str, float]
 
 
-def restore(p: Any, path: Path) -> Begun | None:
+def restore(p: Any, path: Path) -> Resumed | None:
     """Give a job the settings that a journal was begun with, whatever the tab says now.
 
-    What a job does not carry (the checkpoint, the picture of img2img, the host's options) is left to the comparison
+    What a job does not carry (the checkpoint, the image of img2img, the host's options) is left to the comparison
     that the journal makes itself.
 
     Returns:
@@ -100,22 +110,21 @@ def restore(p: Any, path: Path) -> Begun | None:
         JournalError: it cannot be read.
         SettingsError: it is of the other tab.
     """
-    from crdiff.search.journal import read
-
     head, _ = read(path)
     if ("image" in head) != (init_images(p) is not None):
-        raise SettingsError("The last search was made in the other tab (txt2img or img2img); go on with it there.")
+        raise SettingsError("The last search was made in the other tab (txt2img or img2img); resume it there.")
     try:
         size = Size.parse(str(head["size"]))
         wanted = {name: value for name, value in dict(head["job"]).items() if name in _RESTORED and hasattr(p, name)}
         start, end = (float(value) for value in head["window"])
-        begun = Begun(start, end, str(head.get("mode", DEFAULT_MODE)), float(head["space"]["fixed"].get("k", 1.0)))
+        held = {axis: float(value) for axis, value in dict(head["space"]["fixed"]).items() if axis in AXES}
+        resumed = Resumed(start, end, str(head.get("mode", Settings.mode)), held)
     except (CRDiffError, KeyError, TypeError, ValueError):
         return None
     p.height, p.width = size.height, size.width
     for name, value in wanted.items():
         setattr(p, name, value)
-    return begun
+    return resumed
 
 
 def _plain(value: Any) -> Any:
@@ -126,45 +135,48 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
 
 
-def journal_path(folder: Path, bound_to: Mapping[str, Any]) -> Path:
-    """The journal of a search: the same search finds the same file again, whatever its budget."""
-    text = json.dumps(bound_to, sort_keys=True, default=str)
+def journal_path(folder: Path, bound_to: Mapping[str, Any], held: Mapping[str, float]) -> Path:
+    """The journal of a search: the same search finds the same file again, whatever its budget.
+
+    Args:
+        folder: of the journals.
+        bound_to: what the scores depend on.
+        held: ratios that are not varied, where they are not at 0.3: earlier versions held all of them there, and their
+            journals keep their names.
+    """
+    text = json.dumps(bound_to, sort_keys=True, default=str) + (json.dumps(held, sort_keys=True) if held else "")
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", str(bound_to.get("checkpoint_name") or "model"))[:40].strip("._")
     mark = hashlib.sha256(text.encode()).hexdigest()[:12]
     return folder / f"{name or 'model'}-{bound_to['size']}-{mark}{_ENDING}"
 
 
 @dataclass(frozen=True)
-class Kept:
+class SavedSearch:
     """A search found on disk.
 
     Attributes:
         path: its journal.
-        checkpoint: sha256 or name.
-        name: the checkpoint's name.
+        name: the checkpoint's.
         size: height x width.
-        plan: its plan without the budget.
-        evaluations: so many lie in it.
+        course: its request without the budget.
+        evaluations: that are in the journal, repeats not counted.
     """
 
     path: Path
-    checkpoint: str | None
     name: str
     size: str
-    plan: dict[str, Any]
+    course: dict[str, Any]
     evaluations: int
 
     def describe(self) -> str:
-        """One line for a list."""
-        prompt = str((self.plan.get("prompts") or [""])[0])
+        """One line."""
+        prompt = str((self.course.get("prompts") or [""])[0])
         shown = prompt if len(prompt) <= 40 else f"{prompt[:40]}..."
         return f"{self.name}, {self.size}, {self.evaluations} evaluations: {shown}"
 
 
-def latest(folder: Path, *, from_image: bool = False) -> Kept | None:
+def latest(folder: Path, *, from_image: bool = False) -> SavedSearch | None:
     """The search of txt2img, or of img2img, that was written to last; None if there is none that can be read."""
-    from crdiff.search.journal import read
-
     try:
         paths = sorted(folder.glob(f"*{_ENDING}"), key=lambda path: -path.stat().st_mtime)
     except OSError:
@@ -175,8 +187,8 @@ def latest(folder: Path, *, from_image: bool = False) -> Kept | None:
             if ("image" in head) != from_image:
                 continue
             measured = sum(not entry.get("repeat") for entry in entries)
-            size, plan, name = str(head["size"]), dict(head["search"]), str(head.get("checkpoint_name"))
-            return Kept(path, head.get("checkpoint"), name, size, plan, measured)
+            name, size, course = str(head.get("checkpoint_name")), str(head["size"]), dict(head["search"])
+            return SavedSearch(path, name, size, course, measured)
         except (CRDiffError, KeyError, TypeError, ValueError):
             continue
     return None

@@ -1,54 +1,26 @@
-"""What the page shows of a search: a status line, the best picture beside the dense one, curve, map and table."""
+"""What the page shows of a search: its status, the best image beside the dense one, charts and a table.
+
+The charts are inline SVG in the page's text colour: the score as it goes, and where configurations were tried.
+"""
 
 from __future__ import annotations
 
 import html
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from crdiff.method.groups import GROUPS
+from crdiff.search.objective import FAILED_SCORE
 from crdiff.search.score_text import score_text
-from crdiff.webui.search.charts import Mark, draw_curve, draw_map
-
-if TYPE_CHECKING:
-    from crdiff.search.search import Evaluation, Report
-    from crdiff.webui.search.board import Question, Snapshot, Standing
-    from crdiff.webui.search.remembered import Found
+from crdiff.search.search import Evaluation, Report
+from crdiff.webui.markup import status_html
+from crdiff.webui.search.monitor import Question, SearchStatus, Thumbnail
+from crdiff.webui.search.results import SearchResult
 
 ROWS = 10
+_PAIRS = (("down", "mid"), ("down", "up"), ("mid", "up"))
 _LEVELS = {"failed": "problem", "stopped": "estimated"}
-
-
-def status_text(standing: Standing) -> str:
-    """One line: how far the search is, what it found, how long it will take."""
-    report = standing.report
-    if standing.state == "none":
-        return ""
-    parts = []
-    if report is not None:
-        of = f" of {standing.evaluations}" if standing.evaluations else ""
-        parts.append(f"{report.evaluations}{of} evaluations")
-        if report.best is not None and report.best.score is not None:
-            parts.append(f"best {score_text(report.best.score)}")
-        if report.baseline is not None and report.baseline.score is not None:
-            parts.append(f"dense {score_text(report.baseline.score)}")
-        if standing.state == "running" and report.seconds_left is not None:
-            parts.append(f"{duration(report.seconds_left)} left")
-    else:
-        parts.append("preparing")
-    text = f"{standing.state.capitalize()}: {', '.join(parts)}"
-    text += f" ({standing.score_name})" if standing.score_name else ""
-    return f"{text}. {standing.message}".strip()
-
-
-def duration(seconds: float) -> str:
-    """A length of time as people say it."""
-    if seconds < 90:
-        return f"about {max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"about {round(seconds / 60)} min"
-    return f"about {seconds / 3600:.1f} h"
 
 
 def best_ten(report: Report) -> list[Evaluation]:
@@ -65,35 +37,34 @@ def best_ten(report: Report) -> list[Evaluation]:
     return rows[:ROWS]
 
 
-def panel_html(standing: Standing, version: int) -> str:
+def panel_html(status: SearchStatus, version: int) -> str:
     """The panel; ``version`` lets the page tell whether it has changed."""
-    text, level = html.escape(status_text(standing)), _LEVELS.get(standing.state, "ok")
-    parts = [f'<p class="crdiff-status crdiff-{level}">{text}</p>'] if text else []
-    if standing.question is not None:  # the other pictures would tell which of the two is the best so far
-        parts.append(_question(standing.question))
-        return _panel(standing, version, parts)
-    figures = [_figure("Dense", standing.dense), _figure("Best so far", standing.best)]
+    parts = [status_html(status.text, _LEVELS.get(status.state, "ok"))]
+    if status.question is not None:  # the other images would tell which of the two is the best so far
+        parts.append(_question(status.question))
+        return _panel(status, version, parts)
+    figures = [_figure("Dense", status.dense), _figure("Best so far", status.best)]
     if any(figures):
         parts.append(f'<div class="crdiff-search-pictures">{"".join(figures)}</div>')
-    if standing.report is not None:
-        marks = _marks(standing.report)
+    if status.report is not None:
+        marks = _marks(status.report)
         parts.append(f'<div class="crdiff-search-charts">{draw_curve(marks)}{draw_map(marks)}</div>')
-        parts.append(_table(standing))
-    return _panel(standing, version, parts)
+        parts.append(_table(status))
+    return _panel(status, version, parts)
 
 
-def _panel(standing: Standing, version: int, parts: list[str]) -> str:
+def _panel(status: SearchStatus, version: int, parts: list[str]) -> str:
     return (
-        f'<div class="crdiff-search" data-crdiff-search="{standing.state}" data-crdiff-version="{version}" '
-        f'data-crdiff-score="{html.escape(standing.score_name)}">'
+        f'<div class="crdiff-search" data-crdiff-search="{status.state}" data-crdiff-version="{version}" '
+        f'data-crdiff-score="{html.escape(status.score_name)}">'
         f"{''.join(parts)}</div>"
     )
 
 
 def _question(question: Question) -> str:
-    """Two pictures and three buttons; the page's script takes the arrow keys for them as well."""
+    """Two images and three buttons; the page's script takes the arrow keys for them as well."""
     sides = "".join(
-        f'<figure><img src="{url}" alt="{side} picture">{_answer(question, side, f"The {side} one {arrow}")}</figure>'
+        f'<figure><img src="{url}" alt="{side} image">{_answer(question, side, f"The {side} one {arrow}")}</figure>'
         for side, url, arrow in (("left", question.left, "\u2190"), ("right", question.right, "\u2192"))
     )
     same = _answer(question, "same", "No difference \u2193")
@@ -110,8 +81,6 @@ def _answer(question: Question, choice: str, text: str) -> str:
 
 
 def _marks(report: Report) -> list[Mark]:
-    from crdiff.search.objective import FAILED_SCORE
-
     def drawn(score: float | None) -> float | None:
         """What failed or was skipped counts as very bad, which would flatten all the others."""
         return None if score == FAILED_SCORE else score
@@ -127,7 +96,7 @@ def _marks(report: Report) -> list[Mark]:
     ]
 
 
-def _figure(name: str, shown: Snapshot | None) -> str:
+def _figure(name: str, shown: Thumbnail | None) -> str:
     if shown is None:
         return ""
     score = "" if shown.score is None else f" <span>{score_text(shown.score)}</span>"
@@ -137,33 +106,33 @@ def _figure(name: str, shown: Snapshot | None) -> str:
     )
 
 
-def _table(standing: Standing) -> str:
-    assert standing.report is not None
-    rows = best_ten(standing.report)
+def _table(status: SearchStatus) -> str:
+    assert status.report is not None
+    rows = best_ten(status.report)
     if not rows:
         return ""
     head = "".join(f"<th>{name}</th>" for name in ("", "score", *GROUPS, "k", ""))
-    body = "".join(_row(place, entry, standing) for place, entry in enumerate(rows, 1))
+    body = "".join(_row(place, entry, status) for place, entry in enumerate(rows, 1))
     return f'<table class="crdiff-search-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def _row(place: int, entry: Evaluation, standing: Standing) -> str:
-    k = standing.k_of(entry)
+def _row(place: int, entry: Evaluation, status: SearchStatus) -> str:
+    k = status.k_of(entry)
     ratios = "".join(f"<td>{entry.point[group]:.3f}</td>" for group in GROUPS)
-    values = html.escape(json.dumps(applied(entry, standing)))
+    values = html.escape(json.dumps(applied(entry, status)))
     button = f'<button type="button" class="crdiff-apply" data-crdiff-apply="{values}">Apply</button>'
     score = "" if entry.score is None else score_text(entry.score)
     return f"<tr><td>{place}</td><td>{score}</td>{ratios}<td>{k:.3g}</td><td>{button}</td></tr>"
 
 
-def applied(entry: Evaluation, standing: Standing) -> dict[str, float | None]:
+def applied(entry: Evaluation, status: SearchStatus) -> dict[str, float | None]:
     """What the controls are set to; k stays as the user has it unless it was searched for."""
     values: dict[str, float | None] = {group: round(entry.point[group], 3) for group in GROUPS}
-    values["k"] = round(entry.point.k, 2) if standing.varies_k else None
+    values["k"] = round(entry.point.k, 2) if status.varies_k else None
     return values
 
 
-def remembered_html(found: Sequence[Found]) -> str:
+def results_html(found: Sequence[SearchResult]) -> str:
     """What was found earlier for the prompt and size in the tab, each to apply; empty if there is nothing."""
     if not found:
         return ""
@@ -173,3 +142,129 @@ def remembered_html(found: Sequence[Found]) -> str:
         for one in found
     )
     return f'<div class="crdiff-remembered">Found earlier for this prompt and size:<ul>{rows}</ul></div>'
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A configuration as it is drawn.
+
+    Attributes:
+        number: counts from 1.
+        score: its mean; None if its evaluation was cut.
+        point: down, mid, up and k.
+        baseline: whether it is the dense model.
+    """
+
+    number: int
+    score: float | None
+    point: Mapping[str, float]
+    baseline: bool = False
+
+
+def draw_curve(marks: Sequence[Mark], width: int = 360, height: int = 150) -> str:
+    """Every score as a dot, the best so far as a line, the dense model's as a dashed one; scores go upwards."""
+    scored = [(mark, mark.score) for mark in marks if mark.score is not None]
+    if not scored:
+        return ""
+    last = max(mark.number for mark in marks)
+    low, high = min(score for _, score in scored), max(score for _, score in scored)
+    span = (high - low) or 1.0
+    left, right, top, bottom = 44, width - 8, 10, height - 22
+
+    def x(number: float) -> float:
+        return left + (right - left) * ((number - 1) / (last - 1) if last > 1 else 0.5)
+
+    def y(score: float) -> float:
+        return bottom - (bottom - top) * (score - low) / span
+
+    parts = [_line(left, bottom, right, bottom, 0.4), _line(left, top, left, bottom, 0.4)]
+    ticks = [high, low] if high > low else [high]
+    parts += [_text(left - 4, y(score) + 3, text, "end") for score, text in zip(ticks, _told_apart(ticks))]
+    parts += [_text(left, height - 6, "1", "middle"), _text(right, height - 6, str(last), "end")] if last > 1 else []
+    parts.append(_text((left + right) / 2, height - 6, "evaluations", "middle"))
+    for mark, score in scored:
+        if mark.baseline:
+            parts.append(
+                f'<line class="crdiff-dense" x1="{left}" y1="{y(score):.1f}" x2="{right}" y2="{y(score):.1f}" '
+                'stroke="currentColor" stroke-opacity="0.6" stroke-dasharray="4 3"/>'
+            )
+            parts.append(_text(right, y(score) - 3, "dense", "end"))
+    steps, best = "", -float("inf")
+    for mark, score in scored:
+        if score > best:
+            steps += f"{'M' if not steps else f'H{x(mark.number):.1f}V'}"
+            steps += f"{x(mark.number):.1f} {y(score):.1f}" if steps == "M" else f"{y(score):.1f}"
+            best = score
+    parts.append(
+        f'<path class="crdiff-best" d="{steps}H{x(last):.1f}" fill="none" stroke="var(--crdiff-accent, #2f81f7)" '
+        'stroke-width="2"/>'
+    )
+    parts += [
+        f'<circle cx="{x(mark.number):.1f}" cy="{y(score):.1f}" r="2.2" fill="currentColor" fill-opacity="0.55"/>'
+        for mark, score in scored
+    ]
+    return _svg("crdiff-curve", width, height, f"Scores of {len(scored)} configurations, best {best:.3g}", parts)
+
+
+def _told_apart(scores: Sequence[float]) -> list[str]:
+    """Scores with as few digits as tell them apart."""
+    for digits in range(2, 7):
+        texts = [f"{score:.{digits}g}" for score in scores]
+        if len(set(texts)) == len(texts):
+            break
+    return texts
+
+
+def draw_map(marks: Sequence[Mark], side: int = 116) -> str:
+    """Three squares, two ratios each: a dot for each configuration, the darker the better; the best has a ring."""
+    tried = [mark for mark in marks if not mark.baseline]
+    if not tried:
+        return ""
+    scores = [mark.score for mark in tried if mark.score is not None]
+    low, high = (min(scores), max(scores)) if scores else (0.0, 0.0)
+    best = max((mark for mark in tried if mark.score is not None), key=lambda mark: mark.score or 0.0, default=None)
+    gap, foot = 14, 18
+    parts = []
+    for place, (across, upward) in enumerate(_PAIRS):
+        left = gap + place * (side + 2 * gap)
+        parts.append(
+            f'<rect x="{left}" y="4" width="{side}" height="{side}" fill="none" stroke="currentColor" '
+            'stroke-opacity="0.4"/>'
+        )
+        parts.append(_text(left + side / 2, side + foot - 2, f"{across} →", "middle"))
+        turn = f"rotate(-90 {left - 4} {4 + side / 2:g})"
+        parts.append(_text(left - 4, 4 + side / 2, f"{upward} →", "middle", f' transform="{turn}"'))
+        for mark in sorted(tried, key=lambda mark: (mark.score is not None, mark.score or 0.0)):
+            cx, cy = left + side * mark.point[across], 4 + side * (1.0 - mark.point[upward])
+            if mark.score is None:
+                shade = 'fill="none" stroke="currentColor" stroke-opacity="0.35"'
+            else:
+                merit = (mark.score - low) / (high - low) if high > low else 1.0
+                shade = f'fill="currentColor" fill-opacity="{0.15 + 0.75 * merit:.2f}"'
+            parts.append(f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="3" {shade}/>')
+        if best is not None:
+            cx, cy = left + side * best.point[across], 4 + side * (1.0 - best.point[upward])
+            parts.append(
+                f'<circle class="crdiff-best" cx="{cx:.1f}" cy="{cy:.1f}" r="5.5" fill="none" '
+                'stroke="var(--crdiff-accent, #2f81f7)" stroke-width="2"/>'
+            )
+    width = len(_PAIRS) * (side + 2 * gap)
+    return _svg("crdiff-map", width, side + foot + 4, f"{len(tried)} configurations tried", parts)
+
+
+def _svg(name: str, width: int, height: int, label: str, parts: Sequence[str]) -> str:
+    return (
+        f'<svg class="{name}" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="{html.escape(label)}">{"".join(parts)}</svg>'
+    )
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, opacity: float) -> str:
+    return f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="currentColor" stroke-opacity="{opacity:g}"/>'
+
+
+def _text(x: float, y: float, text: str, anchor: str, more: str = "") -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="10" fill="currentColor"{more}>'
+        f"{html.escape(text)}</text>"
+    )

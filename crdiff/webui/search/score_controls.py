@@ -1,31 +1,41 @@
-"""The score's controls: which one, whether it can be used, what it gives a picture, and its files."""
+"""The score's controls: which one, whether it can be used, the button Test score, and its files."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import io
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
-from crdiff.webui.search.answers import QUIET, guarded
-from crdiff.webui.search.fetching import SOURCES
-from crdiff.webui.search.plan import EYE, SCORES
-from crdiff.webui.search.testing import score_picture
+from crdiff.errors import SettingsError
+from crdiff.scoring.formula import NAMES
+from crdiff.scoring.prompts import plain_text
+from crdiff.scoring.sources import IMAGE_REWARD, Source
+from crdiff.webui.events import QUIET, guarded
+from crdiff.webui.markup import status_html
+from crdiff.webui.search.context import SearchContext
+from crdiff.webui.search.downloads import SOURCES
+from crdiff.webui.search.judge import choose_scorer, model_files, score_problems
+from crdiff.webui.search.request import EYE
 from modules.ui_components import ToolButton
 
-if TYPE_CHECKING:
-    from crdiff.webui.extension import Extension
-
+_SHOWN = 60
+"""Characters of a prompt that are shown."""
 _AUTO = "first available"
 _EYE_LABEL = f"{EYE} (you pick)"
 _CHECK = "\U0001f50d"
 
 
 class ScoreControls:
-    """Builds them in two places: the choice at the top of the fold, the files further down."""
+    """The controls in two places of the search's accordion: the choice at the top, the files further down."""
 
-    def __init__(self, extension: Extension, tab: str, named: Callable[[str], str]) -> None:
-        self._extension = extension
+    def __init__(self, context: SearchContext, tab: str, named: Callable[[str], str]) -> None:
+        self._context = context
         self._tab = tab
         self._named = named
 
@@ -33,13 +43,13 @@ class ScoreControls:
         """Which score, and two buttons; inside a row."""
         named = self._named
         self.score = gr.Dropdown(
-            [_AUTO, *SCORES, _EYE_LABEL], value=_AUTO, label="Score", allow_custom_value=True, elem_id=named("score")
+            [_AUTO, *NAMES, _EYE_LABEL], value=_AUTO, label="Score", allow_custom_value=True, elem_id=named("score")
         )
         self._check = ToolButton(_CHECK, elem_id=named("check"), tooltip="Which scores can be used here")
         self._test = gr.Button("Test score", size="sm", min_width=80, elem_id=named("test"))
 
     def build_files(self) -> None:
-        """The fold with the download."""
+        """The accordion with the download."""
         named = self._named
         first = next(iter(SOURCES))
         with gr.Accordion("Files of the scores", open=False, elem_id=named("files")):
@@ -48,51 +58,106 @@ class ScoreControls:
             with gr.Row():
                 self._download = gr.Button("Download", size="sm", elem_id=named("download"))
                 self._stop = gr.Button("Stop the download", size="sm", elem_id=named("download_stop"))
-            self._progress = gr.HTML(self._extension.fetching.current.to_html(), elem_id=named("download_progress"))
-            self._picture = gr.Textbox("", visible=False, elem_id=named("test_picture"))
+            self._progress = gr.HTML(self._context.downloads.status.to_html(), elem_id=named("download_progress"))
+            self._image = gr.Textbox("", visible=False, elem_id=named("test_picture"))
             self._prompt = gr.Textbox("", visible=False, elem_id=named("test_prompt"))
             self._poll = gr.Button("Show", elem_id=named("download_poll"))
-        for component in (self.score, self._source, self._picture, self._prompt):
+        for component in (self.score, self._source, self._image, self._prompt):
             component.do_not_save_to_config = True
 
     def connect(self, message: Any) -> None:
         """Bind the buttons; sentences go to ``message``."""
-        fetching, tab = self._extension.fetching, self._tab
-        self._check.click(guarded(self._offers), [], [message], **QUIET)
-        picture = f"async (score) => [score, ...await crdiffSearch.tested('{tab}')]"
-        inputs = [self.score, self._picture, self._prompt]
-        self._test.click(guarded(self._tested), inputs, [message], _js=picture, **QUIET)
+        downloads, tab = self._context.downloads, self._tab
+        self._check.click(guarded(self._problems), [], [message], **QUIET)
+        image = f"async (score) => [score, ...await crdiffSearch.tested('{tab}')]"
+        inputs = [self.score, self._image, self._prompt]
+        self._test.click(guarded(self._test_score), inputs, [message], _js=image, **QUIET)
         self._source.change(self._offered, [self._source], [self._offer], **QUIET)
         watch = f"() => crdiffSearch.watchDownload('{tab}')"
         started = self._download.click(self._start, [self._source], [self._progress], **QUIET)
         started.then(None, [], [], _js=watch, **QUIET)
-        self._stop.click(lambda: fetching.stop().to_html(), [], [self._progress], **QUIET)
-        self._poll.click(lambda: fetching.current.to_html(), [], [self._progress], **QUIET)
-
-    def _places(self) -> Any:
-        from crdiff.webui.search.judge import score_places
-
-        return score_places(self._extension.folder)
+        self._stop.click(lambda: downloads.stop().to_html(), [], [self._progress], **QUIET)
+        self._poll.click(lambda: downloads.status.to_html(), [], [self._progress], **QUIET)
 
     def _offered(self, name: str) -> str:
-        source = SOURCES[name if name in SOURCES else next(iter(SOURCES))]
-        return f'<p class="crdiff-status">{source.offer(self._places().target(source.folder))}</p>'
+        source = _source(name)
+        return status_html(source.offer(model_files(self._context.folder).target(source.folder)))
 
     def _start(self, name: str) -> str:
-        source = SOURCES[name if name in SOURCES else next(iter(SOURCES))]
-        return self._extension.fetching.start(source, self._places()).to_html()
+        return self._context.downloads.start(_source(name), model_files(self._context.folder)).to_html()
 
-    def _offers(self) -> list[Any]:
-        from crdiff.webui.search.judge import offers
+    def _problems(self) -> list[Any]:
+        problems = score_problems(self._context.folder)
+        return [" ".join(f"{name}: {problem or 'can be used.'}" for name, problem in problems.items())]
 
-        return [" ".join(f"{name}: {problem or 'can be used.'}" for name, problem in offers(self._extension.folder))]
+    def _test_score(self, score: Any, image: str, prompt: str) -> list[Any]:
+        return [score_of_image(chosen_score(score), self._context.folder, image or "", prompt or "")]
 
-    def _tested(self, score: Any, picture: str, prompt: str) -> list[Any]:
-        return [score_picture(chosen_score(score), self._extension.folder, picture or "", prompt or "")]
+
+def _source(name: str) -> Source:
+    return SOURCES.get(name, IMAGE_REWARD)
 
 
 def chosen_score(value: Any) -> str | None:
-    """The score's name for the plan; None is the first one available."""
+    """The score's name for the request; None is the first one available."""
     if not value or value == _AUTO:
         return None
     return EYE if value in (EYE, _EYE_LABEL) else str(value)
+
+
+def score_of_image(name: str | None, folder: Path, image_url: str, prompt: str) -> str:
+    """One sentence with the score of an image.
+
+    The score runs on the CPU, so as not to take memory from an image that is being drawn.
+
+    Args:
+        name: a score or a weighted sum; None takes the first one available.
+        folder: CR-Diff's folder in the host's data path.
+        image_url: a data URL; empty if there is no image.
+        prompt: the tab's; an image that carries its own infotext is judged by that one's.
+
+    Raises:
+        CRDiffError: why there is no score.
+    """
+    if name == EYE:
+        raise SettingsError("Your own eye is asked during the search: it shows two images, and you pick.")
+    scorer = choose_scorer(name, folder)
+    if scorer.needs_dense:
+        raise SettingsError(f"{scorer.name} compares with the dense image of the same seed, which only a search draws.")
+    if not image_url:
+        raise SettingsError("There is no image in the gallery to test the score on; press Generate first.")
+    image = _image(image_url)
+    text = plain_text(_own_prompt(image) or prompt)
+    started = time.monotonic()
+    try:
+        scorer.load("cpu")
+        (score,) = scorer.score(scorer.prepare(text), [image.convert("RGB")])
+    finally:
+        scorer.close()
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    took = time.monotonic() - started
+    return f"{scorer.name} gives the image {score:.4g} for “{shown}” ({took:.1f} s with loading, on the CPU)."
+
+
+def _image(url: str) -> Any:
+    from PIL import Image
+
+    try:
+        image = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2], validate=True)))
+        image.load()
+    except (OSError, ValueError, binascii.Error):
+        raise SettingsError("The image in the gallery cannot be read.") from None
+    return image
+
+
+def _own_prompt(image: Any) -> str:
+    """The prompt in an image's infotext; empty if it has none."""
+    text = image.info.get("parameters")
+    if not isinstance(text, str):
+        return ""
+    lines = []
+    for line in text.splitlines():
+        if line.startswith(("Negative prompt:", "Steps: ")):
+            break
+        lines.append(line)
+    return "\n".join(lines).strip()

@@ -1,24 +1,24 @@
-"""The search among the host's scripts: chosen for one job by the Search button, or by the API's ``script_name``."""
+"""The search among the host's scripts: chosen for one job by the Search button, or by the API."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from crdiff.errors import SettingsError
+from crdiff.webui.search.api_jobs import ApiJob
+from crdiff.webui.search.context import SearchContext
+from crdiff.webui.search.job import run_search
+from crdiff.webui.search.request import SCRIPT_TITLE, SearchRequest
 from modules import scripts
 
-if TYPE_CHECKING:
-    from crdiff.webui.extension import Extension
 
-TITLE = "CR-Diff search"
-
-
-def make_search_script(extension: Extension) -> type[scripts.Script]:
+def make_search_script(context: SearchContext) -> type[scripts.Script]:
     """The class of the search script."""
 
     class CRDiffSearchScript(scripts.Script):
         def title(self) -> str:
-            return TITLE
+            return SCRIPT_TITLE
 
         def show(self, is_img2img: bool) -> bool:
             return True
@@ -27,31 +27,25 @@ def make_search_script(extension: Extension) -> type[scripts.Script]:
             import gradio as gr
 
             tab = "img2img" if is_img2img else "txt2img"
-            plan = gr.Textbox("", label="Settings of the search", elem_id=f"{tab}_crdiff_search_plan", visible=False)
-            plan.do_not_save_to_config = True
-            return [plan]
+            request = gr.Textbox("", label="Settings of the search", elem_id=f"{tab}_crdiff_search_plan", visible=False)
+            request.do_not_save_to_config = True
+            return [request]
 
-        def run(self, p: Any, plan: Any = "", *args: Any) -> Any:
-            from crdiff.webui.search.job import run_search
-            from crdiff.webui.search.orders import Order
-            from crdiff.webui.search.plan import SearchPlan
-
-            if isinstance(plan, Order):
-                plan.begin()
-                return run_search(p, plan.plan, extension, plan.board, extension.folder, shown=False)
+        def run(self, p: Any, request: Any = "", *args: Any) -> Any:
+            """Search; the request is the page's JSON text, an object of the API, or a search of ``/crdiff/v1``."""
+            if isinstance(request, ApiJob):
+                request.begin()
+                return run_search(p, request.request, context, request.monitor, shown=False)
             _refuse_a_file_of_many()
-            wanted = SearchPlan.from_dict(plan) if isinstance(plan, dict) else SearchPlan.from_text(plan)
-            return run_search(p, wanted, extension, extension.board, extension.folder)
+            wanted = SearchRequest.from_dict(request) if isinstance(request, dict) else SearchRequest.from_text(request)
+            return run_search(p, wanted, context, context.monitor)
 
     return CRDiffSearchScript
 
 
 def _refuse_a_file_of_many() -> None:
     """Hosts run the script for each file of img2img's Batch tab, and number them in the state."""
-    from crdiff.errors import SettingsError
     from modules.shared import state
 
     if re.fullmatch(r"\d+ out of \d+", str(state.job)):
-        raise SettingsError(
-            "The Batch tab cannot be searched: put one of its pictures into img2img and search with that."
-        )
+        raise SettingsError("The Batch tab cannot be searched: search with one of its images in img2img.")

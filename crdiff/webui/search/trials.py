@@ -1,32 +1,31 @@
-"""One picture of a search: the tab's own job again, with other ratios, prompt and seed."""
+"""One image of a search: the tab's own job again, with other ratios, prompt and seed."""
 
 from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crdiff.errors import CRDiffError
+from crdiff.search.errors import AbortSearchError
+from crdiff.search.space import Point
 from crdiff.settings import CUSTOM, Settings
 from crdiff.webui.infotext import NOTE_KEY
 
-if TYPE_CHECKING:
-    from crdiff.search.space import Point
-
 _TITLE = "CR-Diff"
 _WATCHED = ("sd_model_checkpoint", "sd_vae", "CLIP_stop_at_last_layers")
-"""Options of the host that change every picture, by which a search notices that it has lost its ground."""
+"""Options of the host that change every image: scores from before and after a change must not be compared."""
 
 
 class SkippedError(CRDiffError):
-    """The user skipped a picture."""
+    """The user skipped an image."""
 
 
 @dataclass
 class Drawn:
-    """A picture as the host gave it, and its infotext."""
+    """An image as the host returned it, and its infotext."""
 
-    picture: Any
+    image: Any
     infotext: str
 
 
@@ -38,38 +37,39 @@ class Trials:
     Args:
         p: the host's processing object, its seed fixed.
         settings: the accordion's, for its window of steps and its mode.
+        hires: whether Hires. fix stays on, where the job has it on.
     """
 
-    def __init__(self, p: Any, settings: Settings) -> None:
+    def __init__(self, p: Any, settings: Settings, *, hires: bool) -> None:
         from modules import shared
 
         self._p = p
         self._settings = settings
+        self._hires = hires
         self._place = _place_of_crdiff(p.scripts)
         # Hosts do not always put back an option that a job overrides.
         watched = [name for name in _WATCHED if name not in (p.override_settings or {})]
         self._options = {name: getattr(shared.opts, name, None) for name in watched}
         self._model: str | None = None
 
-    def draw(self, point: Point, prompt: str, seed: int, *, hires: bool = False) -> Drawn:
-        """Draw one picture.
+    def draw(self, point: Point, prompt: str, seed: int, *, hires: bool | None = None) -> Drawn:
+        """Draw one image; ``hires`` overrides whether Hires. fix stays on.
 
         Raises:
-            AbortSearchError: the user stopped, or no further picture would tell anything.
+            AbortSearchError: the user stopped, or further images could not be compared with those so far.
             SkippedError: the user skipped this one.
         """
-        from crdiff.search.errors import AbortSearchError
         from modules import processing
         from modules.shared import state
 
         self._check_options()
-        job = self._job(point, prompt, seed, hires)
+        job = self._job(point, prompt, seed, self._hires if hires is None else hires)
         processed = processing.process_images(job)
         if state.interrupted or not processed.images:
             raise AbortSearchError("The search was stopped; the best so far is kept.", "stopped")
         if state.skipped:
             state.skipped = False
-            raise SkippedError("This picture was skipped.")
+            raise SkippedError("This image was skipped.")
         if note := job.extra_generation_params.get(NOTE_KEY):
             raise AbortSearchError(f"CR-Diff could not act on this model: {note}")
         self._check_model()
@@ -106,7 +106,6 @@ class Trials:
         return job
 
     def _check_options(self) -> None:
-        from crdiff.search.errors import AbortSearchError
         from modules import shared
 
         for name, was in self._options.items():
@@ -115,8 +114,7 @@ class Trials:
                 raise AbortSearchError(f"{what} during the search; the best so far is kept.")
 
     def _check_model(self) -> None:
-        """A refiner may be the model that is left after a picture, but then it is after every picture."""
-        from crdiff.search.errors import AbortSearchError
+        """A refiner may be the model that is left after an image, but then it is after every image."""
         from modules import shared
 
         info = getattr(shared.sd_model, "sd_checkpoint_info", None)

@@ -1,43 +1,40 @@
-"""What becomes of a search's best: apply it, save it, and offer it again when the prompt comes back."""
+"""The controls for a search's result: apply it, save it, and offer it again when the prompt comes back."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
 from crdiff.errors import PresetError
 from crdiff.method.groups import GROUPS, Ratios
-from crdiff.presets.size import Size
+from crdiff.presets.table import Preset
 from crdiff.search.score_text import score_text
 from crdiff.settings import CUSTOM
+from crdiff.webui.events import QUIET, guarded
 from crdiff.webui.infotext import preset_label
-from crdiff.webui.search import remembered
-from crdiff.webui.search.answers import QUIET, guarded
-from crdiff.webui.search.panel import applied, remembered_html
-
-if TYPE_CHECKING:
-    from crdiff.presets.table import Preset
-    from crdiff.webui.extension import Extension
+from crdiff.webui.search import results
+from crdiff.webui.search.context import SearchContext
+from crdiff.webui.search.panel import applied, results_html
+from crdiff.webui.tab_size import read_size
 
 _CHECKPOINT, _FAMILY, _PROMPT = "this checkpoint and size", "the family and size", "this prompt"
 _NOTHING = "No search has found anything better than the dense model yet."
 
 
-class Keeping:
+class ResultControls:
     """The controls around a search's result, in three places of the accordion."""
 
-    def __init__(self, extension: Extension, tab: str, named: Callable[[str], str]) -> None:
-        self._extension = extension
-        self._board = extension.board
+    def __init__(self, context: SearchContext, tab: str, named: Callable[[str], str]) -> None:
+        self._context = context
         self._tab = tab
         self._named = named
 
-    def build_remembered(self) -> None:
-        """What was found earlier for the prompt; above the search's own fold, so that it is seen."""
-        self._remembered = gr.HTML("", elem_id=self._named("remembered"))
+    def build_found(self) -> None:
+        """What was found earlier for the prompt; above the search's own accordion, so that it is seen."""
+        self._found = gr.HTML("", elem_id=self._named("remembered"))
         self._wanted = gr.Textbox("", visible=False, elem_id=self._named("wanted"))
         self._lookup = gr.Button("Look up", elem_id=self._named("lookup"))
 
@@ -63,55 +60,52 @@ class Keeping:
         preset, k, tab = controls["preset"], controls["k"], self._tab
         ratios = [controls["enabled"], preset, *(controls[group] for group in GROUPS), k]
         self._chosen.click(None, [k], ratios, _js=f"(k) => crdiffSearch.chosen('{tab}', k)", **QUIET)
-        kept = [gr.update()] * len(ratios)
-        self._apply.click(guarded(self._best, *kept), [], [*ratios, message], **QUIET)
+        unchanged = [gr.update()] * len(ratios)
+        self._apply.click(guarded(self._best, lambda: unchanged), [], [*ratios, message], **QUIET)
         wanted = {"_js": f"() => [crdiffSearch.wanted('{tab}')]", **QUIET}
-        self._lookup.click(self._offered, [self._wanted], [self._remembered], **wanted)
+        self._lookup.click(self._offered, [self._wanted], [self._found], **wanted)
 
         def save(name: str, scope: str) -> list[Any]:
             if scope == _PROMPT:
-                return [gr.update(), self._kept_for_prompt(name.strip())]
-            saved = self._found(name.strip(), only_this=scope != _FAMILY)
-            self._extension.library.store.save(saved, overwrite=True)
+                return [gr.update(), self._save_for_prompt(name.strip())]
+            saved = self._preset(name.strip(), only_this=scope != _FAMILY)
+            self._context.library.store.save(saved, overwrite=True)
             return [gr.update(choices=choices()), f"Saved {saved.name} for {saved.family.label}, {saved.size}."]
 
-        self._save.click(guarded(save, gr.update()), [self._name, self._scope], [preset, message], **QUIET)
+        self._save.click(guarded(save, lambda: [gr.update()]), [self._name, self._scope], [preset, message], **QUIET)
 
     def _best(self) -> list[Any]:
-        found = self._board.current.found
+        found = self._context.monitor.status.found
         if found is None:
             raise PresetError(_NOTHING)
-        values = applied(found, self._board.current)
+        values = applied(found, self._context.monitor.status)
         k = gr.update() if values["k"] is None else values["k"]
         return [True, preset_label(CUSTOM), *(values[group] for group in GROUPS), k, f"Applied {found.point.ratios}."]
 
     def _offered(self, wanted: str) -> str:
         try:
             asked = json.loads(wanted)
-            prompt, (height, width) = str(asked["prompt"]), (int(float(asked[side])) for side in ("height", "width"))
+            prompt, size = str(asked["prompt"]), read_size([asked["width"], asked["height"]])
         except (ValueError, KeyError, TypeError):
             return ""
-        checkpoint = self._extension.checkpoints.selected()
-        if checkpoint is None or not prompt.strip():
+        checkpoint = self._context.checkpoints.selected()
+        if checkpoint is None or size is None or not prompt.strip():
             return ""
-        size = Size(height // 8 * 8, width // 8 * 8)
-        return remembered_html(remembered.offers(self._extension.folder, checkpoint, size, prompt))
+        return results_html(results.find(self._context.folder, checkpoint, size, prompt))
 
-    def _kept_for_prompt(self, name: str) -> str:
+    def _save_for_prompt(self, name: str) -> str:
         if not name:
-            raise PresetError("What is kept for a prompt needs a name.")
-        results = remembered.results_of(self._board.current, name)
-        if not results:
+            raise PresetError("Give the result a name to save it for a prompt.")
+        found = results.results_of(self._context.monitor.status, name)
+        if not found:
             raise PresetError(_NOTHING)
-        remembered.keep(self._extension.folder, results)
-        prompts = "this prompt" if len(results) == 1 else f"these {len(results)} prompts"
-        return f"Kept {name} for {prompts} at {results[0].size}; it is offered when the prompt comes back."
+        results.save(self._context.folder, found)
+        prompts = "this prompt" if len(found) == 1 else f"these {len(found)} prompts"
+        return f"Saved {name} for {prompts} at {found[0].size}; it is offered when the prompt comes back."
 
-    def _found(self, name: str, *, only_this: bool) -> Preset:
-        from crdiff.presets.table import Preset
-
-        standing = self._board.current
-        found, checkpoint, size = standing.found, standing.checkpoint, standing.size
+    def _preset(self, name: str, *, only_this: bool) -> Preset:
+        status = self._context.monitor.status
+        found, checkpoint, size = status.found, status.checkpoint, status.size
         if found is None or size is None:
             raise PresetError(_NOTHING)
         if checkpoint is None or checkpoint.family is None:
@@ -119,8 +113,8 @@ class Keeping:
         if only_this and checkpoint.sha256 is None:
             raise PresetError("The host has not computed this checkpoint's hash yet; try again in a moment.")
         ratios = Ratios(*(round(found.point[group], 4) for group in GROUPS))
-        note = f"found by a search, {standing.score_name} {score_text(found.score or 0.0)}"
+        note = f"found by a search, {status.score_name} {score_text(found.score or 0.0)}"
         return Preset.own(
-            name, checkpoint.family, size, ratios, round(standing.k_of(found), 4), checkpoint.sha256, note,
+            name, checkpoint.family, size, ratios, round(status.k_of(found), 4), checkpoint.sha256, note,
             limited=only_this,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Searches asked for by the API: each runs as the host's own API job, in a thread that waits in the host's queue."""
+"""Searches of the API: each is a job of the host's own API, in a thread that waits in the host's queue."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crdiff.errors import CRDiffError
-from crdiff.webui.search.board import Board, Standing
-
-if TYPE_CHECKING:
-    from crdiff.webui.search.plan import SearchPlan
+from crdiff.webui.search.monitor import SearchMonitor, SearchStatus
+from crdiff.webui.search.request import SearchRequest
 
 _log = logging.getLogger("crdiff")
 
-KEPT = 100
-"""Searches that have ended and can still be asked about."""
+REMEMBERED = 100
+"""How many ended searches can still be asked about."""
 _POLL_S = 0.02
 _ACCEPTED_WITHIN_S = 10.0
 _NEVER_BEGAN = "The search was stopped before it began."
@@ -30,19 +28,19 @@ class StoppedBeforeStartError(CRDiffError):
 
 
 @dataclass
-class Order:
-    """One search, as the search script is handed it in place of a plan.
+class ApiJob:
+    """One search, as the search script gets it from the API.
 
     Attributes:
-        plan: what to search.
+        request: what to search.
         name: the id clients know it by.
-        board: how it stands.
+        monitor: how it stands.
         refusal: what the host's API raised before it queued the job.
     """
 
-    plan: SearchPlan
+    request: SearchRequest
     name: str = field(default_factory=lambda: secrets.token_hex(8))
-    board: Board = field(default_factory=Board)
+    monitor: SearchMonitor = field(default_factory=SearchMonitor)
     refusal: Exception | None = None
     thread: threading.Thread | None = None
     _accepted: bool = False
@@ -73,57 +71,57 @@ class Order:
             if self._begun:
                 return False
             self._stopped = True
-            self.board.update(state="stopped", message=_NEVER_BEGAN)
+            self.monitor.update(state="stopped", message=_NEVER_BEGAN)
             return True
 
 
-class Orders:
+class ApiJobs:
     """The searches of this WebUI's API."""
 
     def __init__(self) -> None:
-        self._orders: dict[str, Order] = {}
+        self._jobs: dict[str, ApiJob] = {}
         self._lock = threading.Lock()
 
-    def get(self, name: str) -> Order | None:
+    def get(self, name: str) -> ApiJob | None:
         """The search of this id; None if there is none."""
-        return self._orders.get(name)
+        return self._jobs.get(name)
 
-    def place(self, order: Order, job: Callable[[], Any]) -> None:
-        """Run ``job``, the host's API call that ends in the search, and wait until the host has queued it.
+    def start(self, job: ApiJob, call: Callable[[], Any]) -> None:
+        """Run ``call``, the host's API call that ends in the search, and wait until the host has queued it.
 
         Raises:
-            Exception: what the host refused the job with, before it was queued; the order is not kept then.
+            Exception: what the host refused the job with, before it was queued; the job is forgotten then.
         """
-        order.board.begin(Standing("running", "Waiting in the host's queue.", evaluations=order.plan.evaluations))
-        order.thread = threading.Thread(target=_run, args=(order, job), name=order.task, daemon=True)
+        job.monitor.begin(SearchStatus("running", "Waiting in the host's queue.", evaluations=job.request.evaluations))
+        job.thread = threading.Thread(target=_run, args=(job, call), name=job.task, daemon=True)
         with self._lock:
-            self._orders[order.name] = order
-            ended = [name for name, other in self._orders.items() if not other.alive and other is not order]
-            for name in ended[: max(0, len(self._orders) - KEPT)]:
-                del self._orders[name]
-        order.thread.start()
+            self._jobs[job.name] = job
+            ended = [name for name, other in self._jobs.items() if not other.alive and other is not job]
+            for name in ended[: max(0, len(self._jobs) - REMEMBERED)]:
+                del self._jobs[name]
+        job.thread.start()
         end = time.monotonic() + _ACCEPTED_WITHIN_S
-        while order.alive and not _queued(order.task) and time.monotonic() < end:
+        while job.alive and not _queued(job.task) and time.monotonic() < end:
             time.sleep(_POLL_S)
-        # An error holds on to everything that was alive where it came up, so that none is kept.
-        order._accepted = True
-        refusal, order.refusal = order.refusal, None
-        if not order.alive and refusal is not None:
+        # An error keeps everything alive that its traceback refers to, so that it is not held on to.
+        job._accepted = True
+        refusal, job.refusal = job.refusal, None
+        if not job.alive and refusal is not None:
             with self._lock:
-                self._orders.pop(order.name, None)
+                self._jobs.pop(job.name, None)
             raise refusal
 
-    def stop(self, order: Order, patience_s: float = 10.0) -> None:
+    def stop(self, job: ApiJob, patience_s: float = 10.0) -> None:
         """Ask a search to stop, and wait for a while until it has."""
         from modules import progress, shared
 
-        if not order.alive or order.give_up():
+        if not job.alive or job.give_up():
             return
         end = time.monotonic() + patience_s
         interrupted = False
-        while order.alive and time.monotonic() < end:
-            order.board.stop_asked = True
-            if not interrupted and progress.current_task == order.task:
+        while job.alive and time.monotonic() < end:
+            job.monitor.stop_requested = True
+            if not interrupted and progress.current_task == job.task:
                 interrupted = True
                 shared.state.interrupt()
             time.sleep(_POLL_S)
@@ -135,27 +133,27 @@ def _queued(task: str) -> bool:
     return task in progress.pending_tasks or task == progress.current_task
 
 
-def _run(order: Order, job: Callable[[], Any]) -> None:
+def _run(job: ApiJob, call: Callable[[], Any]) -> None:
     from modules import progress
 
-    board = order.board
+    monitor = job.monitor
     try:
-        job()
-        if board.current.state == "running":
-            board.update(state="failed", message="The host ended the job before the search did.")
+        call()
+        if monitor.status.state == "running":
+            monitor.update(state="failed", message="The host ended the job before the search did.")
     except StoppedBeforeStartError:
         pass
     except Exception as error:
-        if not order._accepted:
-            order.refusal = error
+        if not job._accepted:
+            job.refusal = error
         if not isinstance(error, CRDiffError):
             _log.exception("A search by the API failed")
-        board.update(state="failed", message=sentence(error))
+        monitor.update(state="failed", message=sentence(error))
     finally:
         # Hosts leave a failed job of their API marked as running, and one stopped in the queue as waiting.
-        progress.finish_task(order.task)
-        progress.pending_tasks.pop(order.task, None)
-        board.update(dense=None, best=None)  # only the page shows them
+        progress.finish_task(job.task)
+        progress.pending_tasks.pop(job.task, None)
+        monitor.update(dense=None, best=None)  # only the page shows them
 
 
 def sentence(error: Exception) -> str:

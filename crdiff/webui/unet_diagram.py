@@ -1,4 +1,4 @@
-"""A small picture of the UNet's three groups, shaded by how much of each is pruned."""
+"""A small diagram of the UNet's three groups, shaded by how much of each is pruned."""
 
 from __future__ import annotations
 

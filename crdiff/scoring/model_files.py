@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Places:
+class ModelFiles:
     """Folders to look in; nothing is made or changed there.
 
     Attributes:

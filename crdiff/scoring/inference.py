@@ -14,7 +14,7 @@ from torch import Tensor
 
 from crdiff.errors import CRDiffError
 from crdiff.scoring.errors import ScoringError
-from crdiff.scoring.pictures import check_pictures
+from crdiff.scoring.preprocessing import check_images
 from crdiff.scoring.scorer import BATCH
 
 OUT_OF_MEMORY: type[RuntimeError] = torch.cuda.OutOfMemoryError
@@ -55,16 +55,16 @@ def plain_inference(device: torch.device) -> Iterator[None]:
         yield
 
 
-def in_batches(function: Callable[[Sequence[Image]], Tensor], pictures: Sequence[Image], name: str) -> list[float]:
-    """Scores of all pictures from a function that scores up to BATCH of them as a tensor ``[n]``.
+def in_batches(function: Callable[[Sequence[Image]], Tensor], images: Sequence[Image], name: str) -> list[float]:
+    """Scores of all images from a function that scores up to BATCH of them as a tensor ``[n]``.
 
     Raises:
-        ScoringError: a picture is none, or a score is not finite.
+        ScoringError: something is not an image, or a score is not finite.
     """
-    check_pictures(pictures)
+    check_images(images)
     scores: list[float] = []
-    for start in range(0, len(pictures), BATCH):
-        scores += function(pictures[start : start + BATCH]).double().cpu().tolist()
+    for start in range(0, len(images), BATCH):
+        scores += function(images[start : start + BATCH]).double().cpu().tolist()
     return finite(scores, name)
 
 
@@ -76,7 +76,7 @@ def finite(scores: list[float], name: str) -> list[float]:
     """
     for number, score in enumerate(scores, 1):
         if not math.isfinite(score):
-            raise ScoringError(f"The {name} score of picture {number} is {score}, which is no number to compare.")
+            raise ScoringError(f"The {name} score of image {number} is {score}, which cannot be compared.")
     return scores
 
 

@@ -1,26 +1,24 @@
 """What searches have found for a checkpoint, size and prompt, offered when the same prompt comes back.
 
-It is only ever offered: Auto looks up presets, never this. The file holds JSON lines and only grows; of two lines of
-the same checkpoint, size, prompt and name the later one holds.
+It is only ever offered: Auto looks up presets, never this. The file holds JSON lines and only grows; of two lines with
+the same checkpoint, size, prompt and name the later one counts.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from crdiff import checks
 from crdiff.errors import CRDiffError
 from crdiff.method.groups import GROUPS, Ratios
+from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
 from crdiff.search.score_text import score_text
-
-if TYPE_CHECKING:
-    from crdiff.models.checkpoint import Checkpoint
-    from crdiff.webui.search.board import Standing
+from crdiff.webui.search.monitor import SearchStatus
 
 _log = logging.getLogger("crdiff")
 
@@ -29,7 +27,7 @@ _NUMBERS = ("k", "score", "dense")
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """A result for one prompt.
 
     Attributes:
@@ -74,39 +72,39 @@ class Found:
         return {**{group: getattr(self, group) for group in GROUPS}, "k": self.k}
 
 
-def results_of(standing: Standing, name: str = "") -> list[Found]:
+def results_of(status: SearchStatus, name: str = "") -> list[SearchResult]:
     """The best of a search, once for each of its prompts; empty if it found nothing."""
-    best, checkpoint, report = standing.found, standing.checkpoint, standing.report
-    if best is None or checkpoint is None or standing.size is None:
+    best, checkpoint, report = status.found, status.checkpoint, status.report
+    if best is None or checkpoint is None or status.size is None:
         return []
     ratios = {group: round(best.point[group], 4) for group in GROUPS}
-    k = round(best.point.k, 3) if standing.varies_k else None
+    k = round(best.point.k, 3) if status.varies_k else None
     dense = report.baseline.score if report is not None and report.baseline is not None else None
     return [
-        Found(
-            key_of(checkpoint), str(standing.size), prompt.strip(), **ratios, k=k, score=best.score, dense=dense,
-            score_name=standing.score_name, name=name,
+        SearchResult(
+            key_of(checkpoint), str(status.size), prompt.strip(), **ratios, k=k, score=best.score, dense=dense,
+            score_name=status.score_name, name=name,
         )
-        for prompt in standing.prompts
+        for prompt in status.prompts
     ]  # fmt: skip
 
 
 def key_of(checkpoint: Checkpoint) -> str:
-    """What a checkpoint's results are kept under."""
+    """What a checkpoint's results are filed under."""
     return checkpoint.sha256 or checkpoint.name
 
 
-def keep_best(folder: Path, standing: Standing) -> None:
-    """Remember the result of a search for one prompt; the search's end does not depend on it."""
-    if len(standing.prompts) != 1:
+def save_best(folder: Path, status: SearchStatus) -> None:
+    """Save the result of a search for one prompt; an error is only logged, for the search has ended well."""
+    if len(status.prompts) != 1:
         return
     try:
-        keep(folder, results_of(standing))
+        save(folder, results_of(status))
     except OSError as error:
-        _log.warning("The result of the search could not be remembered (%s).", error)
+        _log.warning("The result of the search could not be saved (%s).", error)
 
 
-def keep(folder: Path, results: list[Found]) -> None:
+def save(folder: Path, results: list[SearchResult]) -> None:
     """Add results to the file.
 
     Raises:
@@ -120,14 +118,14 @@ def keep(folder: Path, results: list[Found]) -> None:
         stream.write(lines)
 
 
-def offers(folder: Path, checkpoint: Checkpoint, size: Size, prompt: str) -> list[Found]:
-    """What was found for this prompt, the user's own names first; lines that cannot be read are passed over."""
+def find(folder: Path, checkpoint: Checkpoint, size: Size, prompt: str) -> list[SearchResult]:
+    """What was found for this prompt, results with a name first; lines that cannot be read are skipped."""
     try:
         text = (folder / FILE).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
     wanted = ({key_of(checkpoint), checkpoint.name}, str(size), prompt.strip())
-    kept: dict[str, Found] = {}
+    kept: dict[str, SearchResult] = {}
     for line in text.splitlines():
         found = _read(line)
         if found is not None and found.checkpoint in wanted[0] and (found.size, found.prompt) == wanted[1:]:
@@ -135,17 +133,18 @@ def offers(folder: Path, checkpoint: Checkpoint, size: Size, prompt: str) -> lis
     return sorted(kept.values(), key=lambda found: (not found.name, found.name))
 
 
-def _read(line: str) -> Found | None:
+def _read(line: str) -> SearchResult | None:
     """The result in a line; None if it is unfinished or damaged."""
     try:
         values: Any = json.loads(line)
-        found = Found(**{field.name: values[field.name] for field in fields(Found) if field.name in values})
+        found = SearchResult(
+            **{field.name: values[field.name] for field in fields(SearchResult) if field.name in values}
+        )
         Ratios(found.down, found.mid, found.up)
+        for name in _NUMBERS:
+            if getattr(found, name) is not None:
+                checks.number(name, getattr(found, name))
     except (CRDiffError, ValueError, TypeError, KeyError):
         return None
     texts = (found.checkpoint, found.size, found.prompt, found.score_name, found.name)
-    numbers = [getattr(found, name) for name in _NUMBERS]
-    fine = all(isinstance(text, str) for text in texts) and all(
-        number is None or (isinstance(number, (int, float)) and math.isfinite(number)) for number in numbers
-    )
-    return found if fine else None
+    return found if all(isinstance(text, str) for text in texts) else None

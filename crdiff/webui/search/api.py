@@ -10,34 +10,33 @@ import inspect
 import typing
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 
 from crdiff.errors import CRDiffError, SettingsError
+from crdiff.settings import Settings
 from crdiff.webui.api import guards, hosts_route
-from crdiff.webui.search.orders import Order, Orders, sentence
-from crdiff.webui.search.plan import EYE, SearchPlan
-from crdiff.webui.search.script import TITLE
-
-if TYPE_CHECKING:
-    from crdiff.webui.extension import Extension
-    from crdiff.webui.search.board import Standing
+from crdiff.webui.search.api_jobs import ApiJob, ApiJobs, sentence
+from crdiff.webui.search.context import SearchContext
+from crdiff.webui.search.judge import choose_scorer, score_problems
+from crdiff.webui.search.monitor import SearchStatus
+from crdiff.webui.search.request import EYE, SCRIPT_TITLE, SearchRequest
 
 _SEARCH = "/crdiff/v1/search"
-_UNAVAILABLE = "The WebUI's API is switched off; start the WebUI with --api to search by it."
-_KEYS = tuple(field.name for field in fields(SearchPlan))
+_UNAVAILABLE = "The WebUI's API is switched off; start the WebUI with --api to search through it."
+_KEYS = tuple(field.name for field in fields(SearchRequest))
 _OWN_SCRIPT = "cr-diff"
 
 
-def add_search_routes(app: Any, extension: Extension) -> None:
+def add_search_routes(app: Any, context: SearchContext) -> None:
     """Register the routes with the host's FastAPI app, after its own."""
     route = hosts_route(app)
     if route is None:
         _add_refusals(app)
         return
-    api = SearchApi(route.endpoint, extension)
+    api = SearchApi(route.endpoint, context)
     guarded = guards(route)
     app.add_api_route(_SEARCH, api.start, methods=["POST"], **guarded)
     app.add_api_route(_SEARCH + "/{name}", api.show, methods=["GET"], **guarded)
@@ -59,13 +58,13 @@ class SearchApi:
 
     Args:
         txt2img: the host's own function, a method of its API object.
-        extension: with the searches of this WebUI.
+        context: the surroundings of a search.
     """
 
-    def __init__(self, txt2img: Any, extension: Extension) -> None:
+    def __init__(self, txt2img: Any, context: SearchContext) -> None:
         self._txt2img = txt2img
-        self._extension = extension
-        self._orders: Orders = extension.orders
+        self._context = context
+        self._jobs = ApiJobs()
         argument = next(iter(inspect.signature(txt2img).parameters))
         self._request = typing.get_type_hints(txt2img)[argument]
 
@@ -74,24 +73,22 @@ class SearchApi:
         try:
             body = await request.json()
         except ValueError as error:
-            raise HTTPException(422, f"The request's body is no JSON ({error}).") from None
+            raise HTTPException(422, f"The request's body is not JSON ({error}).") from None
         return await run_in_threadpool(self._start, body)
 
     def show(self, name: str) -> dict[str, Any]:
         """Where a search stands."""
-        return standing_to_dict(self._order(name).board.current)
+        return status_to_dict(self._job(name).monitor.status)
 
     def stop(self, name: str) -> dict[str, Any]:
         """Stop a search and keep its best; one that has ended stays as it is."""
-        order = self._order(name)
-        self._orders.stop(order)
-        return standing_to_dict(order.board.current)
+        job = self._job(name)
+        self._jobs.stop(job)
+        return status_to_dict(job.monitor.status)
 
     def scores(self) -> list[dict[str, str | None]]:
         """The scores' names, each with null or a sentence on why it cannot be used here."""
-        from crdiff.webui.search.judge import offers
-
-        return [{"name": name, "problem": problem} for name, problem in offers(self._extension.folder)]
+        return [{"name": name, "problem": problem} for name, problem in score_problems(self._context.folder).items()]
 
     def checkpoint(self, name: str | None = None) -> dict[str, str | None]:
         """The selected checkpoint, or the one of a name, with its hash."""
@@ -99,57 +96,55 @@ class SearchApi:
 
         if name and sd_models.get_closet_checkpoint_match(name) is None:
             raise HTTPException(404, f"There is no checkpoint {name!r} in this WebUI.")
-        found = self._extension.checkpoints.hashed(name)
+        found = self._context.checkpoints.hashed(name)
         if found is None:
             raise HTTPException(404, "There is no checkpoint in this WebUI.")
         family = None if found.family is None else found.family.value
         return {"name": found.name, "sha256": found.sha256, "family": family, "problem": found.problem}
 
-    def _order(self, name: str) -> Order:
-        order = self._orders.get(name)
-        if order is None:
+    def _job(self, name: str) -> ApiJob:
+        job = self._jobs.get(name)
+        if job is None:
             raise HTTPException(
                 404,
                 f"There is no search {name!r}; ids are forgotten when the WebUI restarts, "
-                "but the same request goes on with the scores it has kept.",
+                "but the same request continues with the scores that are on disk.",
             )
-        return order
+        return job
 
     def _start(self, body: Any) -> dict[str, str]:
         try:
-            order = Order(self._plan(body))
-            request = self._host_request(body, order)
-            self._orders.place(order, lambda: self._txt2img(request))
+            job = ApiJob(self._search_request(body))
+            request = self._host_request(body, job)
+            self._jobs.start(job, lambda: self._txt2img(request))
         except HTTPException:
             raise
         except Exception as error:
             known = isinstance(error, CRDiffError)
             raise HTTPException(422 if known else getattr(error, "status_code", 500), sentence(error)) from error
-        return {"id": order.name}
+        return {"id": job.name}
 
-    def _plan(self, body: Any) -> SearchPlan:
-        from crdiff.webui.search.job import check
-
+    def _search_request(self, body: Any) -> SearchRequest:
         if not isinstance(body, Mapping):
             raise SettingsError('A search needs a txt2img request as a JSON object, with the key "search" in it.')
         asked = body.get("search")
-        plan = SearchPlan.from_dict({} if asked is None else asked)
-        if plan.score == EYE:
+        request = SearchRequest.from_dict({} if asked is None else asked)
+        if request.score == EYE:
             raise SettingsError("Your own eye can only be asked by the page, not by the API.")
-        check(plan, self._extension.folder)
-        return plan
+        choose_scorer(request.score, self._context.folder)
+        return request
 
-    def _host_request(self, body: Mapping[str, Any], order: Order) -> Any:
+    def _host_request(self, body: Mapping[str, Any], job: ApiJob) -> Any:
         """The host's own request with the search as its script; nothing is sent back and nothing saved."""
         known = getattr(self._request, "model_fields", None) or self._request.__fields__
         for key in body:
             if key in _KEYS and key not in known:
-                raise SettingsError(f'{key} belongs into the object "search" of the request.')
+                raise SettingsError(f'{key} belongs in the object "search" of the request.')
         if body.get("script_name"):
             raise SettingsError(f"A search is a script itself and runs no other, such as {body['script_name']!r}.")
         _check_own_settings(body.get("alwayson_scripts"))
         values = {key: value for key, value in body.items() if key != "search"}
-        values |= {"script_name": TITLE, "script_args": [order], "force_task_id": order.task}
+        values |= {"script_name": SCRIPT_TITLE, "script_args": [job], "force_task_id": job.task}
         values |= {"send_images": False, "save_images": False}
         try:
             return self._request(**values)
@@ -163,25 +158,21 @@ class SearchApi:
 
 def _check_own_settings(scripts: Any) -> None:
     """Refuse settings of the accordion now that the job would refuse later."""
-    from crdiff.settings import Settings
-
     for name, given in (scripts if isinstance(scripts, Mapping) else {}).items():
         values = given.get("args") if isinstance(given, Mapping) else None
         if str(name).lower() == _OWN_SCRIPT and isinstance(values, list) and values and isinstance(values[0], Mapping):
             Settings.from_args(values)
 
 
-def standing_to_dict(standing: Standing) -> dict[str, Any]:
+def status_to_dict(status: SearchStatus) -> dict[str, Any]:
     """What clients are told of a search, as plain JSON."""
-    from crdiff.webui.search.panel import status_text
-
-    report = standing.report
+    report = status.report
     dense = next((entry for entry in report.history if not any(entry.point.ratios)), None) if report else None
     best = report.best if report else None
-    running = standing.state == "running" and not standing.message
+    running = status.state == "running" and not status.message
     return {
-        "state": standing.state,
-        "message": status_text(standing) if running else standing.message,
+        "state": status.state,
+        "message": status.text if running else status.message,
         "evaluations": report.evaluations if report else 0,
         "dense": None if dense is None else {"score": dense.score},
         "best": None if best is None else {"score": best.score, **best.point.to_dict()},

@@ -1,0 +1,19 @@
+"""HTML that several parts of the page share."""
+
+from __future__ import annotations
+
+import html
+
+
+def status_html(text: str, level: str = "ok", *, turn: int | None = None) -> str:
+    """A sentence in a box of its own; nothing for an empty one.
+
+    Args:
+        text: plain text.
+        level: ``ok``, ``estimated`` or ``problem``, by which the box is coloured.
+        turn: a number by which the page's script tells answers apart that arrive out of order.
+    """
+    if not text:
+        return ""
+    data = "" if turn is None else f' data-crdiff-turn="{turn}"'
+    return f'<p class="crdiff-status crdiff-{level}"{data}>{html.escape(text)}</p>'

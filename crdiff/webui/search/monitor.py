@@ -1,0 +1,184 @@
+"""How a search stands: the job writes it, the page's polls and the API read it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.presets.size import Size
+from crdiff.search.score_text import score_text
+from crdiff.search.search import Evaluation, Report
+
+CHOICES = ("left", "same", "right")
+"""The possible answers to a question."""
+_LONGEST_SIDE = 512
+_QUALITY = 88
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """An image as the page shows it.
+
+    Attributes:
+        url: a data URL of a JPEG, small enough to be sent again and again.
+        score: of this one image; None if not known.
+        caption: what it was drawn with.
+    """
+
+    url: str
+    score: float | None
+    caption: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """Two images, of which the user picks one.
+
+    Attributes:
+        number: counts a search's questions from 1.
+        left: a data URL.
+        right: a data URL.
+        prompt: what both were drawn for.
+    """
+
+    number: int
+    left: str
+    right: str
+    prompt: str
+
+
+@dataclass(frozen=True)
+class SearchStatus:
+    """A search at one moment.
+
+    Attributes:
+        state: ``none``, ``running``, ``done``, ``stopped`` or ``failed``.
+        message: one sentence.
+        score_name: what the images are scored by.
+        report: the search core's own report.
+        dense: the image of the dense model.
+        best: the image of the best configuration.
+        k: the amplification to draw with, where k was not varied.
+        varies_k: whether k was varied.
+        evaluations: the budget; None is no limit.
+        checkpoint: what was searched for.
+        size: of the images.
+        journal: name of the journal's file.
+        prompts: what the images are drawn for.
+        question: what the search waits for an answer to.
+    """
+
+    state: str = "none"
+    message: str = ""
+    score_name: str = ""
+    report: Report | None = None
+    dense: Thumbnail | None = None
+    best: Thumbnail | None = None
+    k: float = 1.5
+    varies_k: bool = False
+    evaluations: int | None = None
+    checkpoint: Checkpoint | None = None
+    size: Size | None = None
+    journal: str = ""
+    prompts: tuple[str, ...] = ()
+    question: Question | None = None
+
+    @property
+    def found(self) -> Evaluation | None:
+        """The best configuration, if it is better than the dense model."""
+        best = self.report.best if self.report else None
+        return None if best is None or best.kind == "baseline" or not any(best.point.ratios) else best
+
+    def k_of(self, evaluation: Evaluation) -> float:
+        """The amplification to draw a configuration with."""
+        return evaluation.point.k if self.varies_k else self.k
+
+    @property
+    def text(self) -> str:
+        """One line: how far the search is, what it found, how long it will take."""
+        if self.state == "none":
+            return ""
+        text = f"{self.state.capitalize()}: {self._progress()}"
+        text += f" ({self.score_name})" if self.score_name else ""
+        return f"{text}. {self.message}".strip()
+
+    def _progress(self) -> str:
+        report = self.report
+        if report is None:
+            return "preparing"
+        of = f" of {self.evaluations}" if self.evaluations else ""
+        parts = [f"{report.evaluations}{of} evaluations"]
+        for name, entry in (("best", report.best), ("dense", report.baseline)):
+            if entry is not None and entry.score is not None:
+                parts.append(f"{name} {score_text(entry.score)}")
+        if self.state == "running" and report.seconds_left is not None:
+            parts.append(f"{duration(report.seconds_left)} left")
+        return ", ".join(parts)
+
+
+@dataclass
+class SearchMonitor:
+    """Holds the status of the last search, and carries requests of the page to its job."""
+
+    status: SearchStatus = field(default_factory=SearchStatus)
+    version: int = 0
+    stop_requested: bool = False
+    _answer: tuple[int, str] | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def begin(self, status: SearchStatus) -> None:
+        """A search starts."""
+        with self._lock:
+            self.stop_requested = False
+            self.status = status
+            self.version += 1
+
+    def update(self, **changes: Any) -> SearchStatus:
+        """Replace some fields of the status."""
+        with self._lock:
+            self.status = replace(self.status, **changes)
+            self.version += 1
+            return self.status
+
+    def ask(self, question: Question) -> None:
+        """Show a question; an answer to an earlier one is discarded."""
+        with self._lock:
+            self._answer = None
+            self.status = replace(self.status, question=question)
+            self.version += 1
+
+    def answer(self, number: int, choice: str) -> bool:
+        """Take the answer to a question; False if it is no longer asked, or has been answered."""
+        with self._lock:
+            question = self.status.question
+            if question is None or question.number != number or self._answer is not None or choice not in CHOICES:
+                return False
+            self._answer = (number, choice)
+            return True
+
+    def answer_to(self, number: int) -> str | None:
+        """The answer to a question; None until there is one."""
+        with self._lock:
+            return self._answer[1] if self._answer is not None and self._answer[0] == number else None
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people say it."""
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"about {round(seconds / 60)} min"
+    return f"about {seconds / 3600:.1f} h"
+
+
+def thumbnail(image: Any) -> str:
+    """An image as a data URL, at most 512 pixels wide or high."""
+    small = image.convert("RGB")
+    small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, format="JPEG", quality=_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,188 @@
+"""A search as it is asked for: one object from the page or the API to the job, and in the journal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from crdiff import checks
+from crdiff.errors import SettingsError
+from crdiff.method.groups import GROUPS
+from crdiff.search.objective import RACING, Objective
+from crdiff.search.search import EVALUATIONS, Budget
+from crdiff.search.space import K_BOUNDS, RATIO_BOUNDS, START, Point, Space
+from crdiff.search.strategies import registry as strategies
+from crdiff.search.strategies.annealing import iterations_for
+from crdiff.search.strategies.strategy import Options, Strategy
+
+SCRIPT_TITLE = "CR-Diff search"
+"""The title of the script that runs a search, by which the page and the API choose it."""
+
+EYE = "eye"
+"""The score that is the user's own choice between two images."""
+
+_NOT_THE_COURSE = ("evaluations", "minutes", "journal")
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """A search as the user wants it, validated.
+
+    Attributes:
+        score: name of the score or a weighted sum of names; None takes the first one available.
+        evaluations: configurations to measure; None is no limit.
+        minutes: of drawing and scoring; None is no limit.
+        prompts: to score by; None takes the job's own.
+        seeds: image seeds; every prompt is drawn with each. None takes the job's own.
+        vary: the axes that are varied, of down, mid, up and k.
+        ratios: bounds of the ratios.
+        k: bounds of k, where it is varied.
+        strategy: name of the search strategy.
+        seed: of the strategy's random numbers.
+        racing: how evaluations that cannot win are cut short: exact, likely or off.
+        hires: whether Hires. fix stays on in the trials.
+        iterations: of the annealing; None follows from the budget.
+        temperature: of the annealing at its start; None takes the authors' 0.1, made for scores such as ImageReward's.
+        starts: configurations to start from; None takes the matching preset and the dense model.
+        journal: name of the journal to go on with; None takes the one that belongs to the settings.
+
+    Raises:
+        SettingsError: naming the key that cannot be used.
+        MissingPackageError: the strategy's package is not installed.
+    """
+
+    score: str | None = None
+    evaluations: int | None = EVALUATIONS
+    minutes: float | None = None
+    prompts: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+    vary: tuple[str, ...] = GROUPS
+    ratios: tuple[float, float] = RATIO_BOUNDS
+    k: tuple[float, float] = K_BOUNDS
+    strategy: str = strategies.DEFAULT_STRATEGY
+    seed: int = 0
+    racing: str = RACING[0]
+    hires: bool = False
+    iterations: int | None = None
+    temperature: float | None = None
+    starts: tuple[Mapping[str, float], ...] | None = None
+    journal: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("prompts", "seeds", "starts"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _list(name, value) or None)
+        for name in ("vary", "ratios", "k"):
+            object.__setattr__(self, name, _list(name, getattr(self, name)))
+        _check_kinds(self)
+        if self.iterations is None:
+            object.__setattr__(self, "iterations", iterations_for(self.evaluations))
+        # The search core checks what it is made of; a search that it refuses must not wait in the host's queue.
+        self.make_strategy(self.space(START), self.points or (START,))
+        Objective(self.prompts or ("",), self.seeds or (0,), evaluate=lambda *_: 0.0, racing=self.racing)
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(self.evaluations, self.minutes)
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The configurations to start from; empty if none are given."""
+        return tuple(Point.from_dict(start) for start in self.starts or ())
+
+    def space(self, fixed: Point) -> Space:
+        """What may be varied; the other axes stay as in ``fixed``."""
+        return Space.vary(self.vary, fixed=fixed, ratios=self.ratios, k=self.k)
+
+    def make_strategy(self, space: Space, starts: Sequence[Point]) -> Strategy:
+        """The strategy in its initial state."""
+        options = Options(self.seed, self.iterations, self.temperature)
+        return strategies.make(self.strategy, space, starts, options)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> SearchRequest:
+        """The request of a JSON object in which every key is optional."""
+        if not isinstance(values, Mapping):
+            raise SettingsError(
+                f"A search must be an object with keys such as evaluations, not {checks.shown(values)}."
+            )
+        known = [field.name for field in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise SettingsError(f"A search has no key {key!r}; known are {', '.join(known)}.")
+        return cls(**values)
+
+    @classmethod
+    def from_text(cls, text: str | None) -> SearchRequest:
+        """The request of a JSON text; an empty one is all defaults."""
+        try:
+            return cls.from_dict(json.loads(text) if text and text.strip() else {})
+        except ValueError as error:
+            if isinstance(error, SettingsError):
+                raise
+            raise SettingsError(f"The search's settings are not JSON ({error}).") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The request as plain JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    def course(self) -> dict[str, Any]:
+        """What the scores and the course of the search depend on: all but the budget, which may be raised later."""
+        return {name: value for name, value in self.to_dict().items() if name not in _NOT_THE_COURSE}
+
+
+def _check_kinds(request: SearchRequest) -> None:
+    """Refuse what the search core could not even look at; ranges are for it to check."""
+    for name, low in (("evaluations", 1), ("iterations", 1), ("seed", 0)):
+        value = getattr(request, name)
+        if value is not None or name == "seed":
+            checks.integer(f"{name} of a search", value, low)
+    if request.temperature is not None:
+        checks.number("temperature of a search", request.temperature)
+    if request.evaluations is None and request.minutes is None:
+        raise SettingsError("A search needs a budget of evaluations or of minutes.")
+    Budget(request.evaluations, request.minutes)
+    if request.score is not None and not isinstance(request.score, str):
+        raise SettingsError(f"The score of a search must be a name, not {checks.shown(request.score)}.")
+    for name, values in (("vary", request.vary), ("strategy", [request.strategy]), ("racing", [request.racing])):
+        for text in values:
+            if not isinstance(text, str):
+                raise SettingsError(f"{name} of a search must hold names, not {checks.shown(text)}.")
+    for start in request.starts or ():
+        if not isinstance(start, Mapping):
+            raise SettingsError(
+                f"starts of a search must be objects with down, mid, up and k, not {checks.shown(start)}."
+            )
+    journal = request.journal
+    if journal is not None and (not isinstance(journal, str) or Path(journal).name != journal):
+        raise SettingsError(f"The journal of a search must be the name of a file, not {checks.shown(journal)}.")
+    checks.flag("hires of a search", request.hires)
+
+
+def _list(name: str, value: Any) -> tuple[Any, ...]:
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
+        raise SettingsError(f"{name} of a search must be a list, not {checks.shown(value)}.")
+    return tuple(value)
+
+
+def read_lines(text: str | None) -> list[str] | None:
+    """The prompts of a text, one a line; None if there are none."""
+    return [line.strip() for line in (text or "").splitlines() if line.strip()] or None
+
+
+def read_seeds(text: str | None) -> list[int] | None:
+    """The seeds of a text such as ``1, 2, 3``; None if there are none.
+
+    Raises:
+        SettingsError: a part of it is not a whole number.
+    """
+    parts = (text or "").replace(",", " ").replace(";", " ").split()
+    for part in parts:
+        if not part.isascii() or not part.isdigit():
+            raise SettingsError(f"Image seeds are whole numbers such as 1, 2, 3, not {checks.shown(part)}.")
+    return list(dict.fromkeys(int(part) for part in parts)) or None
