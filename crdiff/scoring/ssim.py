@@ -1,23 +1,22 @@
-"""SSIM to the dense image: how much of its structure an image keeps."""
+"""SSIM to the dense image: how much of its structure an image keeps (Wang et al., IEEE TIP 13(4), 2004)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL.Image import Image
-from torch import Tensor
 
 from crdiff.scoring.errors import ScoringError
 from crdiff.scoring.inference import finite
 from crdiff.scoring.preprocessing import check_images
 
 WINDOW = 11
-SIGMA = 1.5
-C1, C2 = 0.01**2, 0.03**2
-"""Window, its deviation and the two constants for values in 0..1 (Wang et al., IEEE TIP 13(4), 2004)."""
+"""Side of the Gaussian window, which has to fit into the image."""
 
 
 class SsimScorer:
@@ -28,18 +27,20 @@ class SsimScorer:
     needs_dense = True
 
     def available(self) -> str | None:
+        if find_spec("skimage") is None:
+            return "SSIM needs the Python package scikit-image, which WebUIs bring along."
         return None
 
     def load(self, device: torch.device | str = "cpu") -> None:
         """Nothing to load; it is computed on the CPU."""
 
-    def prepare(self, prompt: str, dense: Image | None = None) -> Tensor:
-        """The dense image ``[3, h, w]`` float64 in 0..1."""
+    def prepare(self, prompt: str, dense: Image | None = None) -> NDArray[np.float64]:
+        """The dense image ``[h, w, 3]`` float64 in 0..1."""
         if dense is None:
             raise ScoringError("SSIM compares with the dense image, and there is none.")
         return _values(dense)
 
-    def score(self, prepared: Tensor, images: Sequence[Image]) -> list[float]:
+    def score(self, prepared: NDArray[np.float64], images: Sequence[Image]) -> list[float]:
         check_images(images)
         return finite([ssim(prepared, _values(image)) for image in images], self.name)
 
@@ -47,34 +48,24 @@ class SsimScorer:
         """Nothing to free."""
 
 
-def ssim(first: Tensor, second: Tensor) -> float:
-    """SSIM of two images ``[c, h, w]`` float64 in 0..1, over all positions where the whole window fits.
+def ssim(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """SSIM of two images ``[h, w, c]`` float64 in 0..1, over all positions where the whole window fits.
 
     Raises:
         ScoringError: their sizes differ, or are less than the window's.
     """
+    # Imported here: importing it takes a moment, and few searches need it.
+    from skimage.metrics import structural_similarity
+
     if first.shape != second.shape:
-        sizes = [f"{height}x{width}" for _, height, width in (first.shape, second.shape)]
+        sizes = [f"{height}x{width}" for height, width, _ in (first.shape, second.shape)]
         raise ScoringError(f"SSIM needs images of the same size, not {sizes[0]} and {sizes[1]}.")
-    if min(first.shape[1:]) < WINDOW:
+    if min(first.shape[:2]) < WINDOW:
         raise ScoringError(f"SSIM needs images of at least {WINDOW}x{WINDOW}.")
-    both = torch.stack([first, second, first * first, second * second, first * second])
-    x, y, xx, yy, xy = _blurred(both)
-    variance_x, variance_y, covariance = xx - x * x, yy - y * y, xy - x * y
-    alike = (2 * x * y + C1) * (2 * covariance + C2)
-    return float((alike / ((x * x + y * y + C1) * (variance_x + variance_y + C2))).mean())
+    # The window and constants of the paper.
+    paper: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return float(structural_similarity(first, second, data_range=1.0, channel_axis=-1, **paper))
 
 
-def _blurred(images: Tensor) -> Tensor:
-    """Gaussian mean around every position, ``[n, c, h, w]`` to ``[n, c, h - 10, w - 10]``."""
-    positions = torch.arange(WINDOW, dtype=images.dtype) - WINDOW // 2
-    weights = torch.exp(-(positions**2) / (2 * SIGMA**2))
-    weights /= weights.sum()
-    n, c, h, w = images.shape
-    flat = images.reshape(n * c, 1, h, w)
-    flat = F.conv2d(F.conv2d(flat, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
-    return flat.reshape(n, c, *flat.shape[-2:])
-
-
-def _values(image: Image) -> Tensor:
-    return torch.from_numpy(np.array(image.convert("RGB"), dtype=np.float64)).permute(2, 0, 1) / 255
+def _values(image: Image) -> NDArray[np.float64]:
+    return np.asarray(image.convert("RGB"), dtype=np.float64) / 255

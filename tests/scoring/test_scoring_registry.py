@@ -136,7 +136,7 @@ def test_ssim_equals_a_second_computation(size):
         x, y = a[..., channel], b[..., channel]
 
         def blur(z):
-            return gaussian_filter(z, 1.5, truncate=3.5)[5:-5, 5:-5]  # radius 5: 11 files
+            return gaussian_filter(z, 1.5, truncate=3.5)[5:-5, 5:-5]  # radius 5: 11 pixels
 
         mx, my = blur(x), blur(y)
         vx, vy, vxy = blur(x * x) - mx**2, blur(y * y) - my**2, blur(x * y) - mx * my
