@@ -171,9 +171,11 @@ def test_ratios_that_are_not_varied_are_those_of_a_given_start(host: Any) -> Non
 
 
 @pytest.mark.parametrize(("name", "held"), [("all-ratios", None), ("one-ratio", (0.3, 0.3))])
-def test_a_search_of_version_1_0_0_is_resumed(host: Any, name: str, held: tuple[float, float] | None) -> None:
+def test_a_search_of_version_1_0_0_is_resumed(
+    host: Any, target: str, name: str, held: tuple[float, float] | None
+) -> None:
     """What it did not vary stays at 0.3, where that version held it."""
-    lines = (VERSION_1_0_0 / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (VERSION_1_0_0 / f"{target}-{name}.jsonl").read_text(encoding="utf-8").splitlines()
     head = json.loads(lines[0])
     head["checkpoint"] = host.run(selected_hash)  # torch's random weights may differ from version to version
     journal = host.data / "crdiff" / "searches" / f"{name}.jsonl"
