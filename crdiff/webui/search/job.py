@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
-from crdiff.errors import CRDiffError, SettingsError
-from crdiff.method.groups import GROUPS, Ratios
-from crdiff.models.checkpoint import Checkpoint
-from crdiff.presets.size import Size
-from crdiff.scoring.scorer import Scorer
-from crdiff.search.journal import Journal, MemoryJournal
-from crdiff.search.objective import Image, Objective, images_of
-from crdiff.search.search import Report, ScoreJournal, Search
-from crdiff.search.space import DENSE, START, TRIAL_K, Point, Space
-from crdiff.search.strategies.points_to_evaluate import PointsToEvaluate
-from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, Settings
-from crdiff.webui.search import journals, results
+from crdiff.errors import CRDiffError
+from crdiff.search.objective import Objective
+from crdiff.search.search import Report, Search
+from crdiff.search.space import DENSE, Point
+from crdiff.webui.search import results
 from crdiff.webui.search.context import SearchContext
 from crdiff.webui.search.eye import Eye
-from crdiff.webui.search.judge import OWN_FILE, Judge, choose_scorer
+from crdiff.webui.search.judge import OWN_FILE, Judge
 from crdiff.webui.search.monitor import SearchMonitor, SearchStatus, Thumbnail, thumbnail
-from crdiff.webui.search.outcome import Outcome
-from crdiff.webui.search.request import EYE, SearchRequest
-from crdiff.webui.search.trials import Drawn, SkippedError, Trials, accordion_settings
+from crdiff.webui.search.request import SearchRequest
+from crdiff.webui.search.setup import Setup, prepare
+from crdiff.webui.search.trials import Drawn, SkippedError, Trials
+
+SUMMARY_KEY = "CR-Diff search"
+
+_log = logging.getLogger("crdiff")
 
 
 def run_search(
@@ -81,124 +80,6 @@ def _undisturbed_host() -> Iterator[None]:
         if before is not None:
             shared.cmd_opts.no_prompt_history = before
         shared.state.textinfo = None
-
-
-@dataclass(frozen=True)
-class Setup:
-    """A search in all its details, before anything is loaded or drawn.
-
-    Attributes:
-        request: with nothing left open: score, prompts, seeds and starting points are set.
-        settings: the accordion's.
-        scorer: not loaded; None for the user's own eye.
-        k: the amplification to draw with at the end.
-        space: what is varied; the other axes stay at what the user has.
-        checkpoint: the selected one.
-        size: of the images.
-        journal: where scores are recorded.
-        journal_name: its file's; empty if there is none.
-    """
-
-    request: SearchRequest
-    settings: Settings
-    scorer: Scorer | None
-    k: float
-    space: Space
-    checkpoint: Checkpoint | None
-    size: Size
-    journal: ScoreJournal
-    journal_name: str
-
-    @property
-    def listed(self) -> bool:
-        """Whether a program elsewhere searches, and keeps the scores there."""
-        return self.request.strategy == PointsToEvaluate.name
-
-    @property
-    def images(self) -> tuple[Image, ...]:
-        """Prompt and seed of every image of a configuration."""
-        return images_of(self.request.prompts or (), self.request.seeds or ())
-
-    def status(self) -> dict[str, Any]:
-        """What the page is told of it."""
-        return {
-            "score_name": self.request.score, "k": self.k, "varies_k": "k" in self.request.vary,
-            "checkpoint": self.checkpoint, "size": self.size, "journal": self.journal_name,
-            "prompts": self.request.prompts,
-        }  # fmt: skip
-
-
-def prepare(p: Any, request: SearchRequest, context: SearchContext, *, shown: bool) -> Setup:
-    """Fill in what the request leaves open, from the job and the accordion; ``p``'s seed is fixed.
-
-    Raises:
-        SettingsError: the search cannot start.
-        JournalError: the journal to go on with cannot be read.
-    """
-    from modules import processing
-
-    processing.fix_seed(p)
-    settings = accordion_settings(p)
-    resumed = journals.restore(p, context.journals / request.journal) if request.journal else None
-    if resumed is not None:
-        settings = replace(settings, start=resumed.start, end=resumed.end, mode=resumed.mode)
-    size = Size(int(p.height), int(p.width))
-    checkpoint = context.checkpoints.hashed((p.override_settings or {}).get("sd_model_checkpoint"))
-    if request.score == EYE and not shown:
-        raise SettingsError("Your own eye can only be asked by the page, not by the API.")
-    scorer = None if request.score == EYE else choose_scorer(request.score, context.folder)
-    k = DEFAULT_K if settings.k is None else settings.k
-    # Nobody should have to pick between images that will not look like that.
-    trial_k = k if scorer is None and k else TRIAL_K
-    fixed = Point.of(_held_ratios(request, settings, context, checkpoint, size), trial_k)
-    space = request.space(fixed if resumed is None else replace(fixed, **resumed.held))
-    start = space.hold(Point.of(_auto_ratios(context, checkpoint, size), space.fixed.k))
-    request = replace(
-        request,
-        score=EYE if scorer is None else scorer.name,
-        prompts=request.prompts or (str(p.prompt),),
-        seeds=request.seeds or (int(p.seed),),
-        starts=request.starts or (start.to_dict(), DENSE.to_dict()),
-    )
-    identity = journals.identity(p, checkpoint, request.course(), settings)
-    path = journals.journal_path(context.journals, identity, space.held_away_from_start)
-    if request.journal:
-        path = context.journals / request.journal
-    listed = request.strategy == PointsToEvaluate.name
-    journal = MemoryJournal() if listed else Journal(path, identity)
-    return Setup(request, settings, scorer, k, space, checkpoint, size, journal, "" if listed else path.name)
-
-
-def _held_ratios(
-    request: SearchRequest,
-    settings: Settings,
-    context: SearchContext,
-    checkpoint: Checkpoint | None,
-    size: Size,
-) -> Ratios:
-    """Where ratios that are not varied stay: at the request's starting points, else at what the accordion has.
-
-    Raises:
-        SettingsError: the accordion names a preset that does not exist.
-    """
-    pruned = [point.ratios for point in request.points if any(point.ratios)]
-    if pruned or set(GROUPS) <= set(request.vary):
-        return pruned[0] if pruned else START.ratios
-    if settings.preset == CUSTOM:
-        return settings.ratios
-    if settings.preset != AUTO:
-        return context.library.named(settings.preset).ratios
-    return _auto_ratios(context, checkpoint, size)
-
-
-def _auto_ratios(context: SearchContext, checkpoint: Checkpoint | None, size: Size) -> Ratios:
-    """The ratios of the matching preset, else the authors' starting point."""
-    if checkpoint is None or checkpoint.family is None:
-        return START.ratios
-    try:
-        return context.library.match(checkpoint.family, checkpoint.sha256, size).ratios
-    except CRDiffError:
-        return START.ratios
 
 
 def _judge(setup: Setup, trials: Trials, context: SearchContext, monitor: SearchMonitor) -> Judge | Eye:
@@ -299,3 +180,86 @@ class SearchJob:
             evaluations = request.evaluations or request.iterations or 1
             return max(done + 1, evaluations * max(1, report.images_of) + 2)
         return done + 1 + round(report.seconds_left * done / max(spent, 1e-3))
+
+
+class Outcome:
+    """Turns a report into the host's result.
+
+    Args:
+        p: the host's processing object.
+        trials: draws.
+        judge: scores.
+        monitor: told how the search stands.
+        first: prompt and seed of the images to show.
+    """
+
+    def __init__(
+        self, p: Any, trials: Trials, judge: Judge | Eye, monitor: SearchMonitor, first: tuple[str, int]
+    ) -> None:
+        self._p = p
+        self._trials = trials
+        self._judge = judge
+        self._monitor = monitor
+        self._first = first
+
+    def finish(self, report: Report, images: dict[Point, Drawn], *, draw: bool) -> Any:
+        """The result: with ``draw``, and unless the search was ended early, the two images are drawn for it."""
+        status = self._monitor.update(report=report)
+        found = status.found
+        message = report.message
+        if report.best is not None and found is None:
+            message = f"{message} Nothing tried scored higher than the dense model."
+        dense, best = images.get(DENSE), images.get(found.point) if found else None
+        if report.state == "done" and draw:
+            try:
+                if found is not None:
+                    point = replace(found.point, k=status.k_of(found))
+                    best = self._drawn(point, hires=True)
+                    score = self._judge.score(best.image, *self._first)
+                    caption = f"{point}"
+                    self._monitor.update(best=Thumbnail(thumbnail(best.image), score, caption))
+                if dense is None or getattr(self._p, "enable_hr", False):
+                    dense = self._drawn(DENSE, hires=True)
+                    score = self._judge.score(dense.image, *self._first)
+                    self._monitor.update(dense=Thumbnail(thumbnail(dense.image), score, "drawn without CR-Diff"))
+            except Exception as error:  # the search itself is safe in its journal
+                _log.exception("The images at the end of a search could not be drawn")
+                text = str(error) if isinstance(error, CRDiffError) else f"{type(error).__name__}: {error}"
+                message = f"{message} The images at the end could not be drawn: {text}"
+        status = self._monitor.update(state=report.state, message=message.strip())
+        return self._result([drawn for drawn in (best, dense) if drawn is not None], report, status.text)
+
+    def _drawn(self, point: Point, *, hires: bool) -> Drawn:
+        return self._trials.draw(point, *self._first, hires=hires)
+
+    def _result(self, drawn: list[Drawn], report: Report, text: str) -> Any:
+        from modules import processing
+
+        p = copy(self._p)
+        p.prompt, p.seed = self._first
+        p.n_iter = p.batch_size = 1
+        p.extra_generation_params = {**self._p.extra_generation_params, SUMMARY_KEY: summary(report)}
+        count = len(drawn)
+        seeds, prompts = [self._first[1]] * max(count, 1), [self._first[0]] * max(count, 1)
+        p.all_prompts, p.all_seeds, p.all_subseeds = prompts, seeds, [p.subseed] * len(seeds)
+        p.all_negative_prompts = [str(self._p.negative_prompt)] * len(seeds)
+        texts = [one.infotext for one in drawn] or [""]
+        result = processing.Processed(
+            p, [one.image for one in drawn], p.seed, texts[0], subseed=p.subseed, infotexts=texts,
+            index_of_first_image=0,
+        )  # fmt: skip
+        result.comments = text
+        return result
+
+
+def summary(report: Report) -> dict[str, Any]:
+    """What the host tells about the job: plain JSON."""
+    best, dense = report.best, report.baseline
+    return {
+        "state": report.state,
+        "message": report.message,
+        "evaluations": report.evaluations,
+        "pictures": report.images,
+        "dense": None if dense is None else {"score": dense.score},
+        "best": None if best is None else {"score": best.score, **best.point.to_dict()},
+    }

@@ -36,16 +36,14 @@ _MASKS = ("mask", "image_mask", "latent_mask")
 _ENDING = ".jsonl"
 
 
-def identity(
-    p: Any, checkpoint: Checkpoint | None, course: Mapping[str, Any], settings: Settings
-) -> dict[str, Any]:
+def identity(p: Any, checkpoint: Checkpoint | None, course: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """What the scores of a search depend on besides the search core's own settings, as plain JSON.
 
     Args:
         p: the host's processing object.
         checkpoint: the selected one.
         course: the search's request without its budget.
-        settings: the accordion's, of which Start, End and mode apply to the trials too.
+        settings: the accordion's, of which Start, End, mode and criterion apply to the trials too.
     """
     from modules import shared
 
@@ -62,6 +60,8 @@ def identity(
         "size": str(Size(int(p.height), int(p.width))),
         "window": [settings.start, settings.end],
         "mode": settings.mode,
+        # Named only where it is not the default, so that earlier versions' journals stay those of their searches.
+        **({} if settings.criterion == Settings.criterion else {"criterion": settings.criterion}),
         "job": {name: _plain(value) for name, value in found.items()},
         "search": dict(course),
     }
@@ -85,15 +85,11 @@ class Resumed:
     """What a search was begun with, besides the settings of its job.
 
     Attributes:
-        start: CR-Diff's Start.
-        end: CR-Diff's End.
-        mode: CR-Diff's mode.
+        settings: CR-Diff's Start, End, mode and criterion, by their names in ``Settings``.
         held: the values of the axes that are not varied.
     """
 
-    start: float
-    end: float
-    mode: str
+    settings: Mapping[str, Any]
     held: Mapping[str, float]
 
 
@@ -117,8 +113,9 @@ def restore(p: Any, path: Path) -> Resumed | None:
         size = Size.parse(str(head["size"]))
         wanted = {name: value for name, value in dict(head["job"]).items() if name in _RESTORED and hasattr(p, name)}
         start, end = (float(value) for value in head["window"])
+        named = {name: str(head.get(name, getattr(Settings, name))) for name in ("mode", "criterion")}
         held = {axis: float(value) for axis, value in dict(head["space"]["fixed"]).items() if axis in AXES}
-        resumed = Resumed(start, end, str(head.get("mode", Settings.mode)), held)
+        resumed = Resumed({"start": start, "end": end, **named}, held)
     except (CRDiffError, KeyError, TypeError, ValueError):
         return None
     p.height, p.width = size.height, size.width

@@ -1,0 +1,141 @@
+"""A search in all its details: what the request leaves open is filled in from the job and the accordion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from crdiff.errors import CRDiffError, SettingsError
+from crdiff.method.groups import GROUPS, Ratios
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.presets.size import Size
+from crdiff.scoring.scorer import Scorer
+from crdiff.search.journal import Journal, MemoryJournal
+from crdiff.search.objective import Image, images_of
+from crdiff.search.search import ScoreJournal
+from crdiff.search.space import DENSE, START, TRIAL_K, Point, Space
+from crdiff.search.strategies.points_to_evaluate import PointsToEvaluate
+from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, Settings
+from crdiff.webui.search import journals
+from crdiff.webui.search.context import SearchContext
+from crdiff.webui.search.judge import choose_scorer
+from crdiff.webui.search.request import EYE, SearchRequest
+from crdiff.webui.search.trials import accordion_settings
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A search in all its details, before anything is loaded or drawn.
+
+    Attributes:
+        request: with nothing left open: score, prompts, seeds and starting points are set.
+        settings: the accordion's.
+        scorer: not loaded; None for the user's own eye.
+        k: the amplification to draw with at the end.
+        space: what is varied; the other axes stay at what the user has.
+        checkpoint: the selected one.
+        size: of the images.
+        journal: where scores are recorded.
+        journal_name: its file's; empty if there is none.
+    """
+
+    request: SearchRequest
+    settings: Settings
+    scorer: Scorer | None
+    k: float
+    space: Space
+    checkpoint: Checkpoint | None
+    size: Size
+    journal: ScoreJournal
+    journal_name: str
+
+    @property
+    def listed(self) -> bool:
+        """Whether a program elsewhere searches, and keeps the scores there."""
+        return self.request.strategy == PointsToEvaluate.name
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """Prompt and seed of every image of a configuration."""
+        return images_of(self.request.prompts or (), self.request.seeds or ())
+
+    def status(self) -> dict[str, Any]:
+        """What the page is told of it."""
+        return {
+            "score_name": self.request.score, "k": self.k, "varies_k": "k" in self.request.vary,
+            "checkpoint": self.checkpoint, "size": self.size, "journal": self.journal_name,
+            "prompts": self.request.prompts,
+        }  # fmt: skip
+
+
+def prepare(p: Any, request: SearchRequest, context: SearchContext, *, shown: bool) -> Setup:
+    """Fill in what the request leaves open, from the job and the accordion; ``p``'s seed is fixed.
+
+    Raises:
+        SettingsError: the search cannot start.
+        JournalError: the journal to go on with cannot be read.
+    """
+    from modules import processing
+
+    processing.fix_seed(p)
+    settings = accordion_settings(p)
+    resumed = journals.restore(p, context.journals / request.journal) if request.journal else None
+    if resumed is not None:
+        settings = replace(settings, **resumed.settings)
+    size = Size(int(p.height), int(p.width))
+    checkpoint = context.checkpoints.hashed((p.override_settings or {}).get("sd_model_checkpoint"))
+    if request.score == EYE and not shown:
+        raise SettingsError("Your own eye can only be asked by the page, not by the API.")
+    scorer = None if request.score == EYE else choose_scorer(request.score, context.folder)
+    k = DEFAULT_K if settings.k is None else settings.k
+    # Nobody should have to pick between images that will not look like that.
+    trial_k = k if scorer is None and k else TRIAL_K
+    fixed = Point.of(_held_ratios(request, settings, context, checkpoint, size), trial_k)
+    space = request.space(fixed if resumed is None else replace(fixed, **resumed.held))
+    start = space.hold(Point.of(_auto_ratios(context, checkpoint, size), space.fixed.k))
+    request = replace(
+        request,
+        score=EYE if scorer is None else scorer.name,
+        prompts=request.prompts or (str(p.prompt),),
+        seeds=request.seeds or (int(p.seed),),
+        starts=request.starts or (start.to_dict(), DENSE.to_dict()),
+    )
+    identity = journals.identity(p, checkpoint, request.course(), settings)
+    path = journals.journal_path(context.journals, identity, space.held_away_from_start)
+    if request.journal:
+        path = context.journals / request.journal
+    listed = request.strategy == PointsToEvaluate.name
+    journal = MemoryJournal() if listed else Journal(path, identity)
+    return Setup(request, settings, scorer, k, space, checkpoint, size, journal, "" if listed else path.name)
+
+
+def _held_ratios(
+    request: SearchRequest,
+    settings: Settings,
+    context: SearchContext,
+    checkpoint: Checkpoint | None,
+    size: Size,
+) -> Ratios:
+    """Where ratios that are not varied stay: at the request's starting points, else at what the accordion has.
+
+    Raises:
+        SettingsError: the accordion names a preset that does not exist.
+    """
+    pruned = [point.ratios for point in request.points if any(point.ratios)]
+    if pruned or set(GROUPS) <= set(request.vary):
+        return pruned[0] if pruned else START.ratios
+    if settings.preset == CUSTOM:
+        return settings.ratios
+    if settings.preset != AUTO:
+        return context.library.named(settings.preset).ratios
+    return _auto_ratios(context, checkpoint, size)
+
+
+def _auto_ratios(context: SearchContext, checkpoint: Checkpoint | None, size: Size) -> Ratios:
+    """The ratios of the matching preset, else the authors' starting point."""
+    if checkpoint is None or checkpoint.family is None:
+        return START.ratios
+    try:
+        return context.library.match(checkpoint.family, checkpoint.sha256, size).ratios
+    except CRDiffError:
+        return START.ratios
