@@ -11,7 +11,7 @@ from crdiff.models.family import OTHER
 from crdiff.modes.registry import DEFAULT_MODE
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
-from crdiff.pruning.criterion import DEFAULT_CRITERION
+from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, Settings
 
 

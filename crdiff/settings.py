@@ -12,7 +12,7 @@ from crdiff.errors import SettingsError
 from crdiff.method.groups import GROUPS, Ratios, check_ratio
 from crdiff.method.schedule import Schedule, StepWindow
 from crdiff.modes.registry import DEFAULT_MODE, MODES
-from crdiff.pruning.criterion import CRITERIA, DEFAULT_CRITERION
+from crdiff.pruning.registry import CRITERIA, DEFAULT_CRITERION
 
 AUTO = "auto"
 CUSTOM = "custom"

@@ -21,8 +21,8 @@ from crdiff.models.architecture import find_layers
 from crdiff.modes.registry import MODES
 from crdiff.plan import Planner
 from crdiff.pruning.copies import CopyPolicy
-from crdiff.pruning.criterion import CRITERIA
 from crdiff.pruning.linear import LayerPatches
+from crdiff.pruning.registry import CRITERIA
 from crdiff.pruning.store import Store, WeightsState, fingerprint
 
 _log = logging.getLogger("crdiff")

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
     from crdiff.inspection.report import to_json, to_text
     from crdiff.method.groups import Ratios
     from crdiff.presets.size import Size
-    from crdiff.pruning.criterion import CRITERIA
+    from crdiff.pruning.registry import CRITERIA
 
     criterion = choice("The criterion", arguments.criterion, CRITERIA)
     if arguments.preset is not None:

@@ -19,7 +19,8 @@ from crdiff.models.family import Family
 from crdiff.presets.lookup import Match, look_up
 from crdiff.presets.size import Size
 from crdiff.presets.table import BUILT_IN_FOLDER, load_folder
-from crdiff.pruning.criterion import CRITERIA, DEFAULT_CRITERION, GroupSparsity, LinearCall, Observer
+from crdiff.pruning.criterion import GroupSparsity, LinearCall, Observer
+from crdiff.pruning.registry import CRITERIA, DEFAULT_CRITERION
 from crdiff.pruning.store import Store, WeightsState
 
 _MAPPED_BYTES = 32 << 20

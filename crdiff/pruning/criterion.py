@@ -1,4 +1,4 @@
-"""What decides which weights the pruned pass leaves out: the interface of a criterion, and the criteria by name.
+"""What decides which weights the pruned pass leaves out: the interface of a criterion.
 
 A criterion looks at the layers as the model runs them, in passes that the caller makes for it, and then says what the
 pruned pass does differently: a layer multiplies by another weight, its product is scaled, or a whole transformer block
@@ -7,7 +7,7 @@ is skipped. Nothing outside a criterion's own file depends on how it decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from crdiff.method.groups import Ratios
     from crdiff.models.architecture import Layer
-    from crdiff.pruning.store import Store, WeightsState
 
 
 @dataclass(frozen=True)
@@ -115,20 +114,6 @@ class Criterion(Protocol):
 
     def sparsity(self, ratios: Ratios) -> Mapping[str, GroupSparsity]:
         """What the ratios come to in each group, for reports."""
-
-
-CriterionMaker = Callable[["WeightsState", "Store"], Criterion]
-"""Makes a criterion for a state of the weights, with the store that keeps what criteria have gathered."""
-
-
-def _magnitude(state: WeightsState, store: Store) -> Criterion:
-    from crdiff.pruning.magnitude import MagnitudeCriterion  # settings name criteria without importing torch
-
-    return MagnitudeCriterion(state, store)
-
-
-DEFAULT_CRITERION = "magnitude"
-CRITERIA: dict[str, CriterionMaker] = {DEFAULT_CRITERION: _magnitude}
 
 
 def check_complete(seen: int, layers: int) -> None:

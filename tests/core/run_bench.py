@@ -20,8 +20,8 @@ from crdiff.models.family import Family
 from crdiff.modes.registry import DEFAULT_MODE
 from crdiff.plan import Plan, Planner
 from crdiff.pruning.copies import CopyPolicy
-from crdiff.pruning.criterion import DEFAULT_CRITERION
 from crdiff.pruning.linear import run_with_weight
+from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.pruning.store import Store
 
 CPU = torch.device("cpu")

@@ -16,7 +16,8 @@ from crdiff.__main__ import main
 from crdiff.method.schedule import Position
 from crdiff.modes.registry import MODES
 from crdiff.pruning.copies import CopyPolicy
-from crdiff.pruning.criterion import CRITERIA, GroupSparsity, Pruning, check_complete
+from crdiff.pruning.criterion import GroupSparsity, Pruning, check_complete
+from crdiff.pruning.registry import CRITERIA
 from crdiff.settings import Settings, json_schema
 from crdiff.webui import infotext
 
