@@ -25,3 +25,7 @@ class PresetError(CRDiffError, ValueError):
 
 class UnsupportedModelError(CRDiffError):
     """The model has no layers that the method prunes, or their weights cannot be reached."""
+
+
+class MissingPackageError(CRDiffError):
+    """An optional package that was asked for is not installed."""

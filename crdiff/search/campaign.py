@@ -25,9 +25,9 @@ from crdiff.search.objective import Objective
 from crdiff.search.remote import Checkpoint, RemoteEvaluation, WebUI, choose_score
 from crdiff.search.score_text import score_text
 from crdiff.search.search import Budget, Evaluation, Report, Search
-from crdiff.search.space import DENSE, K_BOUNDS, RATIO_BOUNDS, START, TRIAL_K, Point, Space
 from crdiff.search.strategies import registry as strategies
 from crdiff.search.strategies.annealing import Schedule, iterations_for
+from crdiff.search.strategies.space import DENSE, K_BOUNDS, RATIO_BOUNDS, START, TRIAL_K, Point, Space
 from crdiff.search.strategies.strategy import Options
 
 _RACING_JOBS = 4

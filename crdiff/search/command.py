@@ -18,8 +18,8 @@ from crdiff.presets.size import Size
 from crdiff.search.campaign import Campaign, run_campaign
 from crdiff.search.remote import WebUI
 from crdiff.search.search import EVALUATIONS, Budget
-from crdiff.search.space import AXES, K_BOUNDS, RATIO_BOUNDS
 from crdiff.search.strategies.registry import DEFAULT_STRATEGY, STRATEGIES
+from crdiff.search.strategies.space import AXES, K_BOUNDS, RATIO_BOUNDS
 
 HELP = "search ratios for a list of prompts and sizes through a running WebUI"
 

@@ -23,7 +23,3 @@ class AbortSearchError(CRDiffError):
 
 class EvaluationError(CRDiffError):
     """Raised by an evaluation of several images that failed for all of them: none is tried again by itself."""
-
-
-class MissingPackageError(CRDiffError):
-    """An optional package that the chosen strategy needs is not installed."""

@@ -14,9 +14,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from crdiff.search.errors import MissingPackageError
-from crdiff.search.space import AXES, START, Point, Space
+from crdiff.errors import MissingPackageError
 from crdiff.search.strategies.annealing import Schedule, Walk, advance, neighbour, threshold
+from crdiff.search.strategies.space import AXES, START, Point, Space
 from crdiff.search.strategies.strategy import check_seed
 from crdiff.settings import SPECS
 

@@ -20,8 +20,8 @@ from typing import Any
 from crdiff.errors import CRDiffError, SettingsError
 from crdiff.search.errors import AbortSearchError, EvaluationError
 from crdiff.search.objective import Image
-from crdiff.search.space import Point
 from crdiff.search.strategies.points_to_evaluate import PointsToEvaluate
+from crdiff.search.strategies.space import Point
 
 _TIMEOUT_S = 120.0
 _LOCAL = ("127.0.0.1", "localhost", "::1")

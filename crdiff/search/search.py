@@ -12,7 +12,7 @@ from crdiff.search.errors import AbortSearchError, JournalError
 from crdiff.search.evaluation import Evaluator, Failures, Measurement
 from crdiff.search.journal import MemoryJournal, valid_entries
 from crdiff.search.objective import Objective
-from crdiff.search.space import Point, Space
+from crdiff.search.strategies.space import Point, Space
 from crdiff.search.strategies.strategy import Proposal, Strategy
 
 EVALUATIONS = 40

@@ -17,8 +17,8 @@ from crdiff.search.journal import differing, plain
 from crdiff.search.objective import Objective
 from crdiff.search.optuna_sampler import DISTRIBUTIONS, KIND, AnnealingSampler
 from crdiff.search.search import Budget, Evaluation, Report
-from crdiff.search.space import START, Point, Space
 from crdiff.search.strategies.annealing import Schedule
+from crdiff.search.strategies.space import START, Point, Space
 
 # After the sampler, whose module says in words that Optuna is missing.
 import optuna  # isort: skip

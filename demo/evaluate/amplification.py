@@ -14,8 +14,8 @@ from crdiff.search.errors import AbortSearchError
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
 from crdiff.search.search import Budget, Search
-from crdiff.search.space import AXES, DENSE, Point, Space
 from crdiff.search.strategies.random_search import RandomSearch
+from crdiff.search.strategies.space import AXES, DENSE, Point, Space
 from demo.evaluate.judge import Interval, Judge, gain_interval
 from demo.evaluate.model import DemoModel, Drawing
 from demo.evaluate.picturing import scores_at

@@ -14,7 +14,7 @@ from typing import Any
 from crdiff.presets.size import Size
 from crdiff.search.errors import AbortSearchError
 from crdiff.search.remote import Checkpoint, RemoteEvaluation, WebUI
-from crdiff.search.space import DENSE, Point
+from crdiff.search.strategies.space import DENSE, Point
 from demo.evaluate.find_presets import TEMPERATURE
 from demo.evaluate.picturing import noise_seed
 from demo.running import running

@@ -18,8 +18,8 @@ from crdiff.presets.table import Preset
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
 from crdiff.search.search import Budget, Report, Search
-from crdiff.search.space import START, Point, Space
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
+from crdiff.search.strategies.space import START, Point, Space
 from demo.evaluate.amplification import try_amplifications
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DemoModel, Drawing

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from crdiff.presets.size import Size
 from crdiff.presets.store import from_text
 from crdiff.presets.table import Preset
-from crdiff.search.space import DENSE, Point
+from crdiff.search.strategies.space import DENSE, Point
 from crdiff.settings import DEFAULT_K
 from demo.evaluate.by_api import Studio, webui_at
 from demo.evaluate.judge import gain_interval, mean_interval

@@ -20,10 +20,10 @@ from crdiff.search.journal import Journal
 from crdiff.search.objective import EvaluateMany, Objective
 from crdiff.search.remote import WebUI
 from crdiff.search.search import Budget, Report, Search
-from crdiff.search.space import START, Point, Space, rounded
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.strategies.cmaes import CmaEs
 from crdiff.search.strategies.random_search import RandomSearch
+from crdiff.search.strategies.space import START, Point, Space, rounded
 from crdiff.search.strategies.strategy import Strategy
 from demo.evaluate.by_api import Studio, webui_at
 from demo.evaluate.find_presets import TEMPERATURE

@@ -10,10 +10,10 @@ from problems import hill
 
 from crdiff.errors import SettingsError
 from crdiff.method.groups import Ratios
-from crdiff.search.space import DENSE, START, Point, Space
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.strategies.random_search import RandomSearch
 from crdiff.search.strategies.registry import available, make
+from crdiff.search.strategies.space import DENSE, START, Point, Space
 from crdiff.search.strategies.strategy import rng
 
 T_INIT, ALPHA, N_ITER, R_MAX = 0.1, 0.95, 120, 2

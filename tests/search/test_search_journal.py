@@ -17,8 +17,8 @@ from crdiff.search import journal as journal_module
 from crdiff.search.errors import JournalError
 from crdiff.search.journal import Journal, read
 from crdiff.search.search import Budget, Evaluation, Search
-from crdiff.search.space import DENSE, START, Space
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
+from crdiff.search.strategies.space import DENSE, START, Space
 
 ROOT = Path(__file__).resolve().parents[2]
 IDENTITY = {"checkpoint": "31e35c80fc", "size": "400x560", "image": {"steps": 30, "cfg": 7.5}}

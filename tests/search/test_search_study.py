@@ -11,11 +11,12 @@ import optuna
 import pytest
 from problems import Counted, course, hill, objective
 
-from crdiff.search.errors import AbortSearchError, JournalError, MissingPackageError
+from crdiff.errors import MissingPackageError
+from crdiff.search.errors import AbortSearchError, JournalError
 from crdiff.search.optuna_sampler import AnnealingSampler
 from crdiff.search.search import Budget, Search
-from crdiff.search.space import DENSE, START, Point, Space
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
+from crdiff.search.strategies.space import DENSE, START, Point, Space
 from crdiff.search.study import StudySearch
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from crdiff.errors import SettingsError
 from crdiff.search.search import Evaluation, Report
-from crdiff.search.space import DENSE, Point
+from crdiff.search.strategies.space import DENSE, Point
 from crdiff.webui.search.monitor import SearchMonitor, SearchStatus, Thumbnail, duration, thumbnail
 from crdiff.webui.search.panel import Mark, best_ten, draw_curve, draw_map, panel_html
 from crdiff.webui.search.request import SearchRequest, read_lines, read_seeds

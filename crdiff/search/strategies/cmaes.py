@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
-from crdiff.errors import SettingsError
-from crdiff.search.errors import MissingPackageError
-from crdiff.search.space import START, Point, Space
+from crdiff.errors import MissingPackageError, SettingsError
+from crdiff.search.strategies.space import START, Point, Space
 from crdiff.search.strategies.strategy import Options, Proposal, check_pending, check_seed
 
 _SIGMA = 0.2

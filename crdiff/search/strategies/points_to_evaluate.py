@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from crdiff import checks
 from crdiff.errors import SettingsError
-from crdiff.search.space import Point, Space
+from crdiff.search.strategies.space import Point, Space
 from crdiff.search.strategies.strategy import Options, Proposal, check_pending
 
 

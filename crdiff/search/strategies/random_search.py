@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from crdiff.errors import SettingsError
-from crdiff.search.space import START, Point, Space
+from crdiff.search.strategies.space import START, Point, Space
 from crdiff.search.strategies.strategy import Options, Proposal, check_pending, check_seed, rng
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from crdiff import checks
-from crdiff.search.space import Point, Space
 from crdiff.search.strategies.annealing import SimulatedAnnealing
 from crdiff.search.strategies.cmaes import CmaEs
 from crdiff.search.strategies.points_to_evaluate import PointsToEvaluate
 from crdiff.search.strategies.random_search import RandomSearch
+from crdiff.search.strategies.space import Point, Space
 from crdiff.search.strategies.strategy import Options, Strategy
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 from crdiff import checks
 from crdiff.errors import SettingsError
-from crdiff.search.space import Point, Space
+from crdiff.search.strategies.space import Point, Space
 
 
 @dataclass(frozen=True)

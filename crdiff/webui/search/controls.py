@@ -10,9 +10,9 @@ import gradio as gr
 
 from crdiff.errors import SettingsError
 from crdiff.search.objective import RACING
-from crdiff.search.space import AXES
 from crdiff.search.strategies import registry as strategies
 from crdiff.search.strategies.annealing import Schedule
+from crdiff.search.strategies.space import AXES
 from crdiff.webui.events import QUIET, guarded
 from crdiff.webui.markup import status_html
 from crdiff.webui.search.context import SearchContext

@@ -13,7 +13,7 @@ from typing import Any
 from crdiff.errors import CRDiffError
 from crdiff.search.objective import Objective
 from crdiff.search.search import Report, Search
-from crdiff.search.space import DENSE, Point
+from crdiff.search.strategies.space import DENSE, Point
 from crdiff.webui.search import results
 from crdiff.webui.search.context import SearchContext
 from crdiff.webui.search.eye import Eye

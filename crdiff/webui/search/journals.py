@@ -14,7 +14,7 @@ from crdiff.errors import CRDiffError, SettingsError
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
 from crdiff.search.journal import read
-from crdiff.search.space import AXES
+from crdiff.search.strategies.space import AXES
 from crdiff.settings import Settings
 
 _SEARCHED_BY = (

@@ -14,7 +14,7 @@ from crdiff.scoring.formula import NAMES
 from crdiff.scoring.model_files import ModelFiles
 from crdiff.scoring.prompts import plain_text
 from crdiff.scoring.scorer import Scorer
-from crdiff.search.space import Point
+from crdiff.search.strategies.space import Point
 
 OWN_FILE = "score.py"
 CACHED_S = 20.0

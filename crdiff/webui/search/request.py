@@ -13,9 +13,9 @@ from crdiff.errors import SettingsError
 from crdiff.method.groups import GROUPS
 from crdiff.search.objective import RACING, Objective
 from crdiff.search.search import EVALUATIONS, Budget
-from crdiff.search.space import K_BOUNDS, RATIO_BOUNDS, START, Point, Space
 from crdiff.search.strategies import registry as strategies
 from crdiff.search.strategies.annealing import iterations_for
+from crdiff.search.strategies.space import K_BOUNDS, RATIO_BOUNDS, START, Point, Space
 from crdiff.search.strategies.strategy import Options, Strategy
 
 SCRIPT_TITLE = "CR-Diff search"

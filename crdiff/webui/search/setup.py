@@ -13,8 +13,8 @@ from crdiff.scoring.scorer import Scorer
 from crdiff.search.journal import Journal, MemoryJournal
 from crdiff.search.objective import Image, images_of
 from crdiff.search.search import ScoreJournal
-from crdiff.search.space import DENSE, START, TRIAL_K, Point, Space
 from crdiff.search.strategies.points_to_evaluate import PointsToEvaluate
+from crdiff.search.strategies.space import DENSE, START, TRIAL_K, Point, Space
 from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, Settings
 from crdiff.webui.search import journals
 from crdiff.webui.search.context import SearchContext

@@ -8,7 +8,7 @@ from typing import Any
 
 from crdiff.errors import CRDiffError
 from crdiff.search.errors import AbortSearchError
-from crdiff.search.space import Point
+from crdiff.search.strategies.space import Point
 from crdiff.settings import CUSTOM, Settings
 from crdiff.webui.infotext import NOTE_KEY
 
