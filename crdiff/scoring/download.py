@@ -1,4 +1,4 @@
-"""Fetching the published files, only when asked: resumed after a cut, checked, and put in place in one step."""
+"""Downloading the published files, only when asked: resumed after a cut, checked, and put in place in one step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Progress = Callable[[str, int, int], None]
 _CHUNK = 1 << 20
 _TIMEOUT_S = 30.0
 _FRUITLESS = 3
-"""Attempts in a row that bring nothing before a download gives up; a cut connection goes on by itself."""
+"""Attempts in a row that bring nothing before a download gives up; a cut connection is resumed by itself."""
 
 _SPARE = 100_000_000
 """Bytes to be left free on the disk."""
@@ -67,7 +67,7 @@ def download(
                     raise DownloadError(f"{file.name} is being downloaded to {target} already.")
                 _running.add(path)
             try:
-                _fetch(file, path, on_progress or (lambda *_: None), should_stop or (lambda: False))
+                _download_file(file, path, on_progress or (lambda *_: None), should_stop or (lambda: False))
             except OSError as error:
                 raise DownloadError(f"{file.name} cannot be written to {target} ({error.strerror or error}).") from None
             finally:
@@ -77,7 +77,7 @@ def download(
     return paths
 
 
-def _fetch(file: RemoteFile, path: Path, on_progress: Progress, should_stop: Callable[[], bool]) -> None:
+def _download_file(file: RemoteFile, path: Path, on_progress: Progress, should_stop: Callable[[], bool]) -> None:
     """One file, over as many connections as it takes."""
     part = path.with_name(path.name + ".part")
     fruitless = 0
@@ -165,7 +165,7 @@ def _copy(
     on_progress(name, have, total)
     while True:
         if should_stop():
-            raise DownloadStoppedError(f"The download of {name} was stopped; started again, it goes on from there.")
+            raise DownloadStoppedError(f"The download of {name} was stopped; started again, it resumes from there.")
         piece = answer.read(_CHUNK)
         if not piece:
             return

@@ -14,4 +14,4 @@ class DownloadError(CRDiffError):
 
 
 class DownloadStoppedError(DownloadError):
-    """A download that was stopped on request; starting it again goes on from there."""
+    """A download that was stopped on request; starting it again resumes it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from crdiff.errors import CRDiffError
 
+STOPPED = "The search was stopped; the best so far is kept."
+
 
 class JournalError(CRDiffError):
     """A journal that cannot be read or written, or that belongs to another search."""
@@ -22,4 +24,4 @@ class AbortSearchError(CRDiffError):
 
 
 class EvaluationError(CRDiffError):
-    """Raised by an evaluation of several images that failed for all of them: none is tried again by itself."""
+    """Raised by an evaluation of several images that failed for all of them, so that none is tried again alone."""

@@ -73,7 +73,7 @@ class Evaluator:
         self._sums = [(0.0, 0)] * len(self._images)
 
     def remember(self, scores: Sequence[Mapping[str, Any]]) -> None:
-        """Take the images' scores from the lines of a journal."""
+        """Take scores from the lines of a journal."""
         for entry in scores:
             point = Point.from_dict(entry["point"])
             known = self._known.setdefault(self.objective.signature(point), {})
@@ -87,7 +87,7 @@ class Evaluator:
         self._used.setdefault(signature, set()).update(range(len(scores)))
 
     def is_new(self, point: Point) -> bool:
-        """Whether the configuration was not measured before in this search."""
+        """Whether the configuration has not been measured in this search."""
         return not self._used.get(self.objective.signature(point))
 
     def measure(
@@ -143,7 +143,7 @@ class Evaluator:
         return Measurement(every, mean, at_most, len(drawn), len(errors), errors[-1] if errors else "")
 
     def _order(self) -> list[int]:
-        """Images that scored worst so far first: they show soonest that a mean cannot be reached."""
+        """The images that have scored worst come first: they show soonest that the threshold cannot be exceeded."""
         if self.objective.racing == "likely":  # which would be a biased sample
             return list(range(len(self._images)))
         means = [total / count if count else 0.0 for total, count in self._sums]
@@ -179,7 +179,7 @@ class Evaluator:
         self._sums[image] = (total + score, count + 1)
         if self._bound is not None and score > self._bound:
             self.note = (
-                f"A image scored {score:.3g}, above the scorer's stated maximum of {self._bound:.3g}; "
+                f"An image scored {score:.3g}, above the scorer's stated maximum of {self._bound:.3g}; "
                 "from there on no evaluation was cut early."
             )
             self._bound = None

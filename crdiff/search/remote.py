@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crdiff.errors import CRDiffError, SettingsError
-from crdiff.search.errors import AbortSearchError, EvaluationError
+from crdiff.search.errors import STOPPED, AbortSearchError, EvaluationError
 from crdiff.search.objective import Image
 from crdiff.search.strategies.points_to_evaluate import PointsToEvaluate
 from crdiff.search.strategies.space import Point
@@ -220,7 +220,7 @@ class RemoteEvaluation:
                 answer = self._webui.call("GET", path)
             except UnreachableError:
                 raise
-            except RemoteError as error:  # it was started anew and has forgotten the job
+            except RemoteError as error:  # it was restarted and has forgotten the job
                 raise UnreachableError(str(error)) from None
             if answer["state"] != "running":
                 return answer
@@ -232,7 +232,7 @@ class RemoteEvaluation:
             if path is not None:
                 with suppress(RemoteError):  # it ends anyway
                     self._webui.call("DELETE", path)
-            raise AbortSearchError("The search was stopped; the best so far is kept.", "stopped")
+            raise AbortSearchError(STOPPED, "stopped")
         time.sleep(seconds)
 
     def _check_checkpoint(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from crdiff import checks
-from crdiff.search.errors import AbortSearchError, JournalError
+from crdiff.search.errors import STOPPED, AbortSearchError, JournalError
 from crdiff.search.evaluation import Evaluator, Failures, Measurement
 from crdiff.search.journal import MemoryJournal, valid_entries
 from crdiff.search.objective import Objective
@@ -22,7 +22,7 @@ _REPEATS_IN_A_ROW = 1000
 
 @dataclass(frozen=True)
 class Budget:
-    """What a search may cost, counting what its journal already holds.
+    """What a search may cost, including what its journal already holds.
 
     Attributes:
         evaluations: configurations measured, repeats not counted; None is no limit.
@@ -173,7 +173,7 @@ class Search:
         should_stop: Callable[[], bool] = lambda: False,
         on_progress: Callable[[Report], None] = lambda report: None,
     ) -> Report:
-        """Search until the budget is used up, the strategy has come to its end, or ``should_stop`` says so.
+        """Search until the budget is used up, the strategy has come to its end, or ``should_stop`` returns true.
 
         ``should_stop`` is asked before every image, and ``on_progress`` told after every image and evaluation.
         An error on the way ends the search with the best so far and one sentence.
@@ -275,13 +275,13 @@ class _Run:
         return entry
 
     def _halt(self) -> bool:
-        """Asked before images are drawn, hence never while known scores are replayed."""
+        """Called before images are drawn, hence never while known scores are replayed."""
         if self.replaying:
             self.replaying = False
             self.on_progress(self._report())
         budget, spent = self.budget, self.evaluator.seconds
         if self.should_stop():
-            self.halted = ("stopped", "The search was stopped; the best so far is kept.")
+            self.halted = ("stopped", STOPPED)
         elif budget.evaluations is not None and self.evaluations >= budget.evaluations:
             self.halted = ("done", f"The budget of {budget.evaluations} evaluations is used up.")
         elif budget.minutes is not None and spent >= 60.0 * budget.minutes:

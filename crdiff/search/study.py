@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
-from crdiff.search.errors import AbortSearchError, JournalError
+from crdiff.search.errors import STOPPED, AbortSearchError, JournalError
 from crdiff.search.evaluation import Evaluator, Failures
 from crdiff.search.journal import differing, plain
 from crdiff.search.objective import Objective
@@ -127,7 +127,7 @@ class StudySearch:
         def halt() -> bool:
             nonlocal end
             if should_stop():
-                end = ("stopped", "The search was stopped; the best so far is kept.")
+                end = ("stopped", STOPPED)
             elif budget.minutes is not None and evaluator.seconds >= 60.0 * budget.minutes:
                 end = ("done", f"The budget of {budget.minutes:g} minutes is used up.")
             return end is not None

@@ -109,7 +109,7 @@ def test_cut_connections_are_gone_on_with(hub, tmp_path):
 
 def test_a_stop_keeps_what_is_there_for_the_next_start(hub, tmp_path):
     got = []
-    with pytest.raises(DownloadStoppedError, match="goes on from there"):
+    with pytest.raises(DownloadStoppedError, match="resumes from there"):
         download(source(SHA), tmp_path, lambda _, have, __: got.append(have), lambda: bool(got and got[-1] > 2_000_000))
     assert not (tmp_path / "big.bin").exists()
     kept = (tmp_path / "big.bin.part").stat().st_size

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from crdiff.search.errors import AbortSearchError
+from crdiff.search.errors import STOPPED, AbortSearchError
 from crdiff.search.objective import Image
 from crdiff.search.search import Evaluation
 from crdiff.search.strategies.space import Point
@@ -94,7 +94,7 @@ class Eye:
         try:
             while (answer := self._monitor.answer_to(question.number)) is None:
                 if self._monitor.stop_requested or state.interrupted or state.stopping_generation:
-                    raise AbortSearchError("The search was stopped; the best so far is kept.", "stopped")
+                    raise AbortSearchError(STOPPED, "stopped")
                 if state.skipped:
                     state.skipped = False
                     raise SkippedError("This image was skipped.")

@@ -50,7 +50,7 @@ def run_search(
     monitor.begin(SearchStatus("running", evaluations=request.evaluations))
     try:
         with _undisturbed_host():
-            setup = prepare(p, request, context, shown=shown)
+            setup = prepare(p, request, context)
             monitor.update(**setup.status())
             trials = Trials(p, setup.settings, hires=request.hires)
             with _judge(setup, trials, context, monitor) as judge:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from crdiff.errors import CRDiffError, SettingsError
+from crdiff.errors import CRDiffError
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
@@ -68,7 +68,7 @@ class Setup:
         }  # fmt: skip
 
 
-def prepare(p: Any, request: SearchRequest, context: SearchContext, *, shown: bool) -> Setup:
+def prepare(p: Any, request: SearchRequest, context: SearchContext) -> Setup:
     """Fill in what the request leaves open, from the job and the accordion; ``p``'s seed is fixed.
 
     Raises:
@@ -84,8 +84,6 @@ def prepare(p: Any, request: SearchRequest, context: SearchContext, *, shown: bo
         settings = replace(settings, **resumed.settings)
     size = Size(int(p.height), int(p.width))
     checkpoint = context.checkpoints.hashed((p.override_settings or {}).get("sd_model_checkpoint"))
-    if request.score == EYE and not shown:
-        raise SettingsError("Your own eye can only be asked by the page, not by the API.")
     scorer = None if request.score == EYE else choose_scorer(request.score, context.folder)
     k = DEFAULT_K if settings.k is None else settings.k
     # Nobody should have to pick between images that will not look like that.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from crdiff.errors import CRDiffError
-from crdiff.search.errors import AbortSearchError
+from crdiff.search.errors import STOPPED, AbortSearchError
 from crdiff.search.strategies.space import Point
 from crdiff.settings import CUSTOM, Settings
 from crdiff.webui.infotext import NOTE_KEY
@@ -66,7 +66,7 @@ class Trials:
         job = self._job(point, prompt, seed, self._hires if hires is None else hires)
         processed = processing.process_images(job)
         if state.interrupted or not processed.images:
-            raise AbortSearchError("The search was stopped; the best so far is kept.", "stopped")
+            raise AbortSearchError(STOPPED, "stopped")
         if state.skipped:
             state.skipped = False
             raise SkippedError("This image was skipped.")
