@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 
+from crdiff import checks
 from crdiff.errors import SettingsError
 
 NAMES = ("imagereward", "clip", "pickscore", "ssim", "own")
@@ -40,9 +40,7 @@ class Formula:
             if name in seen:
                 raise SettingsError(f"The score {name} is named twice.")
             seen.add(name)
-            if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
-                raise SettingsError(f"The weight of {name} must be a number, not {weight!r}.")
-            if weight == 0:
+            if checks.number(f"The weight of {name}", weight) == 0:
                 raise SettingsError(f"The weight of {name} is 0; leave it out instead.")
 
     @classmethod
@@ -53,7 +51,7 @@ class Formula:
             SettingsError: the text cannot be read.
         """
         if not isinstance(text, str) or not text.strip():
-            raise SettingsError(f"A score must be a name such as {NAMES[0]}, not {text!r}.")
+            raise SettingsError(f"A score must be a name such as {NAMES[0]}, not {checks.shown(text)}.")
         packed = re.sub(r"\s+", "", text)
         if packed[0] not in "+-":
             packed = "+" + packed
@@ -87,4 +85,4 @@ def _number(text: str | None, name: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise SettingsError(f"The weight of {name} must be a number, not {text!r}.") from None
+        raise SettingsError(f"The weight of {name} must be a number, not {checks.shown(text)}.") from None

@@ -13,7 +13,7 @@ from typing import Any
 
 from crdiff.errors import SettingsError
 from crdiff.method.groups import Ratios
-from crdiff.models.architecture import family_named
+from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import OTHER
 from crdiff.presets.document import NAME_LIMIT
 from crdiff.presets.lookup import look_up
@@ -22,7 +22,7 @@ from crdiff.presets.store import PresetStore
 from crdiff.presets.table import BUILT_IN_FOLDER, Preset, load_folder
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
-from crdiff.search.remote import Checkpoint, RemoteEvaluation, WebUI, choose_score
+from crdiff.search.remote import RemoteEvaluation, WebUI, ask_checkpoint, choose_score
 from crdiff.search.score_text import score_text
 from crdiff.search.search import Budget, Evaluation, Report, Search
 from crdiff.search.strategies import registry as strategies
@@ -89,7 +89,7 @@ def run_campaign(campaign: Campaign, webui: WebUI, should_stop: Callable[[], boo
     Raises:
         CRDiffError: it cannot start, or the preset file cannot be written.
     """
-    checkpoint = Checkpoint.ask(webui, campaign.checkpoint)
+    checkpoint = ask_checkpoint(webui, campaign.checkpoint)
     score = choose_score(webui, campaign.score)
     images = len(campaign.prompts) * len(campaign.seeds)
     for size in campaign.sizes:
@@ -152,7 +152,7 @@ def _make(
 
 def _start(checkpoint: Checkpoint, size: Size) -> Point:
     """The ratios of the built-in presets, which are the same for every worker, or the authors' starting point."""
-    family = family_named(checkpoint.family) or OTHER
+    family = OTHER if checkpoint.family is None else checkpoint.family
     match = look_up(load_folder(BUILT_IN_FOLDER).presets, family, checkpoint.sha256, size)
     ratios = START.ratios if match is None else match.ratios
     return Point.of(ratios, TRIAL_K)
@@ -227,7 +227,7 @@ def _save(report: Report, campaign: Campaign, checkpoint: Checkpoint, score: str
     stem = _BARRED_IN_NAMES.sub(" ", checkpoint.name).strip()[: NAME_LIMIT - len(suffix)].rstrip()
     preset = Preset.own(
         f"{stem}{suffix}",
-        family_named(checkpoint.family) or OTHER,
+        OTHER if checkpoint.family is None else checkpoint.family,
         size,
         Ratios(*(round(ratio, 4) for ratio in best.point.ratios)),
         round(best.point.k, 4) if "k" in campaign.vary else None,

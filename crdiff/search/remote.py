@@ -14,10 +14,12 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from crdiff.errors import CRDiffError, SettingsError
+from crdiff.models.architecture import family_named
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.models.family import OTHER
 from crdiff.search.errors import STOPPED, AbortSearchError, EvaluationError
 from crdiff.search.objective import Image
 from crdiff.search.strategies.points_to_evaluate import PointsToEvaluate
@@ -101,29 +103,20 @@ class WebUI:
         return f"The WebUI at {self.url} answered with status {error.code}."
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint as the WebUI tells of it."""
+def ask_checkpoint(webui: WebUI, name: str | None = None) -> Checkpoint:
+    """The selected checkpoint, or the one of a name; its family and hash are known.
 
-    name: str
-    sha256: str
-    family: str
-
-    @classmethod
-    def ask(cls, webui: WebUI, name: str | None = None) -> Checkpoint:
-        """The selected checkpoint, or the one of a name.
-
-        Raises:
-            RemoteError: there is none, or CR-Diff cannot handle it.
-        """
-        query = "" if name is None else "?" + urllib.parse.urlencode({"name": name})
-        found = webui.call("GET", "/crdiff/v1/checkpoint" + query)
-        if found["family"] is None:
-            reason = found["problem"] or "its family is not known before it is loaded."
-            raise RemoteError(f"The checkpoint {found['name']} cannot be searched for: {reason}")
-        if found["sha256"] is None:
-            raise RemoteError(f"The WebUI could not compute the hash of the checkpoint {found['name']}.")
-        return cls(found["name"], found["sha256"], found["family"])
+    Raises:
+        RemoteError: there is none, or CR-Diff cannot handle it.
+    """
+    query = "" if name is None else "?" + urllib.parse.urlencode({"name": name})
+    found = webui.call("GET", "/crdiff/v1/checkpoint" + query)
+    if found["family"] is None:
+        reason = found["problem"] or "its family is not known before it is loaded."
+        raise RemoteError(f"The checkpoint {found['name']} cannot be searched for: {reason}")
+    if found["sha256"] is None:
+        raise RemoteError(f"The WebUI could not compute the hash of the checkpoint {found['name']}.")
+    return Checkpoint(found["name"], family_named(found["family"]) or OTHER, found["sha256"])
 
 
 def choose_score(webui: WebUI, name: str | None) -> str:
@@ -237,7 +230,7 @@ class RemoteEvaluation:
 
     def _check_checkpoint(self) -> None:
         try:
-            found = Checkpoint.ask(self._webui, self._selected)
+            found = ask_checkpoint(self._webui, self._selected)
         except UnreachableError:
             raise
         except RemoteError as error:

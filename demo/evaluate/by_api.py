@@ -13,7 +13,7 @@ from typing import Any
 
 from crdiff.presets.size import Size
 from crdiff.search.errors import AbortSearchError
-from crdiff.search.remote import Checkpoint, RemoteEvaluation, WebUI
+from crdiff.search.remote import RemoteEvaluation, WebUI, ask_checkpoint
 from crdiff.search.strategies.space import DENSE, Point
 from demo.evaluate.find_presets import TEMPERATURE
 from demo.evaluate.picturing import noise_seed
@@ -72,7 +72,7 @@ class Studio:
 
     def __init__(self, webui: WebUI, size: Size, steps: int, guidance: float) -> None:
         self._webui = webui
-        self.checkpoint = Checkpoint.ask(webui)
+        self.checkpoint = ask_checkpoint(webui)
         self._body = {"height": size.height, "width": size.width, "steps": steps, "cfg_scale": guidance,
                       "sampler_name": "DPM++ 2M", "scheduler": "Uniform"}  # fmt: skip
         self._evaluate = RemoteEvaluation(webui, self._body, SCORE, self.checkpoint)

@@ -55,7 +55,7 @@ def identity(p: Any, checkpoint: Checkpoint | None, course: Mapping[str, Any], s
     found |= {name: getattr(shared.opts, name, None) for name in ("sd_vae", "CLIP_stop_at_last_layers")}
     return {
         **({} if given is None else {"image": given}),
-        "checkpoint": None if checkpoint is None else checkpoint.sha256 or checkpoint.name,
+        "checkpoint": None if checkpoint is None else checkpoint.key,
         "checkpoint_name": None if checkpoint is None else checkpoint.name,
         "size": str(Size(int(p.height), int(p.width))),
         "window": [settings.start, settings.end],

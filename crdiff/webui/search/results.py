@@ -82,16 +82,11 @@ def results_of(status: SearchStatus, name: str = "") -> list[SearchResult]:
     dense = report.baseline.score if report is not None and report.baseline is not None else None
     return [
         SearchResult(
-            key_of(checkpoint), str(status.size), prompt.strip(), **ratios, k=k, score=best.score, dense=dense,
+            checkpoint.key, str(status.size), prompt.strip(), **ratios, k=k, score=best.score, dense=dense,
             score_name=status.score_name, name=name,
         )
         for prompt in status.prompts
     ]  # fmt: skip
-
-
-def key_of(checkpoint: Checkpoint) -> str:
-    """What a checkpoint's results are filed under."""
-    return checkpoint.sha256 or checkpoint.name
 
 
 def save_best(folder: Path, status: SearchStatus) -> None:
@@ -124,7 +119,7 @@ def find(folder: Path, checkpoint: Checkpoint, size: Size, prompt: str) -> list[
         text = (folder / FILE).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    wanted = ({key_of(checkpoint), checkpoint.name}, str(size), prompt.strip())
+    wanted = ({checkpoint.key, checkpoint.name}, str(size), prompt.strip())
     kept: dict[str, SearchResult] = {}
     for line in text.splitlines():
         found = _read(line)
