@@ -8,6 +8,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import NoReturn
 
+from crdiff import checks
 from crdiff.errors import PresetError
 
 NAME_LIMIT = 80
@@ -82,7 +83,7 @@ class Value:
         """A finite number in [low, high], or in [low, high) unless ``high_allowed``."""
         number = self.content
         span = f"must be a number in [{low:g}, {high:g}{']' if high_allowed else ')'}"
-        if isinstance(number, bool) or not isinstance(number, (int, float)):
+        if not checks.is_number(number):
             raise self.fault(span)
         # NaN fails every comparison; integers too large for a float are compared before they are converted.
         if not (low <= number < high or (high_allowed and number == high)):
