@@ -48,18 +48,13 @@ def test_an_interpolation_is_never_silent(library):
     [
         (ON, "2.0x"),
         (Settings(True, k=1.0), "1.0x"),
-        (Settings(True, k=0.0), "1.0x"),
         (Settings(True, start=0.25, end=0.75), "1.5x"),
-        (Settings(True, "custom", 0.0, 0.0, 0.0), "1.0x"),
-        (Settings(True, "custom", 0.1, 0.0, 0.1), "2.0x"),
-        (Settings(True, "custom", 0.0, 0.1, 0.1), "1.67x"),
-        (Settings(True, "custom", 0.0, 0.0, 0.1), "1.6x"),
         (Settings(True, mode="fast"), "1.0x"),
-        (Settings(True, mode="balanced"), "1.25x"),
         (Settings(True, mode="batched"), "2.0x"),
     ],
 )
 def test_says_what_it_costs(library, settings, times):
+    """Passes of the UNet in the mean of all steps; tests/core counts them."""
     assert f"{times} UNet time" in describe(settings, library, BASE, Size(512, 512)).text
 
 

@@ -1,0 +1,70 @@
+"""What a plan is said to cost, against what runs are counted to compute."""
+
+from __future__ import annotations
+
+import pytest
+from run_bench import Bench
+
+from crdiff.cost import unet_passes
+from crdiff.method.groups import Ratios
+from crdiff.method.schedule import Position, Schedule, StepWindow
+from crdiff.modes.registry import MODES
+from crdiff.plan import Plan
+
+STEPS = 40
+RATIOS = (0.4, 0.5, 0.3)
+WHOLE = StepWindow()
+
+
+def said(ratios=RATIOS, k=1.5, mode="exact", window=WHOLE):
+    return unet_passes(Plan(Schedule.constant(Ratios(*ratios)), k, "by hand"), MODES[mode], window)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"k": 1.0},
+        {"k": 0.0},
+        {"k": -1.0},
+        {"ratios": (0.0, 0.0, 0.0)},
+        {"window": StepWindow(0.25, 0.75)},
+        {"mode": "batched"},
+        {"mode": "fast"},
+        {"mode": "balanced"},
+        {"mode": "fast", "window": StepWindow(0.25, 0.75)},
+    ],
+    ids=lambda settings: " ".join(f"{name} {value}" for name, value in settings.items()) or "default",
+)
+def test_passes_are_those_of_a_run(settings):
+    """Images that the UNet is called with in a schedule of 40 steps, once the weights have been looked at."""
+    known = Bench(**{**settings, "window": None})
+    known.step()
+    known.run.close()
+    bench = Bench(**settings, store=known.store, unet=known.unet)
+    images = []
+    bench.unet.register_forward_pre_hook(lambda unet, args: images.append(len(args[0])))
+    for step in range(STEPS):
+        bench.run.position = Position(step, STEPS)
+        bench.step()
+    assert said(**settings) == sum(images) / len(bench.inputs[0]) / STEPS
+
+
+@pytest.mark.parametrize(
+    ("ratios", "counted"),
+    [((0.0, 0.1, 0.1), (1.682, 1.657)), ((0.0, 0.0, 0.1), (1.609, 1.533)), ((0.1, 0.0, 0.1), (2.0, 2.0))],
+    ids=["down 0", "down and mid 0", "mid 0"],
+)
+def test_what_both_passes_share_counts_once(ratios, counted):
+    """Operations at 512x512 of SD1.5's and SDXL's UNets in diffusers, from the first pruned layer on twice."""
+    for passes in counted:
+        assert said(ratios) == pytest.approx(passes, abs=0.07)
+
+
+@pytest.mark.parametrize("mode", ["batched", "fast", "balanced"])
+def test_no_other_mode_shares(mode):
+    assert said((0.0, 0.0, 0.1), mode=mode) == said(mode=mode)
+
+
+def test_nothing_outside_the_window_costs_more():
+    assert said(window=StepWindow(0.5, 0.5)) == 1.0
