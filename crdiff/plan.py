@@ -80,5 +80,4 @@ def _plan(settings: Settings, size: Size, library: PresetLibrary, checkpoint: Ch
         schedule, k, origin = preset.schedule, preset.k, f"preset {preset.name}"
         if preset.family != family:
             origin += f", which was made for {preset.family.label}"
-    chosen = settings.k if settings.k is not None else k if k is not None else DEFAULT_K
-    return Plan(schedule, chosen, origin)
+    return Plan(schedule, next(one for one in (settings.k, k, DEFAULT_K) if one is not None), origin)

@@ -47,8 +47,8 @@ class Spec:
 
 
 _RATIO_HELP = (
-    "Share of the smallest self-attention and feed-forward weights left out in the {} of the UNet, in [0, 1). "
-    "0 prunes nothing here. Moving it switches to Custom. The value costs no time."
+    "Share of the self-attention and feed-forward weights left out in the {} of the UNet, the smallest first, in "
+    "[0, 1). 0 prunes nothing here. Moving it switches to Custom."
 )
 
 SPECS: Mapping[str, Spec] = {
@@ -64,8 +64,8 @@ SPECS: Mapping[str, Spec] = {
     "k": Spec(
         "Amplification k",
         "z = k * pruned + (1 - k) * dense. Above 1 it steers past the pruned model, away from the dense one; below 0 "
-        "it steers away from the pruned model (the direction of AutoGuidance). Each step costs two UNet passes; at 0 "
-        "(dense only) and 1 (pruned only) one is enough.",
+        "it steers away from the pruned model (the direction of AutoGuidance). At 0 (dense only) and 1 (pruned only) "
+        "one UNet pass a step is enough.",
         low=-2.0,
         high=3.0,
         step=0.05,

@@ -38,11 +38,6 @@ class StepWindow:
     def __contains__(self, position: Position) -> bool:
         return self.start <= position.fraction < self.end
 
-    @property
-    def length(self) -> float:
-        """The fraction of the schedule inside, in [0, 1]."""
-        return max(0.0, self.end - self.start)
-
 
 @dataclass(frozen=True)
 class Stage:

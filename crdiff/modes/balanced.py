@@ -42,7 +42,7 @@ class Balanced:
     name = "balanced"
     help = f"fast, corrected by three passes every {REFRESH} steps; nearer to exact."
     passes = 1.0 + 2.0 / REFRESH
-    shares = False
+    shares = True
     refresh = REFRESH
 
     def __init__(self) -> None:

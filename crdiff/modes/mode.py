@@ -62,7 +62,7 @@ class Mode(Protocol):
         name: what users choose it by.
         help: what it does and costs, in a sentence or two.
         passes: UNet passes for each of the host's own, on average.
-        shares: whether what both passes have in common is computed once.
+        shares: whether what the passes of a step have in common is computed once.
     """
 
     name: str

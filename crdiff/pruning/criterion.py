@@ -1,4 +1,4 @@
-"""What decides which weights the pruned pass leaves out: the interface of a criterion.
+"""The interface of a pruning criterion: what decides which weights the pruned pass leaves out.
 
 A criterion looks at the layers as the model runs them, in passes that the caller makes for it, and then says what the
 pruned pass does differently: a layer multiplies by another weight, its product is scaled, or a whole transformer block
@@ -43,7 +43,7 @@ class Pruning:
     """
 
     def wants(self, layer: Layer) -> bool:
-        """Whether this layer computes anything else than in the dense pass; if not, it runs as it is."""
+        """Whether this layer differs from the dense pass; if not, it runs as it is."""
         return False
 
     def weight(self, call: LinearCall) -> torch.Tensor:
@@ -64,8 +64,8 @@ class Observer(Protocol):
 
     @property
     def calls(self) -> int:
-        """Denoiser calls to watch. With 1, a pass of its own is run before the first pruned one, and every layer is
-        seen once; with more, as many calls are watched while they are computed densely, as without CR-Diff.
+        """Denoiser calls to watch. With 1, an extra pass is run before the first pruned one; with more, that many calls
+        are watched while they are computed densely, as without CR-Diff.
         """
 
     def wants(self, layer: Layer) -> bool:

@@ -148,8 +148,9 @@ class Generation:
     def _report(self, p: Any, run: Run, hires_pass: bool) -> None:
         params = p.extra_generation_params
         infotext.write_applied(params, run.applied, hires_pass=hires_pass)
+        if run.refusals:
+            infotext.write_note(params, " ".join(run.refusals))
         for reason in run.refusals:
-            infotext.write_note(params, reason)
             p.comment(reason)
 
 
