@@ -11,8 +11,8 @@ from .search_panel import FIELDS, GROUPS, PATIENCE_MS, Search
 SCORE = """
 import numpy
 
-def score(pictures, prompt):
-    return [1.0 - float(numpy.asarray(picture).mean()) / 255 for picture in pictures]
+def score(images, prompt):
+    return [1.0 - float(numpy.asarray(image).mean()) / 255 for image in images]
 """
 
 

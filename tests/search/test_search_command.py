@@ -208,7 +208,7 @@ def test_a_password(webui, prompts, capsys, monkeypatch):
 
 
 def changing(webui, number, change):
-    """Has ``change`` done when so many evaluations were asked for."""
+    """Calls ``change`` when ``number`` evaluations were asked for."""
     whole = webui._measured
 
     def measured(body):
@@ -275,7 +275,7 @@ def test_three_workers_share_a_study_and_one_is_killed(webui, prompts, tmp_path)
     assert 18 <= states.count("COMPLETE") <= 20
     assert len(states) - states.count("COMPLETE") <= 1
     assert all("The budget of 18 evaluations is used up." in said[number] for number in (1, 2))
-    # Whoever ends last, or comes later and draws nothing, has the best of all.
+    # The worker that ends last, or joins later and draws nothing, has the best of all.
     asked = len(webui.bodies)
     assert main(command(webui, prompts, "--storage", storage, evaluations=18, out="late.json")) == 0
     assert len(webui.bodies) == asked

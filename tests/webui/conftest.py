@@ -32,13 +32,13 @@ def close():
     with Path(__file__).with_name("loads.log").open("a") as loads:
         loads.write("closed ")
 
-def score(pictures, prompt):
-    '''Dark pictures are better.'''
+def score(images, prompt):
+    '''Dark images are better.'''
     with LOG.open("a") as log:
-        log.write(json.dumps([prompt, [picture.size for picture in pictures]]) + "\\n")
+        log.write(json.dumps([prompt, [image.size for image in images]]) + "\\n")
     if Path(__file__).with_name("broken").exists():
         raise RuntimeError("the scorer is broken")
-    return [-float(numpy.asarray(picture).mean()) / 255 for picture in pictures]
+    return [-float(numpy.asarray(image).mean()) / 255 for image in images]
 """
 
 

@@ -117,7 +117,7 @@ class Loaded:
         self.closed.set()
 
 
-def test_a_kept_scorer_is_freed_when_nobody_comes_back_or_another_is_wanted():
+def test_a_cached_scorer_is_freed_in_time_or_when_another_is_wanted():
     first, second, third = Loaded(), Loaded(), Loaded()
     cache = ScorerCache(seconds=600)
     cache.put(first, "own")

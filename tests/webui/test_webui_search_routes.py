@@ -41,8 +41,8 @@ def drawn_with(host: Any, found: dict[str, Any]) -> float:
     import numpy
 
     own = {"enabled": True, **{name: found[name] for name in ("down", "mid", "up", "k")}}
-    picture = host.txt2img(BODY, alwayson_scripts={"cr-diff": {"args": [own]}}).images[0]
-    return -float(numpy.asarray(picture).mean()) / 255
+    image = host.txt2img(BODY, alwayson_scripts={"cr-diff": {"args": [own]}}).images[0]
+    return -float(numpy.asarray(image).mean()) / 255
 
 
 def files(folder: Path) -> set[str]:
@@ -65,7 +65,7 @@ def test_a_search_is_asked_for_and_watched(host: Any) -> None:
     assert seen["best"]["score"] == max(scores) > seen["dense"]["score"]
     assert [entry["number"] for entry in seen["history"]] == list(range(1, len(seen["history"]) + 1))
     assert files(host.data) == before
-    # What is reported is what anybody gets who draws with it.
+    # What is reported is what drawing with it gives.
     assert host.run(drawn_with, seen["best"]) == pytest.approx(seen["best"]["score"], abs=1e-9)
     # The same request goes on with what was measured, at no cost.
     log = host.data / "crdiff" / "score.log"
@@ -231,9 +231,9 @@ FIRST_ARE_BEST = """
 HIGHEST = 0.0
 seen = []
 
-def score(pictures, prompt):
-    seen.extend(pictures)
-    return [0.0 if len(seen) <= 4 else -1.0 for _ in pictures]
+def score(images, prompt):
+    seen.extend(images)
+    return [0.0 if len(seen) <= 4 else -1.0 for _ in images]
 """
 
 

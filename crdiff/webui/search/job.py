@@ -19,8 +19,8 @@ from crdiff.webui.search.context import SearchContext
 from crdiff.webui.search.eye import Eye
 from crdiff.webui.search.judge import OWN_FILE, Judge
 from crdiff.webui.search.monitor import SearchMonitor, SearchStatus, Thumbnail, thumbnail
+from crdiff.webui.search.preparation import Setup, prepare
 from crdiff.webui.search.request import SearchRequest
-from crdiff.webui.search.setup import Setup, prepare
 from crdiff.webui.search.trials import Drawn, SkippedError, Trials
 
 SUMMARY_KEY = "CR-Diff search"
@@ -38,7 +38,7 @@ def run_search(
         request: what to search.
         context: the surroundings.
         monitor: told how the search stands.
-        shown: whether somebody looks at the images; else none is drawn at the end.
+        shown: whether a page shows the images; else none is drawn at the end.
 
     Returns:
         The host's result: the image at the best ratios with the user's k, and the dense one.
@@ -103,7 +103,7 @@ class SearchJob:
         trials: draws.
         judge: scores; loaded.
         monitor: told how the search stands.
-        shown: whether somebody looks at the images.
+        shown: whether a page shows the images.
     """
 
     def __init__(

@@ -86,7 +86,7 @@ def prepare(p: Any, request: SearchRequest, context: SearchContext) -> Setup:
     checkpoint = context.checkpoints.hashed((p.override_settings or {}).get("sd_model_checkpoint"))
     scorer = None if request.score == EYE else choose_scorer(request.score, context.folder)
     k = DEFAULT_K if settings.k is None else settings.k
-    # Nobody should have to pick between images that will not look like that.
+    # The user should pick between images as they will be drawn in the end.
     trial_k = k if scorer is None and k else TRIAL_K
     fixed = Point.of(_held_ratios(request, settings, context, checkpoint, size), trial_k)
     space = request.space(fixed if resumed is None else replace(fixed, **resumed.held))
