@@ -23,8 +23,9 @@ from crdiff.presets.table import BUILT_IN_FOLDER, Preset, load_folder
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
 from crdiff.search.remote import RemoteEvaluation, WebUI, ask_checkpoint, choose_score
+from crdiff.search.report import Evaluation, Report
 from crdiff.search.score_text import score_text
-from crdiff.search.search import Budget, Evaluation, Report, Search
+from crdiff.search.search import Budget, Search
 from crdiff.search.strategies import registry as strategies
 from crdiff.search.strategies.annealing import Schedule, iterations_for
 from crdiff.search.strategies.space import DENSE, K_BOUNDS, RATIO_BOUNDS, START, TRIAL_K, Point, Space

@@ -16,7 +16,8 @@ from crdiff.search.evaluation import Evaluator, Failures
 from crdiff.search.journal import differing, plain
 from crdiff.search.objective import Objective
 from crdiff.search.optuna_sampler import DISTRIBUTIONS, KIND, AnnealingSampler
-from crdiff.search.search import Budget, Evaluation, Report
+from crdiff.search.report import Evaluation, Report
+from crdiff.search.search import Budget
 from crdiff.search.strategies.annealing import Schedule
 from crdiff.search.strategies.space import START, Point, Space
 

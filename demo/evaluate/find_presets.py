@@ -17,7 +17,8 @@ from crdiff.presets.store import from_text, to_text
 from crdiff.presets.table import Preset
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
-from crdiff.search.search import Budget, Report, Search
+from crdiff.search.report import Report
+from crdiff.search.search import Budget, Search
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.strategies.space import START, Point, Space
 from demo.evaluate.amplification import try_amplifications

@@ -19,7 +19,8 @@ from crdiff.search.errors import AbortSearchError
 from crdiff.search.journal import Journal
 from crdiff.search.objective import EvaluateMany, Objective
 from crdiff.search.remote import WebUI
-from crdiff.search.search import Budget, Report, Search
+from crdiff.search.report import Report
+from crdiff.search.search import Budget, Search
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.strategies.cmaes import CmaEs
 from crdiff.search.strategies.random_search import RandomSearch

@@ -16,7 +16,8 @@ from problems import Counted, hill, objective
 from crdiff.search import journal as journal_module
 from crdiff.search.errors import JournalError
 from crdiff.search.journal import Journal, read
-from crdiff.search.search import Budget, Evaluation, Search
+from crdiff.search.report import Evaluation
+from crdiff.search.search import Budget, Search
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.strategies.space import DENSE, START, Space
 

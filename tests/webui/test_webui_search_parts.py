@@ -18,7 +18,7 @@ from crdiff.models.unet import SD15
 from crdiff.presets.size import Size
 from crdiff.scoring.model_files import ModelFiles
 from crdiff.scoring.sources import RemoteFile, Source
-from crdiff.search.search import Evaluation, Report
+from crdiff.search.report import Evaluation, Report
 from crdiff.search.strategies.space import DENSE, Point
 from crdiff.webui.search import results
 from crdiff.webui.search.downloads import Downloads

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from crdiff.errors import SettingsError
-from crdiff.search.search import Evaluation, Report
+from crdiff.search.report import Evaluation, Report
 from crdiff.search.strategies.space import DENSE, Point
 from crdiff.webui.search.monitor import SearchMonitor, SearchStatus, Thumbnail, duration, thumbnail
 from crdiff.webui.search.panel import Mark, best_ten, draw_curve, draw_map, panel_html

@@ -12,7 +12,8 @@ from typing import Any
 
 from crdiff.errors import CRDiffError
 from crdiff.search.objective import Objective
-from crdiff.search.search import Report, Search
+from crdiff.search.report import Report
+from crdiff.search.search import Search
 from crdiff.search.strategies.space import DENSE, Point
 from crdiff.webui.search import results
 from crdiff.webui.search.context import SearchContext

@@ -10,8 +10,8 @@ from typing import Any
 
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
+from crdiff.search.report import Evaluation, Report
 from crdiff.search.score_text import score_text
-from crdiff.search.search import Evaluation, Report
 
 CHOICES = ("left", "same", "right")
 """The possible answers to a question."""
