@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     images = parser.add_argument_group("the images")
-    images.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="one prompt a line")
+    images.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="one prompt per line")
     images.add_argument("--sizes", nargs="+", required=True, metavar="HEIGHTxWIDTH", help="one search for each")
     images.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="SEED", help="image seeds (default: 1)")
     images.add_argument("--steps", type=int, default=30, help="(default: %(default)s)")

@@ -49,7 +49,7 @@ class SearchControls:
                 )
                 self._minutes = gr.Number(0, label="Minutes (0: no limit)", elem_id=named("minutes"))
             self._prompts = gr.Textbox(
-                "", label="Prompts to search for", lines=2, placeholder="One a line; empty: the prompt above",
+                "", label="Prompts to search for", lines=2, placeholder="One per line; empty: the prompt above",
                 elem_id=named("prompts"),
             )  # fmt: skip
             with gr.Row():
@@ -63,10 +63,10 @@ class SearchControls:
                 self._hires = gr.Checkbox(False, visible=self._tab == "txt2img", **hires)
             with gr.Row():
                 (low, high), (low_k, high_k) = defaults.ratios, defaults.k
-                self._low = gr.Number(low, label="Least ratio", elem_id=named("low"))
-                self._high = gr.Number(high, label="Largest ratio", elem_id=named("high"))
-                self._low_k = gr.Number(low_k, label="Least k", elem_id=named("low_k"))
-                self._high_k = gr.Number(high_k, label="Largest k", elem_id=named("high_k"))
+                self._low = gr.Number(low, label="Minimum ratio", elem_id=named("low"))
+                self._high = gr.Number(high, label="Maximum ratio", elem_id=named("high"))
+                self._low_k = gr.Number(low_k, label="Minimum k", elem_id=named("low_k"))
+                self._high_k = gr.Number(high_k, label="Maximum k", elem_id=named("high_k"))
             self._build_advanced()
             self._scores.build_files()
             with gr.Row():

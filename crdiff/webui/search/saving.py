@@ -45,12 +45,12 @@ class ResultControls:
     def build_save(self) -> None:
         """Name, scope and Save."""
         with gr.Row():
-            self._name = gr.Textbox("", label="Name of the found preset", elem_id=self._named("name"))
+            self._name = gr.Textbox("", label="Name of the result", elem_id=self._named("name"))
             self._scope = gr.Radio(
-                [_CHECKPOINT, _FAMILY, _PROMPT], value=_CHECKPOINT, label="Found preset for",
+                [_CHECKPOINT, _FAMILY, _PROMPT], value=_CHECKPOINT, label="Save the result for",
                 elem_id=self._named("scope"),
             )  # fmt: skip
-            self._save = gr.Button("Save as preset", size="sm", elem_id=self._named("save"))
+            self._save = gr.Button("Save result", size="sm", elem_id=self._named("save"))
         self._chosen = gr.Button("Apply", elem_id=self._named("chosen"))
         for component in (self._name, self._scope, self._wanted):
             component.do_not_save_to_config = True
