@@ -16,7 +16,7 @@ from crdiff.bench.options import Options
 from crdiff.bench.random_unet import SHAPES, StepInputs, build_unet, make_steps, with_the_same_weights
 from crdiff.bench.reference import TwoUNets
 from crdiff.bench.thresholds import ThresholdCosts, Weights, compare
-from crdiff.bench.timing import Spread, Times, Turn, interleave, ratio
+from crdiff.bench.timing import Progress, Spread, Times, Turn, interleave, no_progress, ratio
 from crdiff.bench.unet import UNetModel
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import StepWindow
@@ -166,16 +166,20 @@ class _Memory:
 
 
 def run_benchmark(
-    options: Options, cases: Sequence[Case] = CASES, group_sets: Sequence[Pruned] = GROUP_SETS
+    options: Options,
+    cases: Sequence[Case] = CASES,
+    group_sets: Sequence[Pruned] = GROUP_SETS,
+    progress: Progress = no_progress,
 ) -> Results:
     """Measure everything; the first of the sets of pruned groups must be that of all groups."""
     with torch.no_grad():
-        return _run(options, cases, group_sets)
+        return _run(options, cases, group_sets, progress)
 
 
-def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned]) -> Results:
+def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned], progress: Progress) -> Results:
     device, size = options.device, options.size
     shape = SHAPES[options.family].scaled(options.scale)
+    progress("making a UNet")
     operations = count_operations(shape, size)
     unet = build_unet(shape, device, options.dtype)
     steps = make_steps(shape, size, SCHEDULE, device, options.dtype)
@@ -189,17 +193,19 @@ def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned]) 
         chosen = [case for case in cases if pruned is group_sets[0] or case.all_groups]
         compared = max([case.steps for case in chosen], default=1)
         dense = tuple(unet(*inputs) for inputs in steps[:compared])
-        watched = memory.watch(partial(_reference, unet, ratios, options.k, steps), compared)
+        progress(f"checking the reference, {pruned.name}")
+        watched = memory.watch(partial(reference_step, unet, ratios, options.k, steps), compared)
         expected = _Expected(watched.found, dense)
         if pruned is group_sets[0]:
-            turns["reference"] = Turn(partial(_turn, watched.step, 1))
+            turns["reference"] = Turn(partial(take_turn, watched.step, 1))
             checked["reference", pruned.name] = _check(watched, expected)
         for case in chosen:
-            watched = memory.watch(partial(_mode, case, unet, ratios, options.k, steps, store), case.steps)
-            turns[_turn_name(case.name, pruned.name)] = Turn(partial(_turn, watched.step, case.steps), case.steps)
+            progress(f"checking {case.name}, {pruned.name}")
+            watched = memory.watch(partial(mode_step, case, unet, ratios, options.k, steps, store), case.steps)
+            turns[_turn_name(case.name, pruned.name)] = Turn(partial(take_turn, watched.step, case.steps), case.steps)
             checked[case.name, pruned.name] = _check(watched, expected)
         del watched
-    times = interleave(turns, device, options.rounds, _STEPS_BUDGET)
+    times = interleave(turns, device, options.rounds, _STEPS_BUDGET, progress)
     floors = {pruned.name: operations.floor(pruned.groups) for pruned in group_sets}
 
     def costs(case: str, pruned: Pruned, turn: str, floor: float | None) -> StepCosts:
@@ -228,7 +234,9 @@ def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned]) 
         for case in cases
     }
     turns.clear()
-    off = _when_off(cases[0], unet, options, steps, store)
+    progress("switched off")
+    off = _when_off(cases[0], unet, options, steps, store, progress)
+    progress("thresholds")
     return Results(
         options,
         len(times["dense"]),
@@ -251,27 +259,31 @@ def _check(watched: _Watched, expected: _Expected) -> _Checked:
     return _Checked(watched.operations, watched.extra, watched.setup_extra, *expected.compare(watched.found))
 
 
-def _turn(step: StepFunction, steps: int, index: int) -> None:
+def take_turn(step: StepFunction, steps: int, index: int) -> None:
     """One round's share: as many steps as are timed together. Each begins a schedule of its own."""
     first = (index + 2) * SCHEDULE
     for position in range(steps) if steps > 1 else (index % SCHEDULE,):
         step(first + position)
 
 
-def _reference(unet: UNetModel, ratios: Ratios, k: float, steps: tuple[StepInputs, ...]) -> StepFunction:
+def reference_step(unet: UNetModel, ratios: Ratios, k: float, steps: tuple[StepInputs, ...]) -> StepFunction:
+    """The authors' design."""
     two = TwoUNets(unet, ratios, k)
     return lambda index: two.step(steps[index % SCHEDULE])
 
 
-def _mode(
+def mode_step(
     case: Case, unet: UNetModel, ratios: Ratios, k: float, steps: tuple[StepInputs, ...], store: Store
 ) -> StepFunction:
+    """A case, with its first step done."""
     running = Running(case, with_the_same_weights(unet), ratios, k, steps, store)
     running.step(0)
     return running.step
 
 
-def _when_off(case: Case, unet: UNetModel, options: Options, steps: tuple[StepInputs, ...], store: Store) -> Times:
+def _when_off(
+    case: Case, unet: UNetModel, options: Options, steps: tuple[StepInputs, ...], store: Store, progress: Progress
+) -> Times:
     """Dense passes of a UNet that never met a run, of one whose run was closed, and of one outside the window."""
     closed_unet, outside_unet = with_the_same_weights(unet), with_the_same_weights(unet)
     closed = Running(case, closed_unet, options.ratios, options.k, steps, store)
@@ -286,7 +298,7 @@ def _when_off(case: Case, unet: UNetModel, options: Options, steps: tuple[StepIn
         "disabled": Turn(lambda _: closed_unet(*inputs)),
         "outside": Turn(lambda _: outside.step(last)),
     }
-    return interleave(turns, options.device, options.rounds, _DISABLED_BUDGET)
+    return interleave(turns, options.device, options.rounds, _DISABLED_BUDGET, progress)
 
 
 def _full_width(options: Options, operations: Arithmetic, group_sets: Sequence[Pruned]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 
 HELP = "time every mode against a dense pass and the authors' design"
 DESCRIPTION = """\
@@ -18,6 +19,7 @@ EXAMPLES = """\
 examples:
   python -m crdiff bench
   python -m crdiff bench --family sdxl --scale 1 --size 1024x1024 --dtype float16 --device cuda
+  python -m crdiff bench --overhead
   python -m crdiff bench --weights 200M --dtype float16 --rounds 1 --json"""
 
 
@@ -37,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--k", default="1.5", help="amplification (1.5)")
     parser.add_argument("--modes", metavar="NAME,...", help="only these modes")
     parser.add_argument("--weights", metavar="COUNT", help="only the thresholds, of so many weights, such as 200M")
+    parser.add_argument(
+        "--overhead",
+        action="store_true",
+        help="only the processor time of a step where launching rules, as beside a fast GPU; takes half a minute",
+    )
     parser.add_argument("--json", action="store_true", help="write JSON instead of tables")
 
 
@@ -53,12 +60,19 @@ def run(arguments: argparse.Namespace) -> None:
 
     from crdiff.bench.benchmark import run_benchmark
     from crdiff.bench.modes import CASES
-    from crdiff.bench.options import parse_options
+    from crdiff.bench.options import parse_options, parse_rounds
+    from crdiff.bench.overhead import measure_overhead, overhead_lines
     from crdiff.bench.report import threshold_lines, thresholds_to_json, to_json, to_text
     from crdiff.bench.thresholds import compare, parse_count, random_weights
     from crdiff.checks import choice
     from crdiff.errors import SettingsError
 
+    if arguments.overhead:
+        found_overhead = measure_overhead(
+            _progress, None if arguments.rounds is None else parse_rounds(arguments.rounds)
+        )
+        print(json.dumps(found_overhead) if arguments.json else "\n".join(overhead_lines(found_overhead)))
+        return
     given = ("family", "size", "dtype", "device", "scale", "rounds", "ratios", "k")
     options = parse_options(**{name: getattr(arguments, name) for name in given})
     cases = {case.name: case for case in CASES}
@@ -74,8 +88,14 @@ def run(arguments: argparse.Namespace) -> None:
                 json.dumps(thresholds_to_json(costs), indent=1) if arguments.json else "\n".join(threshold_lines(costs))
             )
             return
-        found = run_benchmark(options, tuple(cases.values()))
+        found = run_benchmark(options, tuple(cases.values()), progress=_progress)
     except (RuntimeError, MemoryError) as error:  # torch has no narrower class for a missing kernel or for no memory
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SettingsError(f"{options.device} could not compute this in {options.dtype}: {reason}") from error
     print(json.dumps(to_json(found), indent=1) if arguments.json else to_text(found))
+
+
+def _progress(line: str) -> None:
+    """On stderr, so that what is printed can be read by a program."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

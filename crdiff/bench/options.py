@@ -60,7 +60,7 @@ def parse_options(
         DTYPES[choice("The dtype", dtype, DTYPES)],
         where,
         parse_number("scale", scale),
-        None if rounds is None else _parse_rounds(rounds),
+        None if rounds is None else parse_rounds(rounds),
         Ratios.parse(ratios),
         parse_number("k", k),
     )
@@ -94,7 +94,8 @@ def parse_device(text: str) -> torch.device:
     return device
 
 
-def _parse_rounds(text: str) -> int:
+def parse_rounds(text: str) -> int:
+    """A number of rounds; raises SettingsError otherwise."""
     if not text.isdecimal() or not 1 <= int(text) <= 1000:
         raise SettingsError(f"The rounds must be a whole number from 1 to 1000, not {text!r}.")
     return int(text)

@@ -58,6 +58,16 @@ class Duration:
 
 Times = dict[str, list[Duration]]
 
+Progress = Callable[[str], None]
+"""Told in a few words what is being done."""
+
+
+def no_progress(line: str) -> None:
+    """Tells nobody."""
+
+
+_FEWEST_ROUNDS, _MOST_ROUNDS = 2, 30
+
 
 def timed(work: Callable[[], object], device: torch.device) -> Duration:
     """The duration of ``work``, with what it leaves running on the device."""
@@ -73,21 +83,33 @@ def timed(work: Callable[[], object], device: torch.device) -> Duration:
     return Duration(seconds, seconds if on_wall else time.process_time() - load)
 
 
-def interleave(turns: Mapping[str, Turn], device: torch.device, rounds: int | None, budget: float) -> Times:
+def interleave(
+    turns: Mapping[str, Turn],
+    device: torch.device,
+    rounds: int | None,
+    budget: float,
+    progress: Progress = no_progress,
+) -> Times:
     """The duration per unit of every turn in every round, after a round of warm-up that is not kept.
 
     Args:
         turns: what is timed, by name; each round starts one further along.
         device: where it runs.
-        rounds: number of rounds; None for as many as fit into ``budget``, from 3 to 30.
-        budget: seconds.
+        rounds: number of rounds; None for as many as fit into ``budget``, from 2 to 30.
+        budget: seconds, the warm-up's included.
+        progress: told how far it is.
     """
     names = list(turns)
     times: Times = {name: [] for name in names}
-    warm_up = sum(timed(partial(turn.work, 0), device).seconds for turn in turns.values())
-    if rounds is None:
-        rounds = min(30, max(3, int(budget / max(warm_up, 1e-6))))
-    for index in range(rounds):
+    start = time.perf_counter()
+    for name in names:
+        progress(f"warming up {name}")
+        timed(partial(turns[name].work, 0), device)
+    for index in range(_MOST_ROUNDS if rounds is None else rounds):
+        begun = time.perf_counter()
+        if rounds is None and index >= _FEWEST_ROUNDS and (begun - start) * (index + 2) / (index + 1) > budget:
+            break
+        progress(f"round {index + 1}" + (f" of {rounds}" if rounds else f", {begun - start:.0f} s of {budget:.0f} s"))
         first = index % len(names)
         for name in names[first:] + names[:first]:
             turn = turns[name]

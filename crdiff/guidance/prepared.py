@@ -54,6 +54,7 @@ class PreparedModel:
     policy: CopyPolicy
     sharing: bool = True
     _weights: dict[tuple[Ratios, float], WeightCopies] = field(default_factory=dict)
+    _shared_for: WeightCopies | None = None
     _observer: Observer | None = None
     _observed: int = 0
 
@@ -96,8 +97,9 @@ class PreparedModel:
 
     def share(self, weights: WeightCopies) -> None:
         """Patch the calls that both passes have in common."""
-        if self.sharing:
+        if self.sharing and self._shared_for is not weights:
             self.shared.install(self.patches.changed(weights))
+            self._shared_for = weights
 
     def free_memory(self) -> bool:
         """Give back all that is kept for speed, for the rest of the run; whether there was anything."""

@@ -53,8 +53,11 @@ class RandomState:
             and [state for _, state in self.extra] == [state for _, state in other.extra]
         )
 
-    def restore(self) -> None:
-        """Put every generator back to where it was."""
+    def restore(self) -> bool:
+        """Put every generator back to where it was; whether any had moved. Asking costs less than setting them."""
+        generators = [generator for generator, _ in self.extra]
+        if self.same_as(RandomState.capture(self.device, generators)):
+            return False
         torch.set_rng_state(self.torch_cpu)
         if self.torch_device is not None:
             torch.cuda.set_rng_state(self.torch_device, self.device)
@@ -62,6 +65,7 @@ class RandomState:
         np.random.set_state(self.numpy)
         for generator, state in self.extra:
             generator.setstate(state)
+        return True
 
 
 def _legacy(state: Any) -> tuple[Any, ...]:

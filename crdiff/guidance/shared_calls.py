@@ -39,6 +39,12 @@ class _Kept:
 
     copy: torch.Tensor
     stride: tuple[int, ...]
+    source: weakref.ref[torch.Tensor]
+    version: int | None
+
+    def of(self, tensor: torch.Tensor) -> bool:
+        """Whether it was made of this very tensor, unchanged since; False where nobody can tell."""
+        return self.version is not None and self.source() is tensor and _version(tensor) == self.version
 
 
 @dataclass(frozen=True)
@@ -53,10 +59,26 @@ class _Call:
 
 @dataclass
 class _Unit:
-    """A module whose calls are shared. ``may_draw``: whether it could draw random numbers."""
+    """A module whose calls are shared."""
 
-    may_draw: bool
     calls: list[_Call | None] = field(default_factory=list)
+    next: int = 0
+
+
+@dataclass(frozen=True)
+class _Product:
+    """A projection's call of the first pass."""
+
+    input: _Kept
+    result: torch.Tensor
+    version: int | None
+
+
+@dataclass
+class _Projection:
+    """A Linear whose calls are shared: it draws nothing, and its result is rarely written to."""
+
+    calls: list[_Product | None] = field(default_factory=list)
     next: int = 0
 
 
@@ -75,25 +97,31 @@ class SharedCalls:
         self._drawn = drawn
         self._pruned: frozenset[str] | None = None
         self._patches: list[Patch] = []
-        self._units: list[_Unit] = []
+        self._units: list[_Unit | _Projection] = []
         self._companions: dict[int, tuple[torch.nn.Module, _Unit]] = {}
         self._mode = _Mode.OFF
-        self._copies: dict[int, tuple[weakref.ref[torch.Tensor], _Kept]] = {}
-        self._equal_pairs: dict[tuple[int, int], torch.Tensor] = {}
+        self._copies: dict[int, _Kept] = {}
+        self._equal_pairs: dict[tuple[int, int, int | None], torch.Tensor] = {}
+        self._watching_draws = False
+        self._unlike: torch.Tensor | None = None
         self.replayed = 0
         """How many calls have been taken over so far."""
 
     def install(self, pruned: Collection[str]) -> None:
-        """Share what runs alike while the layers ``pruned`` differ; nothing happens if it does so already."""
+        """Share what runs alike while the layers and blocks ``pruned`` differ, unless it does already."""
         if self._pruned == frozenset(pruned):
             return
         self.remove()
         prefix = self._architecture.shared_prefix(self._unet, pruned)
         projections = self._architecture.shared_projections(self._unet, prefix)
-        for module in (*prefix, *projections):
-            unit = _Unit(may_draw=module not in projections)
+        for module in prefix:
+            unit = _Unit()
             self._units.append(unit)
             self._patches.append(Patch(module, "forward", partial(self._patched, unit)))
+        for module in projections:
+            projection = _Projection()
+            self._units.append(projection)
+            self._patches.append(Patch(module, "forward", partial(self._project, projection)))
         self._pruned = frozenset(pruned)
 
     def remove(self) -> None:
@@ -111,7 +139,7 @@ class SharedCalls:
         if self._mode is _Mode.OFF:
             return forward(*args, **kwargs)
         if id(module) not in self._companions:
-            unit = _Unit(may_draw=True)
+            unit = _Unit()
             self._units.append(unit)
             self._companions[id(module)] = (module, unit)
         return self._call(self._companions[id(module)][1], forward, args, kwargs)
@@ -133,7 +161,9 @@ class SharedCalls:
                 yield
         finally:
             if last:
+                unlike = self._unlike
                 self._forget()
+                self._unlike = unlike
 
     @contextmanager
     def _in_mode(self, mode: _Mode) -> Iterator[None]:
@@ -147,6 +177,23 @@ class SharedCalls:
         for unit in self._units:
             unit.calls = []
         self._copies, self._equal_pairs = {}, {}
+        self._unlike = None
+
+    def drew(self) -> None:
+        """The first pass has drawn random numbers, so from now on each call is watched for it."""
+        if not self._watching_draws:
+            self._watching_draws = True
+            for unit in self._units:
+                if isinstance(unit, _Unit):
+                    unit.calls = []
+
+    def mistaken(self) -> bool:
+        """Whether a call was taken over in the last pass whose inputs turn out to differ; then it must be run anew.
+
+        Comparing on a device would wait for it, so what is compared there is known at the end of the pass.
+        """
+        unlike, self._unlike = self._unlike, None
+        return unlike is not None and bool(unlike)
 
     def _patched(self, unit: _Unit, forward: Original, *args: Any, **kwargs: Any) -> Any:
         return self._call(unit, forward, args, kwargs)
@@ -167,6 +214,26 @@ class SharedCalls:
         # What is handed out may be changed in place, by ControlNet's residuals for instance.
         return call.result if self._mode is _Mode.REPLAY_LAST else _cloned(call.result)
 
+    def _project(self, unit: _Projection, forward: Original, *args: Any, **kwargs: Any) -> Any:
+        if self._mode is _Mode.OFF or kwargs or len(args) != 1:
+            return forward(*args, **kwargs)
+        x = args[0]
+        if self._mode is _Mode.RECORD:
+            kept = self._copy(x)
+            result = forward(x)
+            product = None
+            if isinstance(kept, _Kept) and isinstance(result, torch.Tensor):
+                known = _version(result)
+                product = _Product(kept, result.clone() if known is None else result, known)
+            unit.calls.append(product)
+            return result
+        call = unit.calls[unit.next] if unit.next < len(unit.calls) else None
+        unit.next += 1
+        if call is None or _version(call.result) != call.version or not self._equal(call.input, x):
+            return forward(x)
+        self.replayed += 1
+        return call.result
+
     def _record(self, unit: _Unit, forward: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         place = len(unit.calls)
         unit.calls.append(None)
@@ -174,10 +241,10 @@ class SharedCalls:
             return forward(*args, **kwargs)
         kept_args, kept_kwargs = self._copy(args), self._copy(kwargs)
         before = [dict(given) for given in _dicts((args, kwargs))]
-        if unit.may_draw:
+        if self._watching_draws:
             self._drawn()
         result = forward(*args, **kwargs)
-        if _cloneable(result) and not (unit.may_draw and self._drawn()):
+        if _cloneable(result) and not (self._watching_draws and self._drawn()):
             changes = zip(_dicts((args, kwargs)), before)
             entries = tuple(
                 {key: value for key, value in given.items() if key not in old or old[key] is not value}
@@ -190,10 +257,11 @@ class SharedCalls:
         """Arguments as they are now; a tensor given to many modules, such as the context, is copied once."""
         if isinstance(value, torch.Tensor):
             known = self._copies.get(id(value))
-            if known is None or known[0]() is not value:
-                known = (weakref.ref(value), _Kept(value.clone(), value.stride()))
+            now = _version(value)
+            if known is None or known.source() is not value or known.version != now:
+                known = _Kept(value.clone(), value.stride(), weakref.ref(value), now)
                 self._copies[id(value)] = known
-            return known[1]
+            return known
         if isinstance(value, dict):
             return {key: self._copy(part) for key, part in value.items() if key not in _OUTSIDE}
         if type(value) in (tuple, list):
@@ -213,16 +281,29 @@ class SharedCalls:
         return bool(type(kept) is type(given) and kept == given)
 
     def _equal_tensors(self, kept: _Kept, given: torch.Tensor) -> bool:
-        pair = (id(kept), id(given))
+        pair = (id(kept), id(given), _version(given))
         if pair in self._equal_pairs:
             return True
         # Strides count too: with others, a kernel may round otherwise.
         copy = kept.copy
-        alike = copy.dtype == given.dtype and copy.device == given.device and kept.stride == given.stride()
-        if not alike or not torch.equal(copy, given):
+        if copy.dtype != given.dtype or copy.device != given.device or kept.stride != given.stride():
+            return False
+        if copy.shape != given.shape or not (kept.of(given) or self._equal_bits(copy, given)):
             return False
         self._equal_pairs[pair] = given
         return True
+
+    def _equal_bits(self, copy: torch.Tensor, given: torch.Tensor) -> bool:
+        if given.device.type == "cpu":
+            return torch.equal(copy, given)
+        differs = (copy != given).any()
+        self._unlike = differs if self._unlike is None else self._unlike.to(differs.device) | differs
+        return True
+
+
+def _version(tensor: torch.Tensor) -> int | None:
+    """Counts changes in place, where torch does: not in tensors made in inference mode."""
+    return None if tensor.is_inference() else tensor._version
 
 
 def _is_plain(value: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
@@ -53,6 +54,7 @@ class DenoiserStep:
     inputs: Inputs
     before: RandomState
     _recorded: bool = field(default=False, init=False)
+    _ran: bool = field(default=False, init=False)
 
     @property
     def k(self) -> float:
@@ -68,19 +70,28 @@ class DenoiserStep:
         with self.model.shared.recording():
             prediction = self._pass(weights, self.inputs.forward)
         self._recorded = True
+        if self._restore():
+            self.model.shared.drew()
         return prediction
 
     def mixed(self) -> torch.Tensor:
         weights = self._weights(self.k)
-        if not self._recorded:
+
+        def run() -> torch.Tensor:
             return self._pass(weights, self.inputs.forward)
-        with self.model.shared.replaying(last=False):
-            return self._pass(weights, self.inputs.forward)
+
+        return self._sharing(run, last=False) if self._recorded else run()
 
     def dense(self) -> torch.Tensor:
         self._recorded = False
-        with self.model.shared.replaying():
-            return self._attempt(self.inputs.forward)
+        return self._sharing(partial(self._attempt, self.inputs.forward))
+
+    def _sharing(self, run: Pass, *, last: bool = True) -> torch.Tensor:
+        """A pass that takes over what the pruned one has computed already."""
+        shared = self.model.shared
+        with shared.replaying(last=last):
+            prediction = run()
+        return run() if shared.mistaken() else prediction
 
     def both(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         if self.inputs.doubled is None:
@@ -112,11 +123,18 @@ class DenoiserStep:
 
     def _attempt(self, run: Pass) -> torch.Tensor:
         """A pass; if memory runs out, it is run once more without anything kept for speed."""
-        self.before.restore()
+        self._restore()
+        self._ran = True
         try:
             return run()
         except torch.cuda.OutOfMemoryError:
             if not self.model.free_memory():
                 raise
-        self.before.restore()
+        self._restore()
+        self._ran = True
         return run()
+
+    def _restore(self) -> bool:
+        """Let the next pass draw what the first one has drawn, if it has."""
+        ran, self._ran = self._ran, False
+        return ran and self.before.restore()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -10,6 +10,7 @@ import torch
 
 from crdiff.models.architecture import Layer
 from crdiff.pruning.criterion import LinearCall, Pruning
+from crdiff.pruning.plain import version
 
 _MARGIN = 3 * 2**29
 """1.5 GiB, left for whatever else the host does during a run."""
@@ -70,6 +71,14 @@ class _Copy:
     pointer: int
     version: int
 
+    def of(self, weight: torch.Tensor) -> bool:
+        """Whether it was made of this weight, as it is now."""
+        return self.pointer == weight.data_ptr() and self.version == version(weight)
+
+    def get(self) -> torch.Tensor:
+        """The pruned weight."""
+        return self.pruned
+
 
 class WeightCopies(Pruning):
     """Hands out what ``pruning`` makes of each weight; of the largest layers it keeps a copy for the next pass.
@@ -103,14 +112,22 @@ class WeightCopies(Pruning):
     def weight(self, call: LinearCall) -> torch.Tensor:
         name, weight = call.layer.name, call.weight
         copy = self._copies.get(name)
-        if copy is not None and copy.pointer == weight.data_ptr() and copy.version == _version(weight):
+        if copy is not None and copy.of(weight):
             return copy.pruned
         pruned = self._pruning.weight(call)
         if self._keeps(call):
             # What prunes may hand out a buffer of its own that it uses again.
             pruned = pruned.clone()
-            self._copies[name] = _Copy(pruned, weight.data_ptr(), _version(weight))
+            self._copies[name] = _Copy(pruned, weight.data_ptr(), version(weight))
+            self.changes += 1
         return pruned
+
+    def ready(self, call: LinearCall) -> Callable[[], torch.Tensor]:
+        copy = self._copies.get(call.layer.name)
+        if copy is not None and copy.of(call.weight):
+            return copy.get
+        kept = self._chosen is None or call.layer.name in self._chosen
+        return super().ready(call) if kept else self._pruning.ready(call)
 
     def next_pass(self) -> None:
         """A pass begins. Copies are made from the second one on, when the host's peak of memory is known."""
@@ -125,6 +142,7 @@ class WeightCopies(Pruning):
         """Free all copies and make no more; whether there were any."""
         had = bool(self._copies)
         self._copies, self._chosen = {}, frozenset()
+        self.changes += 1
         return had
 
     def _keeps(self, call: LinearCall) -> bool:
@@ -135,6 +153,7 @@ class WeightCopies(Pruning):
             return False
         if self._chosen is None:
             self._chosen = self._choose(weight)
+            self.changes += 1
         return call.layer.name in self._chosen
 
     def _choose(self, weight: torch.Tensor) -> frozenset[str]:
@@ -147,8 +166,3 @@ class WeightCopies(Pruning):
                 chosen.append(layer.name)
                 left -= need
         return frozenset(chosen)
-
-
-def _version(weight: torch.Tensor) -> int:
-    """Counts changes in place, where torch does: not in tensors made in inference mode."""
-    return -1 if weight.is_inference() else weight._version

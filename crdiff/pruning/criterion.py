@@ -7,8 +7,9 @@ is skipped. Nothing outside a criterion's own file depends on how it decides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from crdiff.errors import UnsupportedModelError
@@ -40,7 +41,12 @@ class Pruning:
 
     What it returns is read by the caller and never written to, so it may be stored, or a buffer that the next call
     overwrites.
+
+    Attributes:
+        changes: counts how often what ``ready`` has given was superseded by something quicker.
     """
+
+    changes: int = 0
 
     def wants(self, layer: Layer) -> bool:
         """Whether this layer differs from the dense pass; if not, it runs as it is."""
@@ -49,6 +55,10 @@ class Pruning:
     def weight(self, call: LinearCall) -> torch.Tensor:
         """The weight, (out, in), that a layer it wants multiplies by; a function of the call's layer and weight."""
         return call.weight
+
+    def ready(self, call: LinearCall) -> Callable[[], torch.Tensor]:
+        """Gives ``weight(call)`` as often as it is called, while the layer's weight is what it is now."""
+        return partial(self.weight, call)
 
     def factor(self, layer: Layer) -> float | None:
         """What the layer's product, its bias apart, is multiplied by while its weight stays; None asks ``weight``."""

@@ -20,6 +20,7 @@ from crdiff.errors import UnsupportedModelError
 from crdiff.models.architecture import Layer
 from crdiff.patching import Original, Patch
 from crdiff.pruning.criterion import LinearCall, Observer, Pruning
+from crdiff.pruning.plain import PlainLayer, PlainWatch
 
 ChangeWeight = Callable[[LinearCall], torch.Tensor]
 
@@ -94,12 +95,17 @@ class LayerPatches:
         self._blocks = {layer.block: model.get_submodule(layer.block) for layer in layers}
         self._patched_blocks: set[str] = set()
         self._installed: list[Patch] = []
+        self._patches: dict[str, Patch] = {}
+        self._watched: set[str] = set()
+        self._found: list[Layer] = []
+        self._plain: list[PlainLayer] = []
+        self._ready: tuple[Pruning | None, int] = (None, 0)
 
     def install(self) -> None:
         """Put the patches in place; until ``applying`` they do nothing but call through."""
         try:
             for layer in self.layers:
-                self._installed.append(Patch(layer.module, "forward", partial(self._run_layer, layer)))
+                self._patch(layer)
         except BaseException:
             self.remove()
             raise
@@ -111,6 +117,15 @@ class LayerPatches:
             patch.remove()
         self._installed.clear()
         self._patched_blocks.clear()
+        self._patches.clear()
+        self._found.clear()
+        self._plain.clear()
+        self._ready = (None, 0)
+
+    def _patch(self, layer: Layer) -> None:
+        patch = Patch(layer.module, "forward", partial(self._run_layer, layer))
+        self._patches[layer.name] = patch
+        self._installed.append(patch)
 
     @contextmanager
     def applying(self, pruning: Pruning, *, half: bool = False) -> Iterator[None]:
@@ -120,13 +135,53 @@ class LayerPatches:
             pruning: what changes the layers and blocks.
             half: only the first half of each batch; the second half is computed as without it.
         """
-        self._patch_blocks(pruning)
+        self._part_with_plain_ones()
+        if self._ready != (pruning, pruning.changes):
+            self._patch_blocks(pruning)
         self._pruning, self._half = pruning, half
         self.used = 0
         try:
+            self._stand_in(pruning)
             yield
         finally:
             self._pruning = None
+            for plain in self._plain:
+                plain.leave()
+
+    def _part_with_plain_ones(self) -> None:
+        """Layers that the last pass found to be plain need no patch any more."""
+        for layer in self._found:
+            patch = self._patches[layer.name]
+            patch.remove()
+            if "forward" in layer.module.__dict__:  # wrapped by another extension meanwhile
+                self._patch(layer)
+            else:
+                self._installed.remove(patch)
+                self._plain.append(PlainLayer(layer, partial(self._otherwise, layer), self._reached))
+                self._ready = (None, 0)
+        self._found.clear()
+
+    def _stand_in(self, pruning: Pruning) -> None:
+        """Let the plain layers run as this pass wants them, and give those a patch again that no longer are plain."""
+        for plain in [plain for plain in self._plain if not plain.holds()]:
+            self._plain.remove(plain)
+            plain.retire()
+            self._patch(plain.layer)
+        known = self._ready == (pruning, pruning.changes)
+        for plain in self._plain:
+            if pruning.wants(plain.layer):
+                if plain.stale or not known:
+                    plain.ready(pruning)
+                plain.enter(half=self._half)
+        self._ready = (pruning, pruning.changes)
+
+    def _reached(self) -> None:
+        self.used += 1
+
+    def _otherwise(self, layer: Layer, *args: Any, **kwargs: Any) -> Any:
+        """A plain layer's call when something about it has changed since the pass began."""
+        forward = type(layer.module).forward.__get__(layer.module)
+        return self._run_layer(layer, forward, *args, **kwargs)
 
     def observing(self, observer: Observer) -> AbstractContextManager[None]:
         """Within the block ``observer`` sees the layers compute."""
@@ -156,10 +211,24 @@ class LayerPatches:
         if factor is not None:
             return self._on_half(partial(_scaled, layer, forward, factor), forward, args, kwargs)
 
+        if not self._half and layer.name not in self._watched:
+            return self._run_watched(layer, forward, pruning, args, kwargs)
+
         def changed(*args: Any, **kwargs: Any) -> torch.Tensor:
             return self._run(layer, forward, pruning.weight, args, kwargs)
 
         return self._on_half(changed, forward, args, kwargs)
+
+    def _run_watched(
+        self, layer: Layer, forward: Original, pruning: Pruning, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """A layer's first call, which shows whether it is plain."""
+        self._watched.add(layer.name)
+        watch = PlainWatch(layer, forward)
+        result = self._run(layer, watch.watched, pruning.weight, args, kwargs)
+        if watch.plain(result):
+            self._found.append(layer)
+        return result
 
     def _run_block(self, name: str, forward: Original, *args: Any, **kwargs: Any) -> Any:
         """A transformer block's forward in the pass that is under way; its first argument is its input."""

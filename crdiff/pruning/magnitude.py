@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -10,7 +10,7 @@ from crdiff.method.groups import Ratios
 from crdiff.models.architecture import Layer
 from crdiff.pruning.criterion import GroupSparsity, LinearCall, Observer, Pruning, check_complete
 from crdiff.pruning.histogram import DetailBuilder, MagnitudeProfile, ProfileBuilder
-from crdiff.pruning.shrink import Scratch, zero_up_to
+from crdiff.pruning.shrink import Scratch, zero_up_to, zeroing
 from crdiff.pruning.store import Store, WeightsState
 
 NAME = "magnitude"
@@ -28,6 +28,9 @@ class MagnitudePruning(Pruning):
 
     def weight(self, call: LinearCall) -> torch.Tensor:
         return zero_up_to(call.weight, self._thresholds[call.layer.group], self._scratch)
+
+    def ready(self, call: LinearCall) -> Callable[[], torch.Tensor]:
+        return zeroing(call.weight, self._thresholds[call.layer.group], self._scratch)
 
 
 class MagnitudeCriterion:

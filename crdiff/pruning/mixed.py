@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 
 from crdiff.method.amplify import amplify_factor, amplify_weight
@@ -29,6 +32,13 @@ class Mixed(Pruning):
         pruned = self._pruning.weight(call)
         differentiated = torch.is_grad_enabled() and (call.weight.requires_grad or pruned.requires_grad)
         return amplify_weight(call.weight, pruned, self._k, None if differentiated else self._scratch.like(pruned))
+
+    def ready(self, call: LinearCall) -> Callable[[], torch.Tensor]:
+        weight, pruned = call.weight, self._pruning.ready(call)
+        if torch.is_grad_enabled() and weight.requires_grad:
+            return partial(self.weight, call)
+        out = self._scratch.like(weight)
+        return lambda: amplify_weight(weight, pruned(), self._k, out)
 
     def factor(self, layer: Layer) -> float | None:
         factor = self._pruning.factor(layer)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from functools import cache, lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache, partial
 
 import torch
 from torch.nn import functional
@@ -67,5 +68,14 @@ def zero_up_to(weight: torch.Tensor, threshold: float, scratch: Scratch | None =
     # hardshrink keeps x < -t and x > t: exactly the strict comparison of the method, in one kernel.
     if scratch is None or not weight.is_contiguous() or (torch.is_grad_enabled() and weight.requires_grad):
         return functional.hardshrink(weight, threshold)
-    pruned: torch.Tensor = torch.ops.aten.hardshrink.out(weight, threshold, out=scratch.like(weight))
-    return pruned
+    return torch.hardshrink(weight, threshold, out=scratch.like(weight))
+
+
+def zeroing(weight: torch.Tensor, threshold: float, scratch: Scratch) -> Callable[[], torch.Tensor]:
+    """Gives ``zero_up_to(weight, threshold, scratch)`` again and again, with all decided beforehand."""
+    narrow = weight.element_size() == 1
+    if narrow or math.isnan(threshold) or not _has_hardshrink(weight.device.type, weight.dtype):
+        return partial(zero_up_to, weight, threshold, scratch)
+    if not weight.is_contiguous() or (torch.is_grad_enabled() and weight.requires_grad):
+        return partial(zero_up_to, weight, threshold, scratch)
+    return partial(torch.hardshrink, weight, _rounded_down(threshold, weight.dtype), out=scratch.like(weight))
