@@ -22,9 +22,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=7860)
     parser.add_argument("--listen", metavar="ADDRESS", default="127.0.0.1")
     parser.add_argument("--models", type=Path, default=CACHE / "models", help="folder for checkpoints")
-    parser.add_argument("--data", type=Path, default=CACHE / "data", help="folder for settings, presets and pictures")
+    parser.add_argument("--data", type=Path, default=CACHE / "data", help="folder for settings, presets and images")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
-    parser.add_argument("--selfcheck", action="store_true", help="draw a picture by the API, compare in a browser, end")
+    parser.add_argument("--selfcheck", action="store_true", help="draw a image by the API, compare in a browser, end")
     return parser
 
 

@@ -86,12 +86,12 @@ def _read(page: Any, height: int, width: int, shown: Shown) -> None:
     shown.faults += page.locator("#html_log_txt2img .error").all_inner_texts()
     figures = page.locator("#demo_panel figure").all()
     if len(figures) != VARIANTS:
-        shown.faults.append(f"Compare shows {len(figures)} pictures, not {VARIANTS}")
+        shown.faults.append(f"Compare shows {len(figures)} images, not {VARIANTS}")
     for figure in figures:
         tall, wide = figure.locator("img").evaluate("image => [image.naturalHeight, image.naturalWidth]")
         caption = ", ".join(figure.locator("figcaption").inner_text().split("\n"))
         shown.lines.append(f"{tall}x{wide}, {caption}")
         if (tall, wide) != (height, width):
-            shown.faults.append(f"a picture is {tall}x{wide}, not {height}x{width}")
+            shown.faults.append(f"a image is {tall}x{wide}, not {height}x{width}")
     shown.lines += page.locator("#demo_panel .demo-sentences p").all_inner_texts()
     shown.lines.append(page.locator("#html_info_txt2img").first.inner_text().strip().split("\n")[0])

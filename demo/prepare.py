@@ -22,8 +22,8 @@ HIGHEST = demo_score.HIGHEST
 close = demo_score.close
 
 
-def score(pictures, prompt):
-    return demo_score.score(pictures, prompt)
+def score(images, prompt):
+    return demo_score.score(images, prompt)
 '''
 NAME = "crdiff-demo.safetensors"
 """What the checkpoint is called in the host, whatever file it comes from."""
@@ -37,7 +37,7 @@ def provide_checkpoint(source: Path, models: Path) -> str:
     """
     target = models / "Stable-diffusion" / NAME
     if not source.is_file():
-        return "" if target.is_file() else f"{source} is missing: the pictures come from random weights."
+        return "" if target.is_file() else f"{source} is missing: the images come from random weights."
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.is_file() or not filecmp.cmp(source, target, shallow=False):
         draft = target.with_suffix(".part")

@@ -1,4 +1,4 @@
-"""The demo's own score, in the form in which a user adds one: how probable it is that a picture shows its caption."""
+"""The demo's own score, in the form in which a user adds one: how probable it is that a image shows its caption."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ HIGHEST = 1.0
 _loaded: list[SceneScorer] = []
 
 
-def score(pictures: list, prompt: str) -> list[float]:
-    """Probabilities, 0 to 1, that the pictures show the caption; only captions of the demo's world are known."""
+def score(images: list, prompt: str) -> list[float]:
+    """Probabilities, 0 to 1, that the images show the caption; only captions of the demo's world are known."""
     if not _loaded:
         _loaded.append(load_scorer(WEIGHTS))
-    return _loaded[0].score(pictures, prompt)
+    return _loaded[0].score(images, prompt)
 
 
 def close() -> None:

@@ -44,7 +44,7 @@ def selfcheck(python: Path, checkpoint: Path, arguments: list[str]) -> int:
         arguments: for the demo.
     """
     if not checkpoint.is_file():
-        print(f"{checkpoint} is missing: the pictures come from random weights.", flush=True)
+        print(f"{checkpoint} is missing: the images come from random weights.", flush=True)
     arguments = ["--checkpoint", str(checkpoint), *arguments]
     with tempfile.TemporaryDirectory(prefix="crdiff-demo-") as folder:
         try:
@@ -81,10 +81,10 @@ def check(url: str, settings: dict[str, Any]) -> list[str]:
 
 
 def check_api(url: str, settings: dict[str, Any]) -> None:
-    """One picture by the API, with CR-Diff.
+    """One image by the API, with CR-Diff.
 
     Raises:
-        CheckError: no picture, not of the size, or drawn without CR-Diff.
+        CheckError: no image, not of the size, or drawn without CR-Diff.
     """
     prompt = judging_scenes(1)[0].caption()
     request = {
@@ -95,16 +95,16 @@ def check_api(url: str, settings: dict[str, Any]) -> None:
     answer = _post(f"{url}/sdapi/v1/txt2img", request)
     seconds = time.monotonic() - started
     try:
-        picture = Image.open(io.BytesIO(base64.b64decode(answer["images"][0])))
+        image = Image.open(io.BytesIO(base64.b64decode(answer["images"][0])))
         infotext = json.loads(answer["info"])["infotexts"][0]
     except (KeyError, IndexError, OSError, ValueError) as error:
-        raise CheckError(f"the answer holds no picture with its text ({type(error).__name__}: {error})") from None
-    scores, sentence = Scores().of([picture], prompt)
+        raise CheckError(f"the answer holds no image with its text ({type(error).__name__}: {error})") from None
+    scores, sentence = Scores().of([image], prompt)
     score = sentence if scores is None else f"score {scores[0]:.2f}"
-    print(f"API: {picture.height}x{picture.width}, {seconds:.1f} s, {score}", flush=True)
+    print(f"API: {image.height}x{image.width}, {seconds:.1f} s, {score}", flush=True)
     print(f"API: {infotext.splitlines()[0]}", flush=True)
-    if picture.size != (WIDTH, HEIGHT):
-        raise CheckError(f"the picture is {picture.height}x{picture.width}, not {HEIGHT}x{WIDTH}")
+    if image.size != (WIDTH, HEIGHT):
+        raise CheckError(f"the image is {image.height}x{image.width}, not {HEIGHT}x{WIDTH}")
     if "CR-Diff note" in infotext or "CR-Diff sparsity" not in infotext:
         raise CheckError(f"CR-Diff did not act: {infotext.splitlines()[-1]}")
 

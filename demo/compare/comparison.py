@@ -1,4 +1,4 @@
-"""What a comparison came to, and how it is shown: pictures side by side with name, score and time."""
+"""What a comparison came to, and how it is shown: images side by side with name, score and time."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from PIL.PngImagePlugin import PngInfo
 
 @dataclass
 class Column:
-    """The pictures of one variant, one for each seed.
+    """The images of one variant, one for each seed.
 
     Attributes:
         name: of the variant.
-        pictures: as drawn.
-        infotexts: one for each picture.
+        images: as drawn.
+        infotexts: one for each image.
         seconds: for all of them together.
         origin: where CR-Diff's ratios came from; empty if it was off or did not act.
-        scores: one for each picture; None without a scorer.
+        scores: one for each image; None without a scorer.
     """
 
     name: str
-    pictures: list[Image.Image]
+    images: list[Image.Image]
     infotexts: list[str]
     seconds: float
     origin: str = ""
@@ -47,10 +47,10 @@ class Comparison:
             self.sentences.append(sentence)
 
     def cells(self) -> Iterator[tuple[Column, int]]:
-        """Column and row of each picture, row by row."""
-        for row in range(max((len(column.pictures) for column in self.columns), default=0)):
+        """Column and row of each image, row by row."""
+        for row in range(max((len(column.images) for column in self.columns), default=0)):
             for column in self.columns:
-                if row < len(column.pictures):
+                if row < len(column.images):
                     yield column, row
 
     def summary(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Comparison:
         return {"columns": columns, "sentences": list(self.sentences)}
 
     def to_html(self) -> str:
-        """The panel of the page. Each picture is a PNG with its infotext in it, as one saves it."""
+        """The panel of the page. Each image is a PNG with its infotext in it, as one saves it."""
         figures = "".join(_figure(column, row) for column, row in self.cells())
         sentences = "".join(f"<p>{html.escape(text)}</p>" for text in self.sentences)
         style = f"grid-template-columns: repeat({max(len(self.columns), 1)}, minmax(0, 1fr))"
@@ -72,15 +72,15 @@ class Comparison:
 def _figure(column: Column, row: int) -> str:
     name = html.escape(column.name)
     parts = [] if column.scores is None else [f"score {column.scores[row]:.2f}"]
-    parts.append(f"{column.seconds / len(column.pictures):.2f} s")
+    parts.append(f"{column.seconds / len(column.images):.2f} s")
     origin = f"<small>{html.escape(column.origin)}</small>" if column.origin else ""
-    picture = f'<img src="{_data_url(column.pictures[row], column.infotexts[row])}" alt="{name}">'
-    return f"<figure>{picture}<figcaption><b>{name}</b><span>{', '.join(parts)}</span>{origin}</figcaption></figure>"
+    image = f'<img src="{_data_url(column.images[row], column.infotexts[row])}" alt="{name}">'
+    return f"<figure>{image}<figcaption><b>{name}</b><span>{', '.join(parts)}</span>{origin}</figcaption></figure>"
 
 
-def _data_url(picture: Image.Image, infotext: str) -> str:
+def _data_url(image: Image.Image, infotext: str) -> str:
     texts = PngInfo()
     texts.add_text("parameters", infotext)
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", pnginfo=texts)
+    image.save(buffer, format="PNG", pnginfo=texts)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -58,11 +58,11 @@ class PageControls:
 
     def _introduce(self, _: Any) -> None:
         text = (
-            f"This model has only ever seen pictures of {NATIVE}x{NATIVE} pixels. Choose another size and press "
+            f"This model has only ever seen images of {NATIVE}x{NATIVE} pixels. Choose another size and press "
             "<b>Compare</b>: the dense model, the pruned one and CR-Diff, drawn from the same noise."
         )
         if not any(info.name_for_extra == MODEL for info in sd_models.checkpoints_list.values()):
-            text += f" <b>{html.escape(MODEL)}.safetensors is missing, so the pictures come from random weights.</b>"
+            text += f" <b>{html.escape(MODEL)}.safetensors is missing, so the images come from random weights.</b>"
         gr.HTML(f'<p class="demo-intro">{text}</p>')
 
     def _examples(self, _: Any) -> None:

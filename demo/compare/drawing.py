@@ -23,7 +23,7 @@ def compare(p: Any, scores: Scores) -> tuple[Any, Comparison]:
     """Draw ``p`` in every variant with the same seeds.
 
     Returns:
-        The host's result with all pictures, row by row, each with its own infotext; and the comparison.
+        The host's result with all images, row by row, each with its own infotext; and the comparison.
     """
     place = _place_of_crdiff(p.scripts)
     wanted = variants(Settings.from_args(p.script_args[place]))
@@ -40,7 +40,7 @@ def compare(p: Any, scores: Scores) -> tuple[Any, Comparison]:
         results.append(_draw(p, variant, place, comparison))
     state.textinfo = None
     for column in comparison.columns:
-        column.scores, sentence = scores.of(column.pictures, str(p.prompt))
+        column.scores, sentence = scores.of(column.images, str(p.prompt))
         comparison.say(sentence)
     return _joined(p, results, comparison), comparison
 
@@ -65,11 +65,11 @@ def _draw(p: Any, variant: Variant, place: slice, comparison: Comparison) -> Any
     started = time.perf_counter()
     processed = processing.process_images(job)
     seconds = time.perf_counter() - started
-    pictures = processed.images[processed.index_of_first_image :]
-    texts = processed.infotexts[processed.index_of_first_image :][: len(pictures)]
+    images = processed.images[processed.index_of_first_image :]
+    texts = processed.infotexts[processed.index_of_first_image :][: len(images)]
     params = infotext_utils.parse_generation_parameters(processed.info)
-    column = Column(variant.name, pictures[: len(texts)], texts, seconds, origin=params.get(SOURCE_KEY, ""))
-    if column.pictures:
+    column = Column(variant.name, images[: len(texts)], texts, seconds, origin=params.get(SOURCE_KEY, ""))
+    if column.images:
         comparison.columns.append(column)
     if variant.settings.enabled and not state.interrupted:
         comparison.say(_why_idle(params))
@@ -91,7 +91,7 @@ def _joined(p: Any, results: list[Any], comparison: Comparison) -> Any:
         return processing.Processed(p, [])
     result = copy(results[0])
     cells = list(comparison.cells())
-    result.images = [column.pictures[row] for column, row in cells]
+    result.images = [column.images[row] for column, row in cells]
     result.infotexts = [column.infotexts[row] for column, row in cells]
     result.all_seeds = [results[0].all_seeds[row] for _, row in cells]
     result.all_subseeds = [results[0].all_subseeds[row] for _, row in cells]

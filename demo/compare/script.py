@@ -16,7 +16,7 @@ KEPT = 16
 
 
 class CompareScript(scripts.Script):
-    """Draws the dense picture, the pruned one and CR-Diff's, and hands the panel to the page that asked."""
+    """Draws the dense image, the pruned one and CR-Diff's, and hands the panel to the page that asked."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The pictures a comparison is made of."""
+"""The images a comparison is made of."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from crdiff.settings import Settings
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to draw the same picture."""
+    """A way to draw the same image."""
 
     name: str
     settings: Settings

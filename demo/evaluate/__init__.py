@@ -1,1 +1,1 @@
-"""What CR-Diff does to the demo model's pictures, in numbers: ``python -m demo.evaluate``."""
+"""What CR-Diff does to the demo model's images, in numbers: ``python -m demo.evaluate``."""

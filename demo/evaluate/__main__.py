@@ -23,7 +23,7 @@ from demo.scenes.scene import NATIVE, judging_scenes
 
 
 def main() -> None:
-    """Prints the tables; keeps all figures as JSON and draws the grid of pictures, if asked to."""
+    """Prints the tables; keeps all figures as JSON and draws the grid of images, if asked to."""
     options = _options()
     torch.set_num_threads(options.threads)
     model, judge, drawing = DemoModel(options.checkpoint), Judge(), Drawing(steps=options.steps)
@@ -65,8 +65,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=Drawing.steps)
     parser.add_argument("--k", type=float, default=DEFAULT_K, help="where a preset has none of its own")
-    parser.add_argument("--best-of", type=int, default=0, metavar="N", help="also the best of N dense pictures")
-    parser.add_argument("--best-of-prompts", type=int, default=40, help="of so many prompts")
+    parser.add_argument("--best-of", type=int, default=0, metavar="N", help="also the best of N dense images")
+    parser.add_argument("--best-of-prompts", type=int, default=40, help="for N prompts")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     parser.add_argument("--presets", type=Path, default=PRESETS)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

@@ -18,7 +18,7 @@ from crdiff.search.strategies.random_search import RandomSearch
 from crdiff.search.strategies.space import AXES, DENSE, Point, Space
 from demo.evaluate.judge import Interval, Judge, gain_interval
 from demo.evaluate.model import DemoModel, Drawing
-from demo.evaluate.picturing import scores_at
+from demo.evaluate.objective import scores_at
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Amplification:
 
     Attributes:
         k: the amplification.
-        score: mean over all pictures.
-        gain: of the score over the dense model's, picture by picture.
+        score: mean over all images.
+        gain: of the score over the dense model's, image by image.
     """
 
     k: float
@@ -43,7 +43,7 @@ def try_amplifications(
     """Draws all prompts with all seeds at each k, the best k first; scores are kept in journals in ``work``.
 
     Raises:
-        AbortSearchError: the pictures could not be drawn or judged.
+        AbortSearchError: the images could not be drawn or judged.
     """
     many = scores_at(model, judge, size, drawing)
     objective = Objective(tuple(prompts), tuple(seeds), evaluate_many=many, batch=drawing.batch, racing="off")

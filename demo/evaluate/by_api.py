@@ -1,4 +1,4 @@
-"""The demo's pictures and searches as a client of a WebUI's API asks for them."""
+"""The demo's images and searches as a client of a WebUI's API asks for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crdiff.search.errors import AbortSearchError
 from crdiff.search.remote import RemoteEvaluation, WebUI, ask_checkpoint
 from crdiff.search.strategies.space import DENSE, Point
 from demo.evaluate.find_presets import TEMPERATURE
-from demo.evaluate.picturing import noise_seed
+from demo.evaluate.objective import noise_seed
 from demo.running import running
 
 SCORE = "own"
@@ -50,14 +50,14 @@ class Found:
         score: of the best.
         dense: mean score of the dense model.
         start: mean score of the configuration it started from.
-        pictures: scores of all pictures that were drawn.
+        images: scores of all images that were drawn.
     """
 
     point: Point
     score: float
     dense: float
     start: float
-    pictures: tuple[float, ...]
+    images: tuple[float, ...]
 
 
 class Studio:
@@ -65,7 +65,7 @@ class Studio:
 
     Args:
         webui: with the demo's checkpoint selected.
-        size: of the pictures.
+        size: of the images.
         steps: of DPM++ 2M on the model's own sigmas.
         guidance: of classifier-free guidance.
     """
@@ -77,12 +77,12 @@ class Studio:
                       "sampler_name": "DPM++ 2M", "scheduler": "Uniform"}  # fmt: skip
         self._evaluate = RemoteEvaluation(webui, self._body, SCORE, self.checkpoint)
 
-    def many(self, point: Point, pictures: Sequence[tuple[str, int]]) -> list[float]:
-        """The scores of pictures, given as pairs of caption and image seed; an objective's ``evaluate_many``."""
-        return self._evaluate(point, [(caption, noise_seed(caption, seed)) for caption, seed in pictures])
+    def many(self, point: Point, images: Sequence[tuple[str, int]]) -> list[float]:
+        """The scores of images, given as pairs of caption and image seed; an objective's ``evaluate_many``."""
+        return self._evaluate(point, [(caption, noise_seed(caption, seed)) for caption, seed in images])
 
     def scores(self, point: Point, caption: str, seeds: Sequence[int]) -> list[float]:
-        """The scores of one caption's pictures."""
+        """The scores of one caption's images."""
         return self.many(point, [(caption, seed) for seed in seeds])
 
     def search(self, caption: str, start: Point, seeds: Sequence[int], evaluations: int) -> Found:
@@ -108,7 +108,7 @@ class Studio:
             score=answer["best"]["score"],
             dense=answer["dense"]["score"],
             start=next(entry["score"] for entry in drawn if _point(entry) == start),
-            pictures=tuple(score for entry in drawn for score in entry["scores"]),
+            images=tuple(score for entry in drawn for score in entry["scores"]),
         )
 
 

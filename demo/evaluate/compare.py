@@ -15,7 +15,7 @@ from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
 from demo.evaluate.judge import Interval, Judge, Verdict, gain_interval, mean_interval
 from demo.evaluate.model import DENSE, DemoModel, Drawing
-from demo.evaluate.picturing import noise_seed
+from demo.evaluate.objective import noise_seed
 from demo.scenes.scene import NATIVE, Scene
 
 WAYS = ("dense", "uniform pruning", "block-wise pruning", "CR-Diff", "native size, resampled")
@@ -35,11 +35,11 @@ class Sample:
 
     @property
     def asked(self) -> list[Scene]:
-        """The scene of each picture."""
+        """The scene of each image."""
         return [scene for scene in self.scenes for _ in self.seeds]
 
     def draw(self, model: DemoModel, size: Size, ratios: Ratios, k: float, drawing: Drawing) -> list[NDArray[np.uint8]]:
-        """All pictures."""
+        """All images."""
         prompts = [scene.caption() for scene in self.asked]
         noises = [noise_seed(scene.caption(), seed) for scene in self.scenes for seed in self.seeds]
         return model.draw(prompts, noises, (size.height, size.width), ratios, k, drawing)
@@ -47,13 +47,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class BestOf:
-    """The best of several dense pictures of each prompt, as the scorer says.
+    """The best of several dense images of each prompt, as the scorer says.
 
     Attributes:
-        count: pictures of a prompt.
+        count: images of a prompt.
         prompts: how many.
-        score: the best picture's, on average.
-        right: share of best pictures that are right.
+        score: the best image's, on average.
+        right: share of best images that are right.
     """
 
     count: int
@@ -74,7 +74,7 @@ class Comparison:
         preset: size and ratios.
         k: CR-Diff's amplification.
         sample: what was drawn.
-        verdicts: of each way, picture by picture.
+        verdicts: of each way, image by image.
         best_of: the control, if asked for.
     """
 
@@ -133,14 +133,14 @@ def compare(
         preset: size and ratios.
         k: amplification of CR-Diff.
         sample: what to draw.
-        native: its dense pictures at the size of training.
+        native: its dense images at the size of training.
         drawing: steps, guidance, batch.
     """
     found = Comparison(preset, k, sample)
     size, at_home = preset.size, preset.size == Size(NATIVE, NATIVE)
 
-    def add(way: str, pictures: list[NDArray[np.uint8]]) -> None:
-        found.verdicts[way] = judge.verdict(pictures, sample.asked)
+    def add(way: str, images: list[NDArray[np.uint8]]) -> None:
+        found.verdicts[way] = judge.verdict(images, sample.asked)
 
     mean = round(sum(preset.ratios) / 3, 3)
     add("dense", native if at_home else sample.draw(model, size, DENSE, 0.0, drawing))
@@ -151,14 +151,14 @@ def compare(
     else:
         add("CR-Diff", sample.draw(model, size, preset.ratios, k, drawing))
     if not at_home:
-        add("native size, resampled", [_resampled(picture, size) for picture in native])
+        add("native size, resampled", [_resampled(image, size) for image in native])
     return found
 
 
 def best_of(
     model: DemoModel, judge: Judge, scenes: Sequence[Scene], size: Size, count: int, drawing: Drawing
 ) -> BestOf:  # fmt: skip
-    """The best of ``count`` dense pictures of each scene, with seeds that no other way uses."""
+    """The best of ``count`` dense images of each scene, with seeds that no other way uses."""
     sample = Sample(tuple(scenes), tuple(range(1000, 1000 + count)))
     verdict = judge.verdict(sample.draw(model, size, DENSE, 0.0, drawing), sample.asked)
     scores, right = verdict.scores.reshape(-1, count), verdict.right.reshape(-1, count)
@@ -169,5 +169,5 @@ def best_of(
     return BestOf(count, len(scenes), score, share)
 
 
-def _resampled(picture: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(picture).resize((size.width, size.height), Image.Resampling.LANCZOS))
+def _resampled(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(image).resize((size.width, size.height), Image.Resampling.LANCZOS))

@@ -24,7 +24,7 @@ from crdiff.search.strategies.space import START, Point, Space
 from demo.evaluate.amplification import try_amplifications
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DemoModel, Drawing
-from demo.evaluate.picturing import scores_at
+from demo.evaluate.objective import scores_at
 from demo.prepare import CHECKPOINT, PRESETS
 from demo.scenes.scene import NATIVE, OTHER_SIZES, search_scenes
 
@@ -80,7 +80,7 @@ def found_preset(model: DemoModel, judge: Judge, size: Size, options: argparse.N
 
 
 def with_k(model: DemoModel, judge: Judge, preset: Preset, options: argparse.Namespace) -> Preset:
-    """The preset with the k whose pictures score best, of ``options.amplifications``."""
+    """The preset with the k whose images score best, of ``options.amplifications``."""
     prompts, seeds = [scene.caption() for scene in search_scenes(options.k_prompts)], K_SEEDS[: options.k_seeds]
     tried = try_amplifications(
         model, judge, preset.size, preset.ratios, options.amplifications, prompts, seeds,

@@ -28,9 +28,9 @@ def save_grid(
     model: DemoModel, judge: Judge, presets: Sequence[tuple[Preset, float]], scenes: Sequence[Scene], drawing: Drawing,
     path: Path, columns: int = 4,
 ) -> None:  # fmt: skip
-    """A row for each preset and its k; of each of the first scenes the dense picture, then CR-Diff's.
+    """A row for each preset and its k; of each of the first scenes the dense image, then CR-Diff's.
 
-    Under each picture stands the scorer's probability of the caption, in percent.
+    Under each image stands the scorer's probability of the caption, in percent.
     """
     sample = Sample(tuple(scenes[:columns]), (SEED,))
     wide = max(preset.size.width for preset, _ in presets)
@@ -49,21 +49,21 @@ def save_grid(
         pen.text((2, top), f"{preset.size}\nk = {k:g}", fill="black", font=font)
         for place, (ratios, amplification) in enumerate(((DENSE, 0.0), (preset.ratios, k))):
             drawn = _drawn(model, judge, sample, preset, ratios, amplification, drawing)
-            for index, (picture, score) in enumerate(drawn):
+            for index, (image, score) in enumerate(drawn):
                 left = SIZE_WIDTH + index * block + place * (wide + GAP)
-                sheet.paste(Image.fromarray(picture), (left, top))
+                sheet.paste(Image.fromarray(image), (left, top))
                 pen.text((left, top + preset.size.height), f"{100 * score:.0f} %", fill="gray", font=font)
         top += preset.size.height + LABEL + 2 * GAP
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A palette halves the file, and the pictures have few colours.
+    # A palette halves the file, and the images have few colours.
     sheet.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def _drawn(
     model: DemoModel, judge: Judge, sample: Sample, preset: Preset, ratios: Ratios, k: float, drawing: Drawing
 ) -> list[tuple[NDArray[np.uint8], float]]:  # fmt: skip
-    pictures = sample.draw(model, preset.size, ratios, k, drawing)
-    return list(zip(pictures, judge.verdict(pictures, sample.asked).scores.tolist()))
+    images = sample.draw(model, preset.size, ratios, k, drawing)
+    return list(zip(images, judge.verdict(images, sample.asked).scores.tolist()))
 
 
 def _two_lines(caption: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What the scene scorer says of many pictures, with its uncertainty."""
+"""What the scene scorer says of many images, with its uncertainty."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Interval:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Each picture's probability of its caption, and whether every part of it was named right."""
+    """Each image's probability of its caption, and whether every part of it was named right."""
 
     scores: NDArray[np.float64]
     right: NDArray[np.bool_]
 
     def mean_score(self, groups: int) -> Interval:
-        """The mean probability; ``groups`` pictures in a row (seeds of one prompt) count as one observation."""
+        """The mean probability; ``groups`` images in a row (seeds of one prompt) count as one observation."""
         return mean_interval(self.scores.reshape(-1, groups).mean(axis=1))
 
     def share_right(self, groups: int) -> Interval:
@@ -82,8 +82,8 @@ class Judge:
         self._scorer = scorer or load_scorer(SCORER)
 
     @torch.no_grad()
-    def verdict(self, pictures: Sequence[NDArray[np.uint8]], scenes: Sequence[Scene]) -> Verdict:
-        """One verdict on pictures ``[h, w, 3]`` of any sizes, each with its own scene."""
-        x = torch.cat([look(picture) for picture in pictures])
+    def verdict(self, images: Sequence[NDArray[np.uint8]], scenes: Sequence[Scene]) -> Verdict:
+        """One verdict on images ``[h, w, 3]`` of any sizes, each with its own scene."""
+        x = torch.cat([look(image) for image in images])
         scores = self._scorer.log_probabilities(x, scenes).exp().double().numpy()
         return Verdict(scores, self._scorer.right(x, scenes).numpy())

@@ -1,4 +1,4 @@
-"""The demo's model without a WebUI: batches of pictures, drawn through CR-Diff's own sampling run."""
+"""The demo's model without a WebUI: batches of images, drawn through CR-Diff's own sampling run."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ DENSE = Ratios()
 
 @dataclass(frozen=True)
 class Drawing:
-    """How pictures are drawn.
+    """How images are drawn.
 
     Attributes:
         steps: on the model's own sigmas.
         guidance: of classifier-free guidance.
-        batch: pictures at a time.
+        batch: images at a time.
         sampler: name of k-diffusion's function, without ``sample_``.
         mode: how CR-Diff's passes are computed, a name in ``MODES``.
     """
@@ -94,10 +94,10 @@ class DemoModel:
         self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], ratios: Ratios, k: float,
         drawing: Drawing,
     ) -> list[NDArray[np.uint8]]:  # fmt: skip
-        """A picture ``[height, width, 3]`` for each prompt and seed, in order.
+        """A image ``[height, width, 3]`` for each prompt and seed, in order.
 
         Args:
-            prompts: one for each picture.
+            prompts: one for each image.
             seeds: of the starting noise, as long as ``prompts``.
             size: height and width in pixels.
             ratios: pruning ratios.
@@ -130,5 +130,5 @@ class DemoModel:
                 run.close()
         if run is not None and run.refusals:
             raise RuntimeError(run.refusals[0])
-        pictures = (self.vae.decode(latents).permute(0, 2, 3, 1) + 1) * 127.5
-        return list(pictures.round().clamp(0, 255).byte().numpy())
+        images = (self.vae.decode(latents).permute(0, 2, 3, 1) + 1) * 127.5
+        return list(images.round().clamp(0, 255).byte().numpy())

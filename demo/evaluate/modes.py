@@ -1,4 +1,4 @@
-"""``python -m demo.evaluate.modes``: how near Fast and Balanced come to Exact, in pictures and in scores."""
+"""``python -m demo.evaluate.modes``: how near Fast and Balanced come to Exact, in images and in scores."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from demo.evaluate.model import DENSE, DemoModel, Drawing
 from demo.prepare import CHECKPOINT, PRESETS
 from demo.scenes.scene import Scene, search_scenes
 
-Pictures = Sequence[NDArray[np.uint8]]
+Images = Sequence[NDArray[np.uint8]]
 
 UNIFORM = Ratios(0.5, 0.5, 0.5)
 
@@ -40,7 +40,7 @@ class Nearness:
         sampler: k-diffusion's name of it.
         steps: of the sampler.
         mode: the mode, with the calls from one exact one to the next.
-        distance: to Exact's pictures, as a share of the dense model's distance to them (root mean square).
+        distance: to Exact's images, as a share of the dense model's distance to them (root mean square).
         score: mean probability of the caption.
         exact_score: Exact's.
         dense_score: the dense model's.
@@ -63,8 +63,8 @@ class Nearness:
         return f"{where}: {self.mode} {self.distance:.3f}; {scores}"
 
 
-def distance(one: Pictures, other: Pictures) -> float:
-    """Root mean square over all pictures, in grey levels."""
+def distance(one: Images, other: Images) -> float:
+    """Root mean square over all images, in grey levels."""
     return float(np.sqrt(np.mean((np.stack(one).astype(float) - np.stack(other)) ** 2)))
 
 
@@ -82,11 +82,11 @@ def compare_modes(
     """Fast, and Balanced at each of ``refreshes``, against Exact, with the same prompts and noises."""
     prompts, noises = [scene.caption() for scene in scenes], range(1, len(scenes) + 1)
 
-    def draw(mode: str, k: float, ratios: Ratios = ratios) -> Pictures:
+    def draw(mode: str, k: float, ratios: Ratios = ratios) -> Images:
         return model.draw(prompts, noises, (size.height, size.width), ratios, k, replace(drawing, mode=mode))
 
-    def score(pictures: Pictures) -> float:
-        return float(judge.verdict(list(pictures), scenes).scores.mean())
+    def score(images: Images) -> float:
+        return float(judge.verdict(list(images), scenes).scores.mean())
 
     dense, exact = draw(DEFAULT_MODE, 0.0, DENSE), draw(DEFAULT_MODE, k)
     unit, scores = distance(dense, exact), (score(exact), score(dense))

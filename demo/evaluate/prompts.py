@@ -34,12 +34,12 @@ OTHER_SEEDS = (11, 12, 13, 14)
 """Image seeds that it does not."""
 
 DENSE_SEEDS = 1000
-"""The first image seed of the dense pictures that compete."""
+"""The first image seed of the dense images that compete."""
 
 
 @dataclass(frozen=True)
 class PromptScores:
-    """Mean scores of one prompt's pictures.
+    """Mean scores of one prompt's images.
 
     Attributes:
         dense: of the dense model with the seeds of the search.
@@ -48,8 +48,8 @@ class PromptScores:
         dense_elsewhere: of the dense model with other seeds.
         preset_elsewhere: of the preset with other seeds.
         search_elsewhere: of the ratios found, with other seeds.
-        best_picture: the best single picture that the search drew.
-        best_dense: the best of as many dense pictures as the search drew.
+        best_image: the best single image that the search drew.
+        best_dense: the best of as many dense images as the search drew.
     """
 
     dense: float
@@ -58,7 +58,7 @@ class PromptScores:
     dense_elsewhere: float
     preset_elsewhere: float
     search_elsewhere: float
-    best_picture: float
+    best_image: float
     best_dense: float
 
 
@@ -76,7 +76,7 @@ def measure(studio: Studio, preset: Preset, scene: Scene, evaluations: int) -> P
     caption = scene.caption()
     start = Point(*preset.ratios, DEFAULT_K if preset.k is None else preset.k)
     found = studio.search(caption, start, SEARCH_SEEDS, evaluations)
-    dense_seeds = range(DENSE_SEEDS, DENSE_SEEDS + len(found.pictures))
+    dense_seeds = range(DENSE_SEEDS, DENSE_SEEDS + len(found.images))
     return PromptScores(
         dense=found.dense,
         preset=found.start,
@@ -84,7 +84,7 @@ def measure(studio: Studio, preset: Preset, scene: Scene, evaluations: int) -> P
         dense_elsewhere=fmean(studio.scores(DENSE, caption, OTHER_SEEDS)),
         preset_elsewhere=fmean(studio.scores(start, caption, OTHER_SEEDS)),
         search_elsewhere=fmean(studio.scores(found.point, caption, OTHER_SEEDS)),
-        best_picture=max(found.pictures),
+        best_image=max(found.images),
         best_dense=max(studio.scores(DENSE, caption, dense_seeds)),
     )
 
@@ -131,14 +131,14 @@ _TITLES = {
     "dense_elsewhere": "dense, other seeds",
     "preset_elsewhere": "preset, other seeds",
     "search_elsewhere": "ratios for the prompt, other seeds",
-    "best_picture": "best picture of the search",
-    "best_dense": "best of as many dense pictures",
+    "best_image": "best image of the search",
+    "best_dense": "best of as many dense images",
 }
 _GAINS = (
     ("search", "dense"),
     ("search_elsewhere", "dense_elsewhere"),
     ("search_elsewhere", "preset_elsewhere"),
-    ("best_picture", "best_dense"),
+    ("best_image", "best_dense"),
 )
 
 

@@ -1,6 +1,6 @@
 """``python -m demo.evaluate.strategies``: the best score against the evaluations spent, for each strategy; racing.
 
-Pictures are drawn and judged by the demo's WebUI, through its API, as for ``python -m crdiff search``.
+Images are drawn and judged by the demo's WebUI, through its API, as for ``python -m crdiff search``.
 """
 
 from __future__ import annotations
@@ -56,20 +56,20 @@ def strategy(name: str, space: Space, seed: int, evaluations: int) -> Strategy:
 
 
 class Known:
-    """Scores shared by all searches of a run, so that a picture is drawn once."""
+    """Scores shared by all searches of a run, so that a image is drawn once."""
 
     def __init__(self, many: EvaluateMany) -> None:
         self._many = many
         self._scores: dict[tuple[str, str, int], float] = {}
 
-    def evaluate(self, point: Point, pictures: Sequence[tuple[str, int]]) -> list[float]:
-        """The scores of some pictures."""
+    def evaluate(self, point: Point, images: Sequence[tuple[str, int]]) -> list[float]:
+        """The scores of some images."""
         name = rounded(point)
-        missing = [picture for picture in pictures if (name, *picture) not in self._scores]
+        missing = [image for image in images if (name, *image) not in self._scores]
         if missing:
             found = self._many(point, missing)
-            self._scores.update(((name, *picture), score) for picture, score in zip(missing, found))
-        return [self._scores[(name, *picture)] for picture in pictures]
+            self._scores.update(((name, *image), score) for image, score in zip(missing, found))
+        return [self._scores[(name, *image)] for image in images]
 
 
 def best_so_far(report: Report) -> list[float]:
@@ -111,7 +111,7 @@ class Trials:
         report = Search(space, chosen, objective, journal, DENSE).run(Budget(evaluations=options.evaluations + 1))
         if report.state != "done":
             raise AbortSearchError(report.message)
-        print(f"{name}, seed {seed}, racing {racing}: best {_best(report):.3f}, {report.images} pictures, "
+        print(f"{name}, seed {seed}, racing {racing}: best {_best(report):.3f}, {report.images} images, "
               f"{report.saved_by_racing} saved", flush=True)  # fmt: skip
         return report
 
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=12)
     parser.add_argument("--evaluations", type=int, default=24)
     parser.add_argument("--seeds", type=int, default=5, help="of the strategies")
-    parser.add_argument("--batch", type=int, default=4, help="pictures between two looks whether to go on")
+    parser.add_argument("--batch", type=int, default=4, help="images between two looks whether to go on")
     parser.add_argument("--steps", type=int, default=Drawing.steps)
     parser.add_argument("--url", help="of a running demo (default: one is started)")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="of the demo that is started")
@@ -164,10 +164,10 @@ def _padded(curve: list[float], length: int) -> list[float]:
 
 
 def _saving(full: Sequence[Report], raced: Sequence[Report]) -> dict[str, Any]:
-    """Pictures drawn with and without racing, and whether every search found the same."""
+    """Images drawn with and without racing, and whether every search found the same."""
     return {
-        "pictures": sum(report.images for report in raced),
-        "pictures_without": sum(report.images for report in full),
+        "images": sum(report.images for report in raced),
+        "images_without": sum(report.images for report in full),
         "same_walk": [_walk(one) == _walk(other) for one, other in zip(full, raced)],
         "best": [round(_best(report), 4) for report in raced],
         "best_without": [round(_best(report), 4) for report in full],

@@ -32,8 +32,8 @@ def background(time: str, height: int, width: int, rng: random.Random) -> Image.
     rows = np.empty((height, 3), dtype=np.float32)
     rows[:horizon] = top + (low - top) * ramp
     rows[horizon:] = np.array(GROUND[time], dtype=np.float32)
-    picture = np.repeat(rows[:, None], width, axis=1).round().astype(np.uint8)
-    return Image.fromarray(picture, "RGB")
+    image = np.repeat(rows[:, None], width, axis=1).round().astype(np.uint8)
+    return Image.fromarray(image, "RGB")
 
 
 def shape(kind: str) -> list[tuple[str, list[Point]]]:
@@ -66,17 +66,17 @@ def _ellipse(x: float, y: float, rx: float, ry: float) -> list[Point]:
     return [(x + rx * math.cos(a), y + ry * math.sin(a)) for a in np.linspace(0.0, 2 * math.pi, 32, endpoint=False)]
 
 
-def put(picture: Image.Image, thing: Thing, x: float, y: float, size: float) -> None:
+def put(image: Image.Image, thing: Thing, x: float, y: float, size: float) -> None:
     """Draws ``thing`` with its middle at (x, y), all in pixels."""
-    put_parts(picture, shape(thing.kind), RGB[thing.colour], x, y, size)
+    put_parts(image, shape(thing.kind), RGB[thing.colour], x, y, size)
 
 
 def put_parts(
-    picture: Image.Image, parts: Sequence[tuple[str, list[Point]]], rgb: tuple[int, int, int], x: float, y: float,
+    image: Image.Image, parts: Sequence[tuple[str, list[Point]]], rgb: tuple[int, int, int], x: float, y: float,
     size: float,
 ) -> None:  # fmt: skip
     """Draws the parts of a thing in the colour ``rgb``."""
-    canvas = ImageDraw.Draw(picture)
+    canvas = ImageDraw.Draw(image)
     fills = {"colour": rgb, "dark": _mixed(rgb, INK, 0.35), "ink": INK, "pale": (228, 214, 190)}
     line = max(1, round(size / 22))
     for fill, points in parts:
@@ -91,13 +91,13 @@ def _mixed(a: tuple[int, int, int], b: tuple[int, int, int], share: float) -> tu
 
 
 def draw(scene: Scene, height: int, width: int, rng: random.Random) -> NDArray[np.uint8]:
-    """A picture of the scene, ``[height, width, 3]`` uint8, as training shows it: places and sizes vary a little."""
+    """A image of the scene, ``[height, width, 3]`` uint8, as training shows it: places and sizes vary a little."""
     tall, wide = height * OVERSAMPLING, width * OVERSAMPLING
-    picture = background(scene.time, tall, wide, rng)
+    image = background(scene.time, tall, wide, rng)
     for thing, middle in ((scene.left, 0.27), (scene.right, 0.73)):
         size = min(tall, wide * 0.95) * rng.uniform(0.36, 0.44)
-        put(picture, thing, wide * (middle + rng.uniform(-0.03, 0.03)), tall * rng.uniform(0.5, 0.66), size)
-    return np.asarray(picture.resize((width, height), Image.Resampling.BOX))
+        put(image, thing, wide * (middle + rng.uniform(-0.03, 0.03)), tall * rng.uniform(0.5, 0.66), size)
+    return np.asarray(image.resize((width, height), Image.Resampling.BOX))
 
 
 def random_scene(rng: random.Random, training: bool = True) -> Scene:

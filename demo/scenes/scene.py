@@ -13,7 +13,7 @@ COLOURS = ("red", "orange", "yellow", "blue", "purple", "white")
 TIMES = ("day", "sunset", "night")
 
 NATIVE = 128
-"""Height and width in pixels of every picture the demo model was trained on."""
+"""Height and width in pixels of every image the demo model was trained on."""
 
 OTHER_SIZES = ((80, 128), (88, 128), (96, 128), (96, 144), (112, 112), (128, 112), (128, 144))
 """Heights and widths at which it is measured besides, chosen where it fails in part."""

@@ -1,4 +1,4 @@
-"""The scene scorer: how probable it is that a picture shows what its caption says."""
+"""The scene scorer: how probable it is that a image shows what its caption says."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from demo.scenes.scene import COLOURS, KINDS, TIMES, Scene
 
 SIDE = 64
-"""Pictures of any size and shape are looked at as a square of this side, in pixels."""
+"""Images of any size and shape are looked at as a square of this side, in pixels."""
 
 COUNTS = 4
 """Classes of how many things there are: 0, 1, 2, and more."""
@@ -53,7 +53,7 @@ class SceneScorer(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(192, classes) for name, classes in HEADS.items()})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Logits of each head for pictures ``[n, 3, SIDE, SIDE]`` in -1..1."""
+        """Logits of each head for images ``[n, 3, SIDE, SIDE]`` in -1..1."""
         features = self.trunk(self.body(x))
         return {name: head(features) for name, head in self.heads.items()}
 
@@ -74,15 +74,15 @@ class SceneScorer(nn.Module):
             correct &= logits.argmax(dim=-1) == torch.tensor([classes_of(scene)[name] for scene in scenes])
         return correct
 
-    def score(self, pictures: Sequence[Image.Image], caption: str) -> list[float]:
-        """Probability, 0 to 1, that each picture shows the caption.
+    def score(self, images: Sequence[Image.Image], caption: str) -> list[float]:
+        """Probability, 0 to 1, that each image shows the caption.
 
         Raises:
             ValueError: ``caption`` is no caption of the demo's scenes.
         """
         scene = Scene.from_caption(caption)
-        x = torch.cat([look(np.asarray(picture.convert("RGB"))) for picture in pictures])
-        return [float(value) for value in self.log_probabilities(x, [scene] * len(pictures)).exp()]
+        x = torch.cat([look(np.asarray(image.convert("RGB"))) for image in images])
+        return [float(value) for value in self.log_probabilities(x, [scene] * len(images)).exp()]
 
 
 def classes_of(scene: Scene) -> dict[str, int]:
@@ -98,7 +98,7 @@ def classes_of(scene: Scene) -> dict[str, int]:
 
 
 def look(pixels: np.ndarray) -> Tensor:
-    """A picture ``[h, w, 3]`` uint8 as the network looks at it: ``[1, 3, SIDE, SIDE]`` in -1..1."""
+    """A image ``[h, w, 3]`` uint8 as the network looks at it: ``[1, 3, SIDE, SIDE]`` in -1..1."""
     small = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(small)).permute(2, 0, 1)[None].float() / 127.5 - 1.0
 

@@ -28,11 +28,11 @@ class Recipe:
     """Steps, batches and rates; the seed fixes everything random."""
 
     seed: int = 20
-    vae_pictures: int = 6000
+    vae_images: int = 6000
     vae_steps: int = 1500
     vae_batch: int = 16
     vae_rate: float = 2e-3
-    pictures: int = 24000
+    images: int = 24000
     steps: int = 5000
     batch: int = 32
     rate: float = 4e-4

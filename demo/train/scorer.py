@@ -1,4 +1,4 @@
-"""Training the scene scorer: pictures of all sizes and states, right ones and wrong ones."""
+"""Training the scene scorer: images of all sizes and states, right ones and wrong ones."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from demo.train.vae import to_tensor
 
 SIZES = ((128, 128), (96, 96), (96, 128), (128, 96), (64, 128), (128, 64), (128, 192), (192, 128), (160, 160),
          (192, 192), (96, 192), (192, 96), (256, 256))  # fmt: skip
-"""Height and width in pixels of the pictures it learns from, and is tested on."""
+"""Height and width in pixels of the images it learns from, and is tested on."""
 
 UNKNOWN = -100
-"""A head that a picture says nothing about."""
+"""A head that a image says nothing about."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,19 @@ class ScorerRecipe:
     """Steps, batches and rates."""
 
     seed: int = 30
-    pictures: int = 16000
+    images: int = 16000
     steps: int = 2000
     batch: int = 64
     rate: float = 2e-3
     decoded: float = 0.4
-    """Share of pictures that went through the autoencoder."""
+    """Share of images that went through the autoencoder."""
 
 
 def crowd(height: int, width: int, rng: random.Random) -> tuple[np.ndarray, dict[str, int]]:
-    """A picture with any number of things anywhere, spoiled ones among them, and what it shows."""
+    """A image with any number of things anywhere, spoiled ones among them, and what it shows."""
     tall, wide = height * OVERSAMPLING, width * OVERSAMPLING
     time = rng.choice(TIMES)
-    picture = background(time, tall, wide, rng)
+    image = background(time, tall, wide, rng)
     count = rng.choice((0, 1, 1, 2, 2, 2, 2, 3, 3, 4, 5))
     labels = dict.fromkeys(HEADS, UNKNOWN) | {"time": TIMES.index(time), "count": min(count, 3)}
     middles = sorted((i + 0.5) / max(count, 1) + rng.uniform(-0.1, 0.1) / max(count, 1) for i in range(count))
@@ -55,11 +55,11 @@ def crowd(height: int, width: int, rng: random.Random) -> tuple[np.ndarray, dict
         if rng.random() < 0.3:
             kind, parts = OTHER, spoiled(rng)
         y = tall * rng.uniform(0.3, 0.75)
-        put_parts(picture, parts, RGB[COLOURS[colour]], wide * middle, y, size)
+        put_parts(image, parts, RGB[COLOURS[colour]], wide * middle, y, size)
         if count == 2:
             side = ("left", "right")[index]
             labels |= {f"{side}_kind": kind, f"{side}_colour": colour if kind != OTHER else UNKNOWN}
-    return np.asarray(picture.resize((width, height), Image.Resampling.BOX)), labels
+    return np.asarray(image.resize((width, height), Image.Resampling.BOX)), labels
 
 
 def spoiled(rng: random.Random) -> list[tuple[str, list[tuple[float, float]]]]:
@@ -103,7 +103,7 @@ def through_vae(vae: ConvAutoencoder, pixels: np.ndarray, rng: random.Random) ->
 
 
 def sample(vae: ConvAutoencoder, recipe: ScorerRecipe, rng: random.Random) -> tuple[Tensor, dict[str, int]]:
-    """One picture as the network looks at it, and its classes."""
+    """One image as the network looks at it, and its classes."""
     height, width = rng.choice(SIZES)
     pixels, labels = (crowd if rng.random() < 0.6 else stretched)(height, width, rng)
     if rng.random() < recipe.decoded:
@@ -115,16 +115,16 @@ def train_scorer(vae: ConvAutoencoder, recipe: ScorerRecipe, report: Callable[[s
     """A scorer; what it reports last is its accuracy on new scenes, size by size."""
     torch.manual_seed(recipe.seed)
     rng = random.Random(recipe.seed)
-    drawn = [sample(vae, recipe, rng) for _ in range(recipe.pictures)]
-    pictures = (torch.cat([x for x, _ in drawn]) * 127).round().to(torch.int8)
+    drawn = [sample(vae, recipe, rng) for _ in range(recipe.images)]
+    images = (torch.cat([x for x, _ in drawn]) * 127).round().to(torch.int8)
     labels = {name: torch.tensor([classes[name] for _, classes in drawn]) for name in HEADS}
-    report(f"scorer: {len(drawn)} pictures")
+    report(f"scorer: {len(drawn)} images")
     scorer = SceneScorer()
     optimizer = torch.optim.AdamW(scorer.parameters(), recipe.rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, recipe.steps, pct_start=0.1)
     for step in range(recipe.steps):
-        chosen = torch.randint(0, len(pictures), (recipe.batch,))
-        out = scorer(pictures[chosen].float() / 127)
+        chosen = torch.randint(0, len(images), (recipe.batch,))
+        out = scorer(images[chosen].float() / 127)
         losses = [F.cross_entropy(out[name], labels[name][chosen], ignore_index=UNKNOWN) for name in HEADS]
         loss = torch.stack([value for value in losses if value.isfinite()]).sum()
         optimizer.zero_grad(set_to_none=True)
@@ -144,7 +144,7 @@ def accuracy(scorer: SceneScorer, vae: ConvAutoencoder | None, size: tuple[int, 
         scene = random_scene(rng, training=False)
         if scene.is_held_out():
             scenes.append(scene)
-    pictures = [draw(scene, *size, rng) for scene in scenes]
+    images = [draw(scene, *size, rng) for scene in scenes]
     if vae is not None:
-        pictures = [through_vae(vae, picture, rng) for picture in pictures]
-    return float(scorer.right(torch.cat([look(picture) for picture in pictures]), scenes).float().mean())
+        images = [through_vae(vae, image, rng) for image in images]
+    return float(scorer.right(torch.cat([look(image) for image in images]), scenes).float().mean())

@@ -40,10 +40,10 @@ def make_latents(vae: ConvAutoencoder, recipe: Recipe, device: str) -> Latents:
     """Draws and encodes the training set, a part at a time."""
     rng = random.Random(recipe.seed + 1)
     values, captions = [], []
-    for start in range(0, recipe.pictures, CHUNK):
-        scenes = [random_scene(rng) for _ in range(min(CHUNK, recipe.pictures - start))]
-        pictures = np.stack([draw(scene, NATIVE, NATIVE, rng) for scene in scenes])
-        values.append(encode_pool(vae, pictures, device))
+    for start in range(0, recipe.images, CHUNK):
+        scenes = [random_scene(rng) for _ in range(min(CHUNK, recipe.images - start))]
+        images = np.stack([draw(scene, NATIVE, NATIVE, rng) for scene in scenes])
+        values.append(encode_pool(vae, images, device))
         captions += [scene.caption() for scene in scenes]
     return Latents(torch.cat(values), captions)
 

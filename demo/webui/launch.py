@@ -6,9 +6,8 @@ The real hosts have a module of this name too, which extensions' ``install.py`` 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -24,20 +23,6 @@ def git_tag() -> str:
     return standin_flavour.VERSION
 
 
-def is_installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except (ModuleNotFoundError, ValueError):
-        return False
-
-
-def run_pip(command: str, desc: str | None = None, live: bool = False) -> None:
-    """Installs nothing when the host was told not to."""
-    if getattr(args, "skip_install", False):
-        return
-    subprocess.run([sys.executable, "-m", "pip", *command.split(), "--prefer-binary"], check=True)
-
-
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host-flavour", choices=_config.FLAVOURS, default="a1111")
@@ -46,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
                         help="the address to serve on; without ADDRESS every one this machine has")
     parser.add_argument("--models", type=Path,
                         help="folder with Stable-diffusion/ and Lora/; small random ones are made if it has none")
-    parser.add_argument("--data", type=Path, help="folder for settings and pictures (default: a temporary one)")
+    parser.add_argument("--data", type=Path, help="folder for settings and images (default: a temporary one)")
     parser.add_argument("--extension", type=Path, action="append", default=[], help="may be given several times")
     parser.add_argument("--ui", action="store_true", help="serve the page too, not only the API")
     parser.add_argument("--device", default="cpu")
@@ -59,20 +44,21 @@ def main(arguments: list[str] | None = None) -> None:
     started = time.monotonic()
     # Whatever else is given is for the host's own parser: --api, --no-half, and what extensions' preload.py add.
     given, host_arguments = build_parser().parse_known_args(arguments)
-    from common.boot import boot, run_in_thread
+    from common.start import start_host
     from common.checkpoints import write_standard_set
 
     if given.models is not None and not list(given.models.glob("Stable-diffusion/**/*.safetensors")):
         print(f"No checkpoints in {given.models}: writing small random ones.", flush=True)
         write_standard_set(given.models)
-    host = boot(given.host_flavour, models=given.models, data=given.data, extensions=given.extension,
-                port=given.port, ui=given.ui, medvram=given.medvram, lowvram=given.lowvram, fp8=given.fp8,
-                half=given.half, device=given.device, arguments=host_arguments, background=False)
+    host = start_host(given.host_flavour, models=given.models, data=given.data, extensions=given.extension,
+                      port=given.port, ui=given.ui, medvram=given.medvram, lowvram=given.lowvram, fp8=given.fp8,
+                      half=given.half, device=given.device, arguments=host_arguments, background=False)
     from common.server import serve
 
     import standin_flavour
 
-    run_in_thread(serve, host, given.port, time.monotonic() - started, given.listen)
+    serving = (host, given.port, time.monotonic() - started, given.listen)
+    threading.Thread(target=serve, args=serving, daemon=True).start()
     try:
         standin_flavour.serve_main_thread()
     except KeyboardInterrupt:

@@ -26,7 +26,7 @@ from demo.evaluate import __main__ as evaluate
 from demo.evaluate import find_presets, prompts, strategies
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DENSE, DemoModel, Drawing
-from demo.evaluate.picturing import noise_seed
+from demo.evaluate.objective import noise_seed
 from demo.prepare import CHECKPOINT
 from demo.scenes.scene import judging_scenes, search_scenes
 
@@ -273,6 +273,6 @@ def test_strategies_are_compared_at_equal_budgets_and_racing_in_exact_mode_chang
     assert len({run[0] for runs in same for run in runs}) == 1  # they start with the same point
     exact = found["racing"]["exact"]
     assert exact["same_walk"] == [True] and exact["best"] == exact["best_without"]
-    assert exact["pictures"] <= exact["pictures_without"] == 4 * 2
+    assert exact["images"] <= exact["images_without"] == 4 * 2
     drawing = ElementTree.parse(plot).getroot()
     assert len(drawing.findall("{http://www.w3.org/2000/svg}polyline")) == 4

@@ -34,7 +34,6 @@ LONG = "word " * 100
     ({"prompt": LONG}, [(1, 154), (1, 77)]),
     ({"prompt": LONG, "negative_prompt": LONG}, [(2, 154)]),
     ({"override_settings": {"batch_cond_uncond": False}}, [(1, 77), (1, 77)]),
-    ({"override_settings": {"skip_early_cond": 1.0}}, [(1, 77)]),
     ({"prompt": LONG, "override_settings": {"pad_cond_uncond": True}}, [(2, 154)]),
 ])
 def test_batches(a1111: Any, fields: dict[str, Any], calls: list) -> None:
@@ -46,7 +45,7 @@ def test_batches(a1111: Any, fields: dict[str, Any], calls: list) -> None:
 def set_settings(host: Any, names: dict[str, Any]) -> None:
     """Makes settings count as set, so that overriding them is undone."""
     for name in names:
-        host.shared.opts.data[name] = host.shared.opts.get_default(name)
+        host.shared.opts.data[name] = host.shared.opts.data_labels[name].default
 
 
 @pytest.mark.parametrize(("fields", "calls"), [
@@ -90,60 +89,6 @@ def test_the_wrapper_of_sdxl(a1111: Any) -> None:
     assert seen == [(3, [], ["c_concat", "crossattn", "vector"])]
 
 
-class Control:
-    """A control network that adds a constant to every skip connection."""
-
-    previous_controlnet = None
-
-    def set_previous_controlnet(self, control: Any) -> None:
-        self.previous_controlnet = control
-
-    def pre_run(self, model: Any, percent_to_timestep: Any) -> None:
-        pass
-
-    def cleanup(self) -> None:
-        pass
-
-    def get_control(self, x: Any, t: Any, cond: Any, batched: int) -> dict[str, list]:
-        return {"output": [0.5] * 12, "middle": [0.5], "input": []}
-
-    def inference_memory_requirements(self, dtype: Any) -> int:
-        return 0
-
-
-def control_twice(host: Any) -> dict[str, Any]:
-    """The same arguments given to the UNet a second time, as they are after the first pass."""
-    draw(host)
-    found: dict[str, Any] = {}
-
-    def put(p: Any, given: Any) -> None:
-        unet = p.sd_model.forge_objects.unet.clone()
-        unet.add_patched_controlnet(Control())
-
-        def wrapper(apply: Any, args: dict) -> Any:
-            c = args["c"]
-            found.setdefault("before", sorted(c["transformer_options"]))
-            first = apply(args["input"], args["timestep"], **c)
-            found["left"] = {k: len(v) for k, v in c["control"].items()}
-            found["after"] = sorted(c["transformer_options"])
-            found["same"] = bool((apply(args["input"], args["timestep"], **c) == first).all())
-            return first
-
-        unet.set_model_unet_function_wrapper(wrapper)
-        p.sd_model.forge_objects.unet = unet
-
-    draw_with(host, {"process_before_every_sampling": put}, steps=1)
-    return found
-
-
-def test_control_is_used_up_by_one_pass(forge: Any) -> None:
-    seen = forge.run(control_twice)
-    assert seen["left"] == {"output": 0, "middle": 0, "input": 0}
-    assert seen["same"] is False
-    assert {"cond_or_uncond", "sigmas", "cond_mark", "cond_indices", "uncond_indices"} <= set(seen["before"])
-    assert {"original_shape", "transformer_index", "block"} <= set(seen["after"]) - set(seen["before"])
-
-
 def patchers_in_hires(host: Any) -> list[bool]:
     """Whether the first pass's wrapper is still there at each announcement."""
     draw(host)
@@ -180,32 +125,6 @@ def test_gradients_are_off(either: Any) -> None:
 
 def is_forge_process(process: Any) -> bool:
     return process.flavour == "forge"
-
-
-def patched(host: Any) -> dict[str, Any]:
-    """Forge's own ways into a pass: a patch of the self-attention, functions around the guidance."""
-    draw(host)
-    plain = draw(host, steps=2)["digests"]
-    seen: set[str] = set()
-
-    def put(p: Any, given: Any) -> None:
-        unet = p.sd_model.forge_objects.unet.clone()
-        unet.set_model_attn1_patch(lambda q, k, v, extra: (seen.add("attn1"), (q, k[:, :2], v[:, :2]))[1])
-        unet.add_sampler_pre_cfg_function(lambda *args: (seen.add("pre"), args)[1])
-        unet.set_model_sampler_post_cfg_function(lambda args: (seen.add("post"), args["denoised"])[1])
-        unet.set_model_sampler_cfg_function(
-            lambda args: (seen.add("cfg"), args["uncond"] + (args["cond"] - args["uncond"]) * args["cond_scale"])[1])
-        unet.add_conditioning_modifier(lambda *args: (seen.add("conditioning"), args)[1])
-        p.sd_model.forge_objects.unet = unet
-
-    changed = draw_with(host, {"process_before_every_sampling": put}, steps=2)["digests"]
-    return {"seen": seen, "changed": changed != plain, "gone": draw(host, steps=2)["digests"] == plain}
-
-
-def test_forge_patches(forge: Any) -> None:
-    seen = forge.run(patched)
-    assert seen["seen"] == {"attn1", "pre", "post", "cfg", "conditioning"}
-    assert seen["changed"] and seen["gone"]
 
 
 def same_picture(host: Any, **fields: Any) -> bool:

@@ -283,29 +283,3 @@ def test_offloaded_weights_can_be_read_and_moved_but_not_used(host_process: Any,
     assert seen["readable"] and seen["moved"] and seen["inside"]
     assert seen["usable"] is False
     assert seen["digests"] == host_process("a1111", port=7861).run(draw)["digests"]
-
-
-def forge_swap(host: Any) -> dict[str, Any]:
-    import torch
-
-    found: dict[str, Any] = {"digests": draw(host)["digests"]}
-    linear = layer(host)
-    found["cast"] = linear.parameters_manual_cast
-    x = torch.zeros(1, linear.weight.shape[1])
-    try:
-        torch.nn.functional.linear(x, linear.weight)
-        found["usable"] = True
-    except RuntimeError:
-        found["usable"] = False
-    found["forward"] = linear(x).shape == (1, linear.weight.shape[0])
-    found["is_nn_linear"] = isinstance(linear, torch.nn.Linear)
-    lora = draw(host, prompt="z <lora:tiny-lora-a:1>")["digests"]
-    return {**found, "lora": lora}
-
-
-def test_swapped_layers_fetch_their_weights(host_process: Any) -> None:
-    seen = host_process("forge", lowvram=True).run(forge_swap)
-    plain = host_process("forge", port=7861)
-    assert seen["cast"] and seen["forward"] and not seen["usable"] and not seen["is_nn_linear"]
-    assert seen["digests"] == plain.run(draw)["digests"]
-    assert seen["lora"] == plain.run(draw, prompt="z <lora:tiny-lora-a:1>")["digests"]

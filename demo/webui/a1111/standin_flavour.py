@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 NAME = "a1111"
@@ -47,9 +48,7 @@ def configure_settings(config: Any) -> None:
 
 
 def after_scripts_loaded() -> None:
-    from modules import sd_unet
-
-    sd_unet.list_unets()
+    from modules import sd_unet  # noqa: F401  (patches the classes)
 
 
 def start_background() -> None:
@@ -57,8 +56,5 @@ def start_background() -> None:
 
 
 def serve_main_thread() -> None:
-    """The main thread has nothing to do but wait for a command."""
-    from modules import shared
-
-    while shared.state.wait_for_server_command(timeout=5) not in ("stop", "restart"):
-        pass
+    """The main thread has nothing to do."""
+    threading.Event().wait()

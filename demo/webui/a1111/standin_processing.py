@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from modules import devices, lowvram, sd_hijack, sd_models, sd_unet, shared
+from modules import devices, lowvram, sd_hijack, sd_models, shared
 from modules import extra_networks as _networks
 from modules.shared import opts
 
@@ -62,10 +62,6 @@ def load_hires_model(p: Any) -> None:
 
 def is_inpainting(sd_model: Any) -> bool:
     return sd_model.model.conditioning_key in ("hybrid", "concat") or sd_model.is_sdxl_inpaint
-
-
-def apply_unet() -> None:
-    sd_unet.apply_unet()
 
 
 @contextlib.contextmanager
@@ -124,9 +120,7 @@ def describe_hires(p: Any) -> None:
 
 def early_hires_conds(p: Any) -> None:
     """With lowvram the text encoder is unloaded by the time of the second pass, so its prompts come first."""
-    if opts.hires_fix_use_firstpass_conds:
-        p.calculate_hr_conds()
-    elif lowvram.is_enabled(shared.sd_model) and shared.sd_model.sd_checkpoint_info == sd_models.select_checkpoint():
+    if lowvram.is_enabled(shared.sd_model) and shared.sd_model.sd_checkpoint_info == sd_models.select_checkpoint():
         with devices.autocast():
             _networks.activate(p, p.hr_extra_network_data)
         p.calculate_hr_conds()

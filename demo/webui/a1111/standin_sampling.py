@@ -19,26 +19,19 @@ def k_denoiser() -> Any:
 
 
 def prepare(model_wrap: Any, x: torch.Tensor) -> None:
-    return None
+    """Weights and LoRA are in place before sampling."""
 
 
-def cleanup(prepared: Any) -> None:
-    pass
-
-
-def scale_noise(model_wrap: Any, x: torch.Tensor, sigma: torch.Tensor, max_denoise: bool) -> torch.Tensor:
-    return x * torch.sqrt(1.0 + sigma**2.0) if max_denoise else x * sigma
+def scale_noise(model_wrap: Any, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    return x * sigma
 
 
 def add_noise(model_wrap: Any, x: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     return x + noise * sigma
 
 
-def _completed_ratio(cfg_denoiser: Any, sigma: torch.Tensor | None) -> float:
-    """How far sampling has come, by steps or by the noise that is left."""
-    if opts.refiner_switch_by_sample_steps or sigma is None:
-        cfg_denoiser.p.extra_generation_params["Refiner switch by sampling steps"] = True
-        return cfg_denoiser.step / cfg_denoiser.total_steps
+def _completed_ratio(cfg_denoiser: Any, sigma: torch.Tensor) -> float:
+    """How far sampling has come by the noise that is left."""
     try:
         sigmas = cfg_denoiser.inner_model.sigmas.to(sigma.device)
         timestep = int(torch.argmin(torch.abs(sigmas - torch.max(sigma))))
@@ -48,7 +41,7 @@ def _completed_ratio(cfg_denoiser: Any, sigma: torch.Tensor | None) -> float:
     return (999 - timestep) / 1000
 
 
-def apply_refiner(cfg_denoiser: Any, sigma: torch.Tensor | None = None) -> bool:
+def apply_refiner(cfg_denoiser: Any, sigma: torch.Tensor) -> bool:
     """Loads the refiner over the running model once its time has come; True when it did."""
     from modules import sd_models
 
@@ -59,12 +52,8 @@ def apply_refiner(cfg_denoiser: Any, sigma: torch.Tensor | None = None) -> bool:
     info = p.refiner_checkpoint_info
     if info is None or shared.sd_model.sd_checkpoint_info == info:
         return False
-    if getattr(p, "enable_hr", False):
-        skipped = {"first pass": p.is_hr_pass, "second pass": not p.is_hr_pass}
-        if skipped.get(opts.hires_fix_refiner_pass, False):
-            return False
-        if opts.hires_fix_refiner_pass != "second pass":
-            p.extra_generation_params["Hires refiner"] = opts.hires_fix_refiner_pass
+    if getattr(p, "enable_hr", False) and not p.is_hr_pass:
+        return False
     p.extra_generation_params["Refiner"] = info.short_title
     p.extra_generation_params["Refiner switch at"] = p.refiner_switch_at
     with sd_models.SkipWritingToConfig():

@@ -1,4 +1,4 @@
-"""Reading the text stored with a picture."""
+"""Reading the text stored with a image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Filling a tab's components from the text of a picture, and sending from one tab to another."""
+"""Filling a tab's components from the text of a image, and sending from one tab to another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from modules import errors, script_callbacks, shared
 from modules.paths import data_path
 
 UPDATE = type(gr.update())
-infotext_to_setting_name_mapping: list[tuple[str, str]] = []
 
 
 class PasteField(tuple):
@@ -42,7 +41,7 @@ class PasteField(tuple):
 
 
 class ParamBinding:
-    """A button, the tab it fills, and where it takes text, picture and values from."""
+    """A button, the tab it fills, and where it takes text, image and values from."""
 
     def __init__(
         self,
@@ -91,16 +90,8 @@ def create_buttons(tabs_list: list[str]) -> dict[str, Any]:
     return {tab: gr.Button(f"Send to {tab}", elem_id=f"{tab}_tab") for tab in tabs_list}
 
 
-def bind_buttons(buttons: dict[str, Any], send_image: Any, send_generate_info: Any) -> None:
-    """The older way to register; the last argument is a component or the name of a tab."""
-    from_tab = send_generate_info if isinstance(send_generate_info, str) else None
-    from_text = None if from_tab is not None else send_generate_info
-    for tabname, button in buttons.items():
-        register_paste_params_button(ParamBinding(button, tabname, from_text, send_image, from_tab))
-
-
 def image_from_url_text(filedata: Any) -> Image.Image | None:
-    """The picture a gallery or image component hands over: a file, a data URL, in gradio 4 a pair with a caption."""
+    """The image a gallery or image component hands over: a file, a data URL, in gradio 4 a pair with a caption."""
     while isinstance(filedata, (list, tuple)):
         filedata = filedata[0] if filedata else None
     if filedata is None or isinstance(filedata, Image.Image):

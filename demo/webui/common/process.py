@@ -27,12 +27,12 @@ def _context() -> Any:
     return context
 
 
-def _boot(path: list[str], flavour: str, settings: dict[str, Any]) -> None:
+def _start(path: list[str], flavour: str, settings: dict[str, Any]) -> None:
     global _host
     sys.path[:] = [*dict.fromkeys([str(WEBUI_DIR), *path])]
-    from common.boot import boot
+    from common.start import start_host
 
-    _host = boot(flavour, **settings)
+    _host = start_host(flavour, **settings)
 
 
 def _call(function: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -46,7 +46,7 @@ class HostProcess:
         self.flavour = flavour
         self._pool = ProcessPoolExecutor(max_workers=1, mp_context=_context())
         # A pool's initializer would hide why the host did not start.
-        self._pool.submit(_boot, list(sys.path), flavour, settings).result()
+        self._pool.submit(_start, list(sys.path), flavour, settings).result()
 
     def run(self, function: Callable, *args: Any, **kwargs: Any) -> Any:
         return self._pool.submit(_call, function, args, kwargs).result()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.handle import Host
+from common.running_host import Host
 
 
 def serve(host: Host, port: int, startup_seconds: float = 0.0, address: str = "127.0.0.1") -> None:

@@ -34,26 +34,9 @@ class ToolButton(FormComponent, gr.Button):
         return "button"
 
 
-class ResizeHandleRow(gr.Row):
-    """Two columns; hosts let the user drag the line between them."""
-
-    @wraps(gr.Row.__init__)
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.elem_classes.append("resize-handle-row")
-
-    def get_block_name(self) -> str:
-        return "row"
-
-
 class FormRow(FormComponent, gr.Row):
     def get_block_name(self) -> str:
         return "row"
-
-
-class FormColumn(FormComponent, gr.Column):
-    def get_block_name(self) -> str:
-        return "column"
 
 
 class FormGroup(FormComponent, gr.Group):
@@ -64,31 +47,6 @@ class FormGroup(FormComponent, gr.Group):
 class FormHTML(FormComponent, gr.HTML):
     def get_block_name(self) -> str:
         return "html"
-
-
-class FormColorPicker(FormComponent, gr.ColorPicker):
-    def get_block_name(self) -> str:
-        return "colorpicker"
-
-
-class DropdownMulti(FormComponent, gr.Dropdown):
-    @wraps(gr.Dropdown.__init__)
-    def __init__(self, **kwargs: Any) -> None:
-        kwargs["multiselect"] = True
-        super().__init__(**kwargs)
-
-    def get_block_name(self) -> str:
-        return "dropdown"
-
-
-class DropdownEditable(FormComponent, gr.Dropdown):
-    @wraps(gr.Dropdown.__init__)
-    def __init__(self, **kwargs: Any) -> None:
-        kwargs["allow_custom_value"] = True
-        super().__init__(**kwargs)
-
-    def get_block_name(self) -> str:
-        return "dropdown"
 
 
 class AccordionCheckbox(gr.Checkbox):

@@ -1,4 +1,4 @@
-"""What the Generate buttons call: from the values of a tab's components to pictures and their texts."""
+"""What the Generate buttons call: from the values of a tab's components to images and their texts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plaintext_to_html(text: str, classname: str | None = None) -> str:
 
 
 def update_generation_info(generation_info: str, html_info: str, img_index: Any) -> tuple[Any, Any]:
-    """The infotext of the picture chosen in the gallery."""
+    """The infotext of the image chosen in the gallery."""
     try:
         texts = json.loads(generation_info)["infotexts"]
         index = int(img_index)
@@ -44,7 +44,7 @@ def update_generation_info(generation_info: str, html_info: str, img_index: Any)
 
 
 def for_gallery(image: Any) -> Any:
-    """A file with the picture's text in it: gradio would write pictures without, or in another format."""
+    """A file with the image's text in it: gradio would write images without, or in another format."""
     global _gallery_dir
     if not isinstance(image, Image.Image):
         return image
@@ -74,13 +74,13 @@ def _run(p: Any, runner: Any, args: tuple, request: Any) -> tuple:
         if processed is None:
             processed = processing.process_images(p)
     shared.total_tqdm.clear()
-    pictures = [*processed.images, *(processed.extra_images if flavour.NAME == "forge" else [])]
-    # The text is stored with the picture as the hosts store it, so that it can be sent on from the gallery.
-    for picture, text in zip(pictures, processed.infotexts, strict=False):
-        if isinstance(picture, Image.Image):
-            picture.info.setdefault("parameters", text)
+    images = [*processed.images, *(processed.extra_images if flavour.NAME == "forge" else [])]
+    # The text is stored with the image as the hosts store it, so that it can be sent on from the gallery.
+    for image, text in zip(images, processed.infotexts, strict=False):
+        if isinstance(image, Image.Image):
+            image.info.setdefault("parameters", text)
     return (
-        [for_gallery(picture) for picture in pictures],
+        [for_gallery(image) for image in images],
         processed.js(),
         plaintext_to_html(processed.info),
         plaintext_to_html(processed.comments, classname="comments"),

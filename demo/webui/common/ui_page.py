@@ -15,13 +15,6 @@ from common.ui_settings import Settings, create_setting_component  # noqa: F401
 from common.ui_tab import GenerationTab
 from modules import script_callbacks, scripts, shared
 
-random_symbol = "\U0001f3b2\ufe0f"
-reuse_symbol = "\u267b\ufe0f"
-paste_symbol = "\u2199\ufe0f"
-refresh_symbol = "\U0001f504"
-txt2img_paste_fields: list[Any] = []
-img2img_paste_fields: list[Any] = []
-
 
 def create_ui() -> gr.Blocks:
     """Makes the page anew, with the scripts loaded last."""

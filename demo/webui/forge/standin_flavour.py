@@ -12,8 +12,7 @@ LOADS_MODEL_AT_START = False
 # This host answers an exception with the web framework's bare 500.
 API_ERROR_TEXT_KEY = "message"
 EXTRA_OPTIONS: tuple[tuple, dict[str, Any]] = (("forge", "Forge", "sd"), {
-    "forge_unet_storage_dtype": "Automatic", "forge_inference_memory": 1024, "forge_async_loading": "Queue",
-    "forge_pin_shared_memory": "CPU", "forge_preset": "sd", "forge_additional_modules": [],
+    "forge_unet_storage_dtype": "Automatic", "forge_preset": "sd",
 })
 
 
@@ -36,12 +35,11 @@ def result_of_job(result: Any) -> list:
 
 
 def set_config(req: dict[str, Any], is_api: bool = False, run_callbacks: bool = True, save_config: bool = True) -> None:
-    """Checkpoint, modules and memory have ways of their own; all else is set as it is."""
+    """The checkpoint has a way of its own; all else is set as it is."""
     from modules import sd_models, shared
     from modules_forge import main_entry
 
     refresh = False
-    memory: dict[str, Any] = {}
     for key, value in req.items():
         if value == shared.opts.data.get(key):
             continue
@@ -49,15 +47,9 @@ def set_config(req: dict[str, Any], is_api: bool = False, run_callbacks: bool = 
             if value is not None and value not in sd_models.checkpoint_aliases:
                 raise RuntimeError(f"model {value!r} not found")
             refresh |= main_entry.checkpoint_change(value, save=False, refresh=False)
-        elif key == "forge_additional_modules":
-            refresh |= main_entry.modules_change(value, save=False, refresh=False)
-        elif key in ("forge_inference_memory", "forge_async_loading", "forge_pin_shared_memory"):
-            memory[key[len("forge_"):]] = value
         else:
             shared.opts.set(key, value, is_api=is_api, run_callbacks=run_callbacks)
-    if memory:
-        main_entry.refresh_memory_management_settings(**memory)
-    if refresh or memory:
+    if refresh:
         main_entry.refresh_model_loading_parameters()
     if save_config:
         shared.opts.save(shared.config_filename)
@@ -73,10 +65,9 @@ def configure_settings(config: Any) -> None:
 
 def after_scripts_loaded() -> None:
     """Nothing is loaded at start: the first job finds what to load in the loading parameters."""
-    from modules import sd_models, sd_unet, shared
+    from modules import sd_models, shared
     from modules_forge import main_entry
 
-    sd_unet.list_unets()
     if sd_models.checkpoints_list:
         if shared.opts.sd_model_checkpoint is None:
             shared.opts.set("sd_model_checkpoint", next(iter(sd_models.checkpoints_list.values())).name)

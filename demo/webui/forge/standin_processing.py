@@ -36,7 +36,6 @@ class Img2ImgFields:
 def prepare(p: Any) -> None:
     p.extra_result_images = []
     p.latents_after_sampling = []
-    p.pixels_after_sampling = []
     p.modified_noise = None
 
 
@@ -77,11 +76,10 @@ def ensure_model(p: Any) -> None:
 
 def load_hires_model(p: Any) -> None:
     first_checkpoint = shared.opts.sd_model_checkpoint
-    first_modules = shared.opts.forge_additional_modules
     reload = False
     # The host looks into the list without asking whether there is one, so an API request without it fails here.
     if "Use same choices" not in p.hr_additional_modules:
-        reload |= main_entry.modules_change(p.hr_additional_modules, save=False, refresh=False)
+        raise ValueError("this host has no other modules")
     if p.hr_checkpoint_name and p.hr_checkpoint_name != "Use same checkpoint":
         reload |= main_entry.checkpoint_change(p.hr_checkpoint_name, save=False, refresh=False)
     if reload:
@@ -89,17 +87,12 @@ def load_hires_model(p: Any) -> None:
             main_entry.refresh_model_loading_parameters()
             sd_models.forge_model_reload()
         finally:
-            main_entry.modules_change(first_modules, save=False, refresh=False)
             main_entry.checkpoint_change(first_checkpoint, save=False, refresh=False)
             main_entry.refresh_model_loading_parameters()
 
 
 def is_inpainting(sd_model: Any) -> bool:
     return sd_model.is_inpaint
-
-
-def apply_unet() -> None:
-    pass
 
 
 @contextlib.contextmanager

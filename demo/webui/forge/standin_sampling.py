@@ -8,7 +8,6 @@ import k_diffusion.external
 import torch
 
 from modules import shared
-from modules.shared import opts
 
 
 class ForgeScheduleLinker(torch.nn.Module):
@@ -58,32 +57,24 @@ def k_denoiser() -> Any:
     return model_wrap
 
 
-def prepare(model_wrap: Any, x: torch.Tensor) -> Any:
+def prepare(model_wrap: Any, x: torch.Tensor) -> None:
     """Loads the UNet, which is when LoRA weights are merged."""
     from backend.sampling.sampling_function import sampling_prepare
 
-    unet = model_wrap.inner_model.forge_objects.unet
-    sampling_prepare(unet, x=x)
-    return unet
+    sampling_prepare(model_wrap.inner_model.forge_objects.unet, x=x)
 
 
-def cleanup(prepared: Any) -> None:
-    from backend.sampling.sampling_function import sampling_cleanup
-
-    sampling_cleanup(prepared)
-
-
-def scale_noise(model_wrap: Any, x: torch.Tensor, sigma: torch.Tensor, max_denoise: bool) -> torch.Tensor:
-    return model_wrap.predictor.noise_scaling(sigma, x, torch.zeros_like(x), max_denoise=max_denoise)
+def scale_noise(model_wrap: Any, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    return model_wrap.predictor.noise_scaling(sigma, x, torch.zeros_like(x))
 
 
 def add_noise(model_wrap: Any, x: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    return model_wrap.predictor.noise_scaling(sigma, noise, x.to(noise), max_denoise=False)
+    return model_wrap.predictor.noise_scaling(sigma, noise, x.to(noise))
 
 
 def apply_refiner(cfg_denoiser: Any, x: torch.Tensor) -> bool:
     """Builds the refiner's engine in the middle of the run; nothing that extensions put on the old one is on it."""
-    from backend.sampling.sampling_function import sampling_cleanup, sampling_prepare
+    from backend.sampling.sampling_function import sampling_prepare
     from modules import extra_networks, sd_models
     from modules_forge import main_entry
 
@@ -93,16 +84,11 @@ def apply_refiner(cfg_denoiser: Any, x: torch.Tensor) -> bool:
     info = p.refiner_checkpoint_info
     if info is None or shared.sd_model.sd_checkpoint_info == info:
         return False
-    if getattr(p, "enable_hr", False):
-        skipped = {"first pass": p.is_hr_pass, "second pass": not p.is_hr_pass}
-        if skipped.get(opts.hires_fix_refiner_pass, False):
-            return False
-        if opts.hires_fix_refiner_pass != "second pass":
-            p.extra_generation_params["Hires refiner"] = opts.hires_fix_refiner_pass
+    if getattr(p, "enable_hr", False) and not p.is_hr_pass:
+        return False
     p.extra_generation_params["Refiner"] = info.short_title
     p.extra_generation_params["Refiner switch at"] = p.refiner_switch_at
 
-    sampling_cleanup(sd_models.model_data.get_sd_model().forge_objects.unet)
     with sd_models.SkipWritingToConfig():
         first = shared.opts.sd_model_checkpoint
         if main_entry.checkpoint_change(info.short_title, save=False, refresh=False):

@@ -48,9 +48,9 @@ function requestProgress(id, container, gallery, atEnd, onProgress, inactivityTi
             preview.className = "livePreview";
             gallery.insertBefore(preview, gallery.firstElementChild);
         }
-        const picture = new Image();
-        picture.src = source;
-        preview.replaceChildren(picture);
+        const image = new Image();
+        image.src = source;
+        preview.replaceChildren(image);
     }
 
     function show(answer) {

@@ -1,4 +1,4 @@
-// What the tabs' buttons call: submitting, switching, and the picture chosen in a gallery.
+// What the tabs' buttons call: submitting, switching, and the image chosen in a gallery.
 
 function all_gallery_buttons() {
     const selector = "#txt2img_gallery, #img2img_gallery";
@@ -31,7 +31,7 @@ function showSubmitInterruptingPlaceholder(tab) {
     gradioApp().querySelector(`#${tab}_interrupting`).style.display = "block";
 }
 
-// gradio hands over the values of the inputs and then those of the outputs; pictures of the last job need not travel back
+// gradio hands over the values of the inputs and then those of the outputs; images of the last job need not travel back
 function create_submit_args(values) {
     const sent = [...values];
     const gallery = sent.length - 4;
@@ -85,7 +85,7 @@ function recalculate_prompts_img2img() {
     return [...arguments];
 }
 
-// A picture chosen in a gallery has its text shown below.
+// A image chosen in a gallery has its text shown below.
 onUiLoaded(() => {
     for (const tab of ["txt2img", "img2img"]) {
         showSubmitButtons(tab, true);

@@ -20,14 +20,8 @@ from common.host.checkpoint_list import (  # noqa: F401
 )
 from common.nn.schedule import alphas_cumprod
 from ldm.models.diffusion.ddpm import LatentDiffusion
-from modules import devices, errors, extra_networks, lowvram, script_callbacks, sd_hijack, sd_unet, shared
+from modules import devices, errors, extra_networks, lowvram, script_callbacks, shared
 from sgm.models.diffusion import DiffusionEngine
-
-checkpoint_alisases = checkpoint_aliases
-
-
-def setup_model() -> None:
-    list_models()
 
 
 def read_state_dict(checkpoint_file: str, print_global_state: bool = False, map_location: Any = None) -> dict:
@@ -66,7 +60,7 @@ def load_model_weights(model: Any, checkpoint_info: CheckpointInfo, state_dict: 
     dtype = torch.float16 if not shared.cmd_opts.no_half else torch.float32
     model.to(dtype)
     devices.dtype_unet = dtype
-    model.alphas_cumprod = model.alphas_cumprod_original = alphas
+    model.alphas_cumprod = alphas
 
     for module in model.modules():
         for name in ("fp16_weight", "fp16_bias"):
@@ -166,7 +160,6 @@ def load_model(checkpoint_info: CheckpointInfo | None = None, already_loaded_sta
     sd_model.used_config = config.to_json()
     load_model_weights(sd_model, checkpoint_info, state_dict)
     send_model_to_device(sd_model)
-    sd_hijack.model_hijack.hijack(sd_model)
     sd_model.eval()
     model_data.set_sd_model(sd_model)
     model_data.was_loaded_at_least_once = True
@@ -223,9 +216,7 @@ def reload_model_weights(sd_model: Any = None, info: CheckpointInfo | None = Non
     if found and not forced_reload:
         return sd_model
     if sd_model is not None:
-        sd_unet.apply_unet("None")
         send_model_to_cpu(sd_model)
-        sd_hijack.model_hijack.undo_hijack(sd_model)
 
     state_dict = get_checkpoint_state_dict(checkpoint_info)
     config = read_config(checkpoint_info.filename).to_json()
@@ -241,17 +232,10 @@ def reload_model_weights(sd_model: Any = None, info: CheckpointInfo | None = Non
         load_model_weights(sd_model, current_info, None)
         raise
     finally:
-        sd_hijack.model_hijack.hijack(sd_model)
         if not sd_model.lowvram:
             sd_model.to(devices.device)
         script_callbacks.model_loaded_callback(sd_model)
     model_data.set_sd_model(sd_model)
-    sd_unet.apply_unet()
-    return sd_model
-
-
-def unload_model_weights(sd_model: Any = None, info: Any = None) -> Any:
-    send_model_to_cpu(sd_model or shared.sd_model)
     return sd_model
 
 

@@ -59,14 +59,9 @@ class CFGDenoiser(torch.nn.Module):
         self.steps: int | None = None
         self.total_steps: int | None = None
         self.step = 0
-        self.image_cfg_scale: float | None = None
         self.padded_cond_uncond = False
-        self.padded_cond_uncond_v0 = False
         self.sampler = sampler
         self.p: Any = None
-        self.cond_scale_miltiplier = 1.0
-        self.need_last_noise_uncond = False
-        self.last_noise_uncond: Any = None
         self.mask_before_denoising = False
 
     @property
@@ -101,18 +96,6 @@ class CFGDenoiser(torch.nn.Module):
         self.padded_cond_uncond = repeats != 0
         return cond, uncond
 
-    def pad_cond_uncond_v0(self, cond: Any, uncond: Any) -> tuple:
-        """The old way: the negative prompt is cut, or repeats its last vector."""
-        vector = uncond["crossattn"] if isinstance(uncond, dict) else uncond
-        missing = _length(cond) - vector.shape[1]
-        vector = torch.cat([vector, vector[:, -1:].repeat(1, max(missing, 0), 1)], dim=1)[:, : _length(cond)]
-        self.padded_cond_uncond_v0 = missing != 0
-        if isinstance(uncond, dict):
-            uncond["crossattn"] = vector
-        else:
-            uncond = vector
-        return cond, uncond
-
     def _blend(self, latent: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         blended = latent * self.nmask + self.init_latent * self.mask
         if self.p.scripts is not None:
@@ -126,13 +109,8 @@ class CFGDenoiser(torch.nn.Module):
 
     def _skips_uncond(self, sigma: torch.Tensor, s_min_uncond: float) -> bool:
         params = self.p.extra_generation_params
-        if opts.skip_early_cond != 0.0 and self.step / self.total_steps <= opts.skip_early_cond:
-            params["Skip Early CFG"] = opts.skip_early_cond
-            return True
-        if (self.step % 2 or opts.s_min_uncond_all) and s_min_uncond > 0 and sigma[0] < s_min_uncond:
+        if self.step % 2 and s_min_uncond > 0 and sigma[0] < s_min_uncond:
             params["NGMS"] = s_min_uncond
-            if opts.s_min_uncond_all:
-                params["NGMS all steps"] = opts.s_min_uncond_all
             return True
         return False
 
@@ -184,12 +162,9 @@ class CFGDenoiser(torch.nn.Module):
         skip_uncond = self._skips_uncond(sigma, s_min_uncond)
         if skip_uncond:
             x_in, sigma_in = x_in[:-batch_size], sigma_in[:-batch_size]
-        self.padded_cond_uncond = self.padded_cond_uncond_v0 = False
-        if _length(tensor) != _length(uncond):
-            if opts.pad_cond_uncond_v0:
-                tensor, uncond = self.pad_cond_uncond_v0(tensor, uncond)
-            elif opts.pad_cond_uncond:
-                tensor, uncond = self.pad_cond_uncond(tensor, uncond)
+        self.padded_cond_uncond = False
+        if _length(tensor) != _length(uncond) and opts.pad_cond_uncond:
+            tensor, uncond = self.pad_cond_uncond(tensor, uncond)
         x_out = self._denoise(x_in, sigma_in, tensor, uncond, image_cond_in, batch_size, skip_uncond)
 
         first = [parts[0][0] for parts in conds_list]
@@ -197,21 +172,13 @@ class CFGDenoiser(torch.nn.Module):
             # The missing half is filled with the conditional one, so that the guidance cancels out.
             x_out = torch.cat([x_out, x_out[first]])
         cfg_denoised_callback(CFGDenoisedParams(x_out, state.sampling_step, state.sampling_steps, self.inner_model))
-        if self.need_last_noise_uncond:
-            self.last_noise_uncond = x_out[-_rows(uncond):].clone()
-        scale = 1.0 if skip_uncond else cond_scale * self.cond_scale_miltiplier
+        scale = 1.0 if skip_uncond else cond_scale
         denoised = self.combine_denoised(x_out, conds_list, uncond, scale)
         if not self.mask_before_denoising and self.mask is not None:
             denoised = self._blend(denoised, sigma)
 
         self.sampler.last_latent = self.get_pred_x0(x_in[first], x_out[first], sigma)
-        if opts.live_preview_content == "Prompt":
-            preview = self.sampler.last_latent
-        elif opts.live_preview_content == "Negative prompt":
-            preview = self.get_pred_x0(x_in[-batch_size:], x_out[-batch_size:], sigma)
-        else:
-            preview = self.get_pred_x0(x_in[first], denoised, sigma)
-        sd_samplers_common.store_latent(preview)
+        sd_samplers_common.store_latent(self.sampler.last_latent)
         after = AfterCFGCallbackParams(denoised, state.sampling_step, state.sampling_steps)
         cfg_after_cfg_callback(after)
         self.step += 1

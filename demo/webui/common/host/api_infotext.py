@@ -1,4 +1,4 @@
-"""The API's ``infotext`` field: fills what the request leaves open from the text of an earlier picture."""
+"""The API's ``infotext`` field: fills what the request leaves open from the text of an earlier image."""
 
 from __future__ import annotations
 

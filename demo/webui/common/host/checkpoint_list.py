@@ -27,7 +27,6 @@ def model_hash(filename: str) -> str:
 class CheckpointInfo:
     def __init__(self, filename: str) -> None:
         self.filename = filename
-        self.is_safetensors = os.path.splitext(filename)[1].lower() == ".safetensors"
         absolute = os.path.abspath(filename)
         inside = absolute.startswith(model_path)
         self.name = absolute[len(model_path):].lstrip("/\\") if inside else os.path.basename(filename)

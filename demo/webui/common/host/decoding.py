@@ -1,4 +1,4 @@
-"""Latents to pictures for the end of a job."""
+"""Latents to images for the end of a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The result of a job, and the infotext of a picture."""
+"""The result of a job, and the infotext of a image."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def create_infotext(p: Any, all_prompts: list[str], all_seeds: list[int], all_su
                     comments: Any = None, iteration: int = 0, position_in_batch: int = 0,
                     use_main_prompt: bool = False, index: int | None = None,
                     all_negative_prompts: list[str] | None = None) -> str:
-    """The text stored with a picture.
+    """The text stored with a image.
 
-    ``p.extra_generation_params`` may hold plain values, lists with one entry per picture, and functions, which are
+    ``p.extra_generation_params`` may hold plain values, lists with one entry per image, and functions, which are
     called with everything this function knows. One that fails is reported and left out.
     """
     if use_main_prompt:
@@ -88,7 +88,7 @@ def _first(value: Any) -> Any:
 
 
 class Processed:
-    """Pictures and everything that was used to make them."""
+    """Images and everything that was used to make them."""
 
     _JS_FIELDS = (
         "negative_prompt", "seed", "all_seeds", "subseed", "all_subseeds", "subseed_strength", "width", "height",

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import standin_processing as seam
-from modules import devices, extra_networks, prompt_parser, rng, sd_samplers, shared
+from modules import devices, extra_networks, prompt_parser, sd_samplers, shared
 from modules.sd_samplers_common import images_tensor_to_samples
 from modules.shared import opts, state
 
@@ -38,7 +38,7 @@ def fix_seed(p: Any) -> None:
 
 
 def masked_conditioning(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The five extra channels of an inpainting UNet: the mask, and the latent of the picture without what it covers."""
+    """The five extra channels of an inpainting UNet: the mask, and the latent of the image without what it covers."""
     latent = images_tensor_to_samples(image * 0.5 + 0.5)
     mask = torch.nn.functional.interpolate(mask.to(latent), size=latent.shape[-2:]).expand(latent.shape[0], -1, -1, -1)
     return torch.cat([mask, latent], dim=1)
@@ -90,7 +90,6 @@ class StableDiffusionProcessing(seam.BaseFields):
     token_merging_ratio = 0
     token_merging_ratio_hr = 0
     disable_extra_networks: bool = False
-    firstpass_image: object = None
 
     scripts_value: Any = field(default=None, init=False)
     script_args_value: Any = field(default=None, init=False)
@@ -106,8 +105,6 @@ class StableDiffusionProcessing(seam.BaseFields):
     c: Any = field(default=None, init=False)
     uc: Any = field(default=None, init=False)
     rng: Any = field(default=None, init=False)
-    step_multiplier: int = field(default=1, init=False)
-    color_corrections: list = field(default=None, init=False)
     all_prompts: list = field(default=None, init=False)
     all_negative_prompts: list = field(default=None, init=False)
     all_seeds: list = field(default=None, init=False)
@@ -137,9 +134,6 @@ class StableDiffusionProcessing(seam.BaseFields):
         self.override_settings = self.override_settings or {}
         self.script_args = self.script_args or {}
         self.refiner_checkpoint_info = None
-        if not self.seed_enable_extras:
-            self.subseed, self.subseed_strength = -1, 0
-            self.seed_resize_from_h = self.seed_resize_from_w = 0
         self.cached_uc = StableDiffusionProcessing.cached_uc
         self.cached_c = StableDiffusionProcessing.cached_c
         seam.prepare(self)
@@ -190,7 +184,7 @@ class StableDiffusionProcessing(seam.BaseFields):
 
     def txt2img_image_conditioning(self, x: torch.Tensor, width: int | None = None,
                                    height: int | None = None) -> torch.Tensor:
-        """An inpainting model without a picture sees an all-grey one, all masked; other models a dummy."""
+        """An inpainting model without a image sees an all-grey one, all masked; other models a dummy."""
         if not seam.is_inpainting(self.sd_model):
             return x.new_zeros(x.shape[0], 5, 1, 1)
         self.is_using_inpainting_conditioning = True
@@ -229,9 +223,6 @@ class StableDiffusionProcessing(seam.BaseFields):
         self.sampler = None
         self.c = None
         self.uc = None
-        if not opts.persistent_cond_cache:
-            StableDiffusionProcessing.cached_c = [None, None]
-            StableDiffusionProcessing.cached_uc = [None, None]
 
     def get_token_merging_ratio(self, for_hr: bool = False) -> float:
         plain = self.token_merging_ratio or opts.token_merging_ratio
@@ -246,29 +237,27 @@ class StableDiffusionProcessing(seam.BaseFields):
         negatives = negative if isinstance(negative, list) else [negative] * len(prompts)
         if len(prompts) != len(negatives):
             raise RuntimeError(f"Received {len(prompts)} prompts and {len(negatives)} negative prompts")
-        styles = shared.prompt_styles
-        self.all_prompts = [styles.apply_styles_to_prompt(x, self.styles) for x in prompts]
-        self.all_negative_prompts = [styles.apply_negative_styles_to_prompt(x, self.styles) for x in negatives]
+        self.all_prompts, self.all_negative_prompts = list(prompts), list(negatives)
         self.main_prompt = self.all_prompts[0]
         self.main_negative_prompt = self.all_negative_prompts[0]
 
     def cached_params(self, required_prompts: list, steps: int, extra_network_data: Any,
-                      hires_steps: int | None = None, use_old_scheduling: bool = False) -> tuple:
+                      hires_steps: int | None = None) -> tuple:
         """Everything a conditioning depends on."""
         return (
-            list(required_prompts), steps, hires_steps, use_old_scheduling, opts.CLIP_stop_at_last_layers,
+            list(required_prompts), steps, hires_steps, opts.CLIP_stop_at_last_layers,
             shared.sd_model.sd_checkpoint_info, extra_network_data, opts.sdxl_crop_left, opts.sdxl_crop_top,
             self.width, self.height, opts.fp8_storage, opts.cache_fp16_weight, opts.emphasis,
         )
 
     def get_conds_with_caching(self, function: Callable, required_prompts: list, steps: int, caches: list[list],
                                extra_network_data: Any, hires_steps: int | None = None) -> Any:
-        key = self.cached_params(required_prompts, steps, extra_network_data, hires_steps, opts.use_old_scheduling)
+        key = self.cached_params(required_prompts, steps, extra_network_data, hires_steps)
         for cache in caches:
             if cache[0] is not None and cache[0] == key:
                 return cache[1]
         with devices.autocast():
-            caches[0][1] = function(shared.sd_model, required_prompts, steps, hires_steps, opts.use_old_scheduling)
+            caches[0][1] = function(shared.sd_model, required_prompts, steps, hires_steps)
         caches[0][0] = key
         return caches[0][1]
 
@@ -278,7 +267,6 @@ class StableDiffusionProcessing(seam.BaseFields):
         negatives = prompt_parser.SdConditioning(self.negative_prompts, is_negative_prompt=True, **size)
         config = sd_samplers.find_sampler_config(self.sampler_name)
         total_steps = config.total_steps(self.steps) if config else self.steps
-        self.step_multiplier = total_steps // self.steps
         self.firstpass_steps = total_steps
         networks = self.extra_network_data
         self.uc = None
@@ -297,10 +285,3 @@ class StableDiffusionProcessing(seam.BaseFields):
     def save_samples(self) -> bool:
         stopped = state.interrupted or state.skipped
         return opts.samples_save and not self.do_not_save_samples and (opts.save_incomplete_images or not stopped)
-
-
-def create_random_tensors(shape: Any, seeds: list[int], subseeds: list[int] | None = None,
-                          subseed_strength: float = 0.0, seed_resize_from_h: int = 0, seed_resize_from_w: int = 0,
-                          p: Any = None) -> torch.Tensor:
-    return rng.ImageRNG(shape, seeds, subseeds=subseeds, subseed_strength=subseed_strength,
-                        seed_resize_from_h=seed_resize_from_h, seed_resize_from_w=seed_resize_from_w).next()

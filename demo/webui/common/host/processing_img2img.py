@@ -10,8 +10,8 @@ import torch
 from PIL import Image, ImageFilter, ImageOps
 
 import standin_processing as seam
-from common.host.processing_base import StableDiffusionProcessing, create_random_tensors, opt_f
-from modules import devices, images, masking, scripts, sd_samplers, shared
+from common.host.processing_base import StableDiffusionProcessing, opt_f
+from modules import devices, images, masking, rng, scripts, sd_samplers, shared
 from modules.sd_samplers_common import images_tensor_to_samples
 from modules.shared import opts
 
@@ -24,21 +24,8 @@ def create_binary_mask(image: Image.Image, round: bool = True) -> Image.Image:
     return image.convert("L")
 
 
-def setup_color_correction(image: Image.Image) -> np.ndarray:
-    """The mean and spread of the colours, to be restored after generation."""
-    pixels = np.asarray(image.convert("RGB")).astype(np.float32)
-    return np.stack([pixels.mean((0, 1)), pixels.std((0, 1))])
-
-
-def apply_color_correction(correction: np.ndarray, image: Image.Image) -> Image.Image:
-    pixels = np.asarray(image.convert("RGB")).astype(np.float32)
-    spread = correction[1] / np.maximum(pixels.std((0, 1)), 1e-3)
-    pixels = (pixels - pixels.mean((0, 1))) * spread + correction[0]
-    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-
-
 def apply_overlay(image: Image.Image, paste_loc: tuple | None, overlay: Image.Image | None) -> tuple:
-    """Puts the generated region back into its picture; returns the result and the picture before the overlay."""
+    """Puts the generated region back into its image; returns the result and the image before the overlay."""
     if overlay is None:
         return image, image.copy()
     if paste_loc is not None:
@@ -74,7 +61,6 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing, seam.Img2ImgFi
     image_mask: Any = field(default=None, init=False)
     nmask: Any = field(default=None, init=False)
     image_conditioning: Any = field(default=None, init=False)
-    init_img_hash: str = field(default=None, init=False)
     mask_for_overlay: Any = field(default=None, init=False)
     init_latent: Any = field(default=None, init=False)
 
@@ -138,8 +124,6 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing, seam.Img2ImgFi
             image = masking.fill(image, self.latent_mask if self.latent_mask is not None else mask)
             if self.inpainting_fill == 0:
                 self.extra_generation_params["Masked content"] = "fill"
-        if self.color_corrections is not None:
-            self.color_corrections.append(setup_color_correction(image))
         return np.moveaxis(np.array(image).astype(np.float32) / 255.0, 2, 0)
 
     def init(self, all_prompts: list, all_seeds: list, all_subseeds: list) -> None:
@@ -151,16 +135,12 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing, seam.Img2ImgFi
             self.overlay_images = []
             mask, region = self._prepare_mask()
         seam.before_init_images(self, region, mask)
-        if opts.img2img_color_correction and self.color_corrections is None:
-            self.color_corrections = []
         arrays = [self._prepare_image(image, mask, region) for image in self.init_images]
 
         if len(arrays) == 1:
             batch = np.repeat(arrays[0][None], self.batch_size, axis=0)
             if self.overlay_images is not None:
                 self.overlay_images = self.overlay_images * self.batch_size
-            if self.color_corrections is not None:
-                self.color_corrections = self.color_corrections * self.batch_size
         elif len(arrays) <= self.batch_size:
             self.batch_size = len(arrays)
             batch = np.array(arrays)
@@ -185,7 +165,7 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing, seam.Img2ImgFi
         self.nmask = tiled.to(shared.device, devices.dtype)
         self.mask = 1.0 - self.nmask
         if self.inpainting_fill == 2:
-            noise = create_random_tensors(self.init_latent.shape[1:], all_seeds[: self.init_latent.shape[0]])
+            noise = rng.ImageRNG(self.init_latent.shape[1:], all_seeds[: self.init_latent.shape[0]]).next()
             self.init_latent = self.init_latent * self.mask + noise * self.nmask
             self.extra_generation_params["Masked content"] = "latent noise"
         elif self.inpainting_fill == 3:

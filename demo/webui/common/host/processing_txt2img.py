@@ -11,10 +11,9 @@ from PIL import Image
 
 import standin_processing as seam
 from common.host.decoding import decode_latent_batch
-from common.host.processed import create_infotext
 from common.host.processing_base import StableDiffusionProcessing, opt_f
 from modules import devices, extra_networks, images, prompt_parser, rng, sd_models, sd_samplers, shared
-from modules.sd_samplers_common import decode_first_stage, images_tensor_to_samples, sample_to_image
+from modules.sd_samplers_common import decode_first_stage, images_tensor_to_samples
 from modules.shared import opts, state
 
 
@@ -26,8 +25,6 @@ def _to_tensor(image: Image.Image) -> torch.Tensor:
 class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing, seam.Txt2ImgFields):
     enable_hr: bool = False
     denoising_strength: float = 0.75
-    firstphase_width: int = 0
-    firstphase_height: int = 0
     hr_scale: float = 2.0
     hr_upscaler: str = None
     hr_second_pass_steps: int = 0
@@ -58,9 +55,6 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing, seam.Txt2ImgFi
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.firstphase_width != 0 or self.firstphase_height != 0:
-            self.hr_upscale_to_x, self.hr_upscale_to_y = self.width, self.height
-            self.width, self.height = self.firstphase_width, self.firstphase_height
         self.cached_hr_uc = StableDiffusionProcessingTxt2Img.cached_hr_uc
         self.cached_hr_c = StableDiffusionProcessingTxt2Img.cached_hr_c
 
@@ -130,61 +124,40 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing, seam.Txt2ImgFi
     def sample(self, conditioning: Any, unconditional_conditioning: Any, seeds: list, subseeds: list,
                subseed_strength: float, prompts: list) -> Any:
         self.sampler = sd_samplers.create_sampler(self.sampler_name, self.sd_model)
-        if self.firstpass_image is not None and self.enable_hr:
-            samples, decoded = self._given_first_pass()
-        else:
-            x = self.rng.next()
-            seam.before_sampling(self)
-            if self.scripts is not None:
-                self.scripts.process_before_every_sampling(p=self, x=x, noise=x, c=conditioning,
-                                                           uc=unconditional_conditioning)
-            x = seam.replaced_noise(self, x)
-            samples = self.sampler.sample(self, x, conditioning, unconditional_conditioning,
-                                          image_conditioning=self.txt2img_image_conditioning(x))
-            if not self.enable_hr:
-                return samples
-            devices.torch_gc()
-            decoded = None
-            if self.latent_scale_mode is None:
-                decoded = torch.stack(decode_latent_batch(self.sd_model, samples, target_device=devices.cpu)).float()
+        x = self.rng.next()
+        seam.before_sampling(self)
+        if self.scripts is not None:
+            self.scripts.process_before_every_sampling(p=self, x=x, noise=x, c=conditioning,
+                                                       uc=unconditional_conditioning)
+        x = seam.replaced_noise(self, x)
+        samples = self.sampler.sample(self, x, conditioning, unconditional_conditioning,
+                                      image_conditioning=self.txt2img_image_conditioning(x))
+        if not self.enable_hr:
+            return samples
+        devices.torch_gc()
+        decoded = None
+        if self.latent_scale_mode is None:
+            decoded = torch.stack(decode_latent_batch(self.sd_model, samples, target_device=devices.cpu)).float()
         with sd_models.SkipWritingToConfig():
             seam.load_hires_model(self)
         return self.sample_hr_pass(samples, decoded, seeds, subseeds, subseed_strength, prompts)
 
-    def _given_first_pass(self) -> tuple:
-        pixels = _to_tensor(self.firstpass_image)[None]
-        if self.latent_scale_mode is None:
-            return None, pixels * 2.0 - 1.0
-        return images_tensor_to_samples(pixels.to(shared.device, dtype=devices.dtype_vae), None, self.sd_model), None
-
-    def _save_first_pass(self, source: Any, index: int, seeds: list, prompts: list) -> None:
-        if not self.save_samples() or not opts.save_images_before_highres_fix:
-            return
-        image = source if isinstance(source, Image.Image) else sample_to_image(source, index)
-        info = create_infotext(self, self.all_prompts, self.all_seeds, self.all_subseeds, [],
-                               iteration=self.iteration, position_in_batch=index)
-        images.save_image(image, self.outpath_samples, "", seeds[index], prompts[index], opts.samples_format,
-                          info=info, p=self, suffix="-before-highres-fix")
-
-    def _upscale(self, samples: Any, decoded: Any, seeds: list, prompts: list) -> tuple:
+    def _upscale(self, samples: Any, decoded: Any) -> tuple:
         """The first pass at the second one's size: in latent space, or through pixels with an upscaler."""
         width, height = self.hr_upscale_to_x, self.hr_upscale_to_y
         if self.latent_scale_mode is not None:
-            for index in range(samples.shape[0]):
-                self._save_first_pass(samples, index, seeds, prompts)
             samples = torch.nn.functional.interpolate(samples, size=(height // opt_f, width // opt_f),
                                                       **self.latent_scale_mode)
             if getattr(self, "inpainting_mask_weight", opts.inpainting_mask_weight) < 1.0:
                 return samples, self.img2img_image_conditioning(decode_first_stage(self.sd_model, samples), samples)
             return samples, self.txt2img_image_conditioning(samples, width, height)
-        pictures = []
-        for index, pixels in enumerate(torch.clamp((decoded + 1.0) / 2.0, 0.0, 1.0)):
+        resized = []
+        for pixels in torch.clamp((decoded + 1.0) / 2.0, 0.0, 1.0):
             array = np.moveaxis(255.0 * pixels.cpu().numpy(), 0, 2).astype(np.uint8)
             image = Image.fromarray(array)
-            self._save_first_pass(image, index, seeds, prompts)
             image = images.resize_image(0, image, width, height, upscaler_name=self.hr_upscaler)
-            pictures.append(_to_tensor(image))
-        pixels = torch.stack(pictures).to(shared.device, dtype=devices.dtype_vae)
+            resized.append(_to_tensor(image))
+        pixels = torch.stack(resized).to(shared.device, dtype=devices.dtype_vae)
         samples = images_tensor_to_samples(pixels)
         return samples, self.img2img_image_conditioning(pixels * 2.0 - 1.0, samples)
 
@@ -194,15 +167,14 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing, seam.Txt2ImgFi
             return samples
         self.is_hr_pass = True
         self.sampler = sd_samplers.create_sampler(self.hr_sampler_name or self.sampler_name, self.sd_model)
-        samples, image_conditioning = self._upscale(samples, decoded_samples, seeds, prompts)
+        samples, image_conditioning = self._upscale(samples, decoded_samples)
         state.nextjob()
 
         top, left = self.truncate_y // 2, self.truncate_x // 2
         bottom = samples.shape[2] - (self.truncate_y + 1) // 2
         right = samples.shape[3] - (self.truncate_x + 1) // 2
         samples = samples[:, :, top:bottom, left:right]
-        self.rng = rng.ImageRNG(samples.shape[1:], self.seeds, subseeds=self.subseeds,
-                                subseed_strength=self.subseed_strength)
+        self.rng = rng.ImageRNG(samples.shape[1:], self.seeds)
         noise = self.rng.next()
         devices.torch_gc()
         if not self.disable_extra_networks:
@@ -227,9 +199,6 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing, seam.Txt2ImgFi
         super().close()
         self.hr_c = None
         self.hr_uc = None
-        if not opts.persistent_cond_cache:
-            StableDiffusionProcessingTxt2Img.cached_hr_uc = [None, None]
-            StableDiffusionProcessingTxt2Img.cached_hr_c = [None, None]
 
     def setup_prompts(self) -> None:
         super().setup_prompts()
@@ -241,9 +210,7 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing, seam.Txt2ImgFi
         prompts = self.hr_prompt if isinstance(self.hr_prompt, list) else [self.hr_prompt] * count
         negatives = self.hr_negative_prompt
         negatives = negatives if isinstance(negatives, list) else [negatives] * count
-        styles = shared.prompt_styles
-        self.all_hr_prompts = [styles.apply_styles_to_prompt(x, self.styles) for x in prompts]
-        self.all_hr_negative_prompts = [styles.apply_negative_styles_to_prompt(x, self.styles) for x in negatives]
+        self.all_hr_prompts, self.all_hr_negative_prompts = list(prompts), list(negatives)
 
     def calculate_hr_conds(self) -> None:
         if self.hr_c is not None:

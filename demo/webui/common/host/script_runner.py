@@ -5,7 +5,6 @@ A hook that raises is reported and passed over, and generation goes on with what
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ import gradio as gr
 
 import standin_flavour as flavour
 from common.host.script_base import AlwaysVisible, OnComponent, Script
-from modules import errors, script_callbacks, shared
+from modules import errors, shared
 
 
 def wrap_call(func: Callable, filename: str, funcname: str, *args: Any, default: Any = None, **kwargs: Any) -> Any:
@@ -34,7 +33,6 @@ class ScriptRunner:
         self.infotext_fields: list = []
         self.paste_field_names: list[str] = []
         self.inputs: list[Any] = [None]
-        self.callback_map: dict[str, tuple[int, list]] = {}
         self.on_before_component_elem_id: dict[str, list] = {}
         self.on_after_component_elem_id: dict[str, list] = {}
 
@@ -52,7 +50,6 @@ class ScriptRunner:
                 errors.report(f"Error # failed to initialize Script {data.module}: ", exc_info=True)
                 continue
             script.filename = data.path
-            script.is_txt2img = not is_img2img
             script.is_img2img = is_img2img
             script.tabname = "img2img" if is_img2img else "txt2img"
             visibility = script.show(script.is_img2img)
@@ -63,7 +60,6 @@ class ScriptRunner:
             elif visibility:
                 self.scripts.append(script)
                 self.selectable_scripts.append(script)
-        self.callback_map.clear()
         self.apply_on_before_component_callbacks()
 
     def apply_on_before_component_callbacks(self) -> None:
@@ -95,7 +91,6 @@ class ScriptRunner:
         script.name = wrap_call(script.title, script.filename, "title", default=script.filename).lower()
         api_args = []
         for control in controls:
-            control.custom_script_source = os.path.basename(script.filename)
             info = api_models.ScriptArg(label=getattr(control, "label", None) or "")
             for field in ("value", "minimum", "maximum", "step"):
                 value = getattr(control, field, None)
@@ -155,21 +150,6 @@ class ScriptRunner:
     def script(self, title: str) -> Script | None:
         return self.title_map.get(title.lower())
 
-    def set_named_arg(self, args: Any, script_name: str, arg_elem_id: str, value: Any, fuzzy: bool = False) -> Any:
-        """Sets the argument whose control has an elem_id (or a part of it, when fuzzy)."""
-        script = next((x for x in self.scripts if x.name == script_name), None)
-        if script is None:
-            raise RuntimeError(f"script {script_name} not found")
-        for offset, control in enumerate(script.controls):
-            if (arg_elem_id in control.elem_id) if fuzzy else (arg_elem_id == control.elem_id):
-                index = script.args_from + offset
-                changed = [*args[:index], value, *args[index + 1 :]]
-                if isinstance(args, tuple):
-                    return tuple(changed)
-                args[:] = changed
-                return args
-        raise RuntimeError(f"arg_elem_id {arg_elem_id} not found in script {script_name}")
-
     # Running
 
     def run(self, p: Any, *args: Any) -> Any:
@@ -182,26 +162,10 @@ class ScriptRunner:
         shared.total_tqdm.clear()
         return processed
 
-    def list_scripts_for_method(self, method_name: str) -> list[Script]:
-        return self.scripts if method_name in ("before_component", "after_component") else self.alwayson_scripts
-
-    def ordered_callbacks(self, method_name: str, *, enable_user_sort: bool = True) -> list:
-        """The scripts that override a hook, in load order bent by metadata; remembered until their number changes."""
-        candidates = self.list_scripts_for_method(method_name)
-        category = f"script_{method_name}"
-        count, callbacks = self.callback_map.get(category, (-1, None))
-        if callbacks is None or count != len(candidates):
-            callbacks = []
-            for script in candidates:
-                if getattr(script.__class__, method_name, None) != getattr(Script, method_name, None):
-                    script_callbacks.add_callback(callbacks, script, category=category,
-                                                  name=script.__class__.__name__, filename=script.filename)
-            callbacks = script_callbacks.sort_callbacks(category, callbacks, enable_user_sort=enable_user_sort)
-            self.callback_map[category] = len(candidates), callbacks
-        return callbacks
-
-    def ordered_scripts(self, method_name: str) -> list[Script]:
-        return [x.callback for x in self.ordered_callbacks(method_name)]
+    def ordered_scripts(self, hook: str) -> list[Script]:
+        """The scripts that define a hook, in load order."""
+        candidates = self.scripts if hook in ("before_component", "after_component") else self.alwayson_scripts
+        return [script for script in candidates if hasattr(script, hook)]
 
     def _call(self, hook: str, p: Any, *lead: Any, **kwargs: Any) -> None:
         for script in self.ordered_scripts(hook):
@@ -212,61 +176,7 @@ class ScriptRunner:
                 errors.report(f"Error running {hook}: {script.filename}", exc_info=True)
 
     def setup_scrips(self, p: Any, *, is_ui: bool = True) -> None:
-        for script in self.ordered_scripts("setup"):
-            if not is_ui and script.setup_for_ui_only:
-                continue
-            try:
-                script.setup(p, *p.script_args[script.args_from : script.args_to])
-            except Exception:
-                errors.report(f"Error running setup: {script.filename}", exc_info=True)
-
-    def before_process(self, p: Any) -> None:
-        self._call("before_process", p)
-
-    def process(self, p: Any) -> None:
-        self._call("process", p)
-
-    def before_process_init_images(self, p: Any, pp: Any, **kwargs: Any) -> None:
-        self._call("before_process_init_images", p, pp, **kwargs)
-
-    def process_before_every_sampling(self, p: Any, **kwargs: Any) -> None:
-        self._call("process_before_every_sampling", p, **kwargs)
-
-    def before_process_batch(self, p: Any, **kwargs: Any) -> None:
-        self._call("before_process_batch", p, **kwargs)
-
-    def after_extra_networks_activate(self, p: Any, **kwargs: Any) -> None:
-        self._call("after_extra_networks_activate", p, **kwargs)
-
-    def process_batch(self, p: Any, **kwargs: Any) -> None:
-        self._call("process_batch", p, **kwargs)
-
-    def before_hr(self, p: Any) -> None:
-        self._call("before_hr", p)
-
-    def post_sample(self, p: Any, ps: Any) -> None:
-        self._call("post_sample", p, ps)
-
-    def on_mask_blend(self, p: Any, mba: Any) -> None:
-        self._call("on_mask_blend", p, mba)
-
-    def postprocess_batch(self, p: Any, images: Any, **kwargs: Any) -> None:
-        self._call("postprocess_batch", p, images=images, **kwargs)
-
-    def postprocess_batch_list(self, p: Any, pp: Any, **kwargs: Any) -> None:
-        self._call("postprocess_batch_list", p, pp, **kwargs)
-
-    def postprocess_image(self, p: Any, pp: Any) -> None:
-        self._call("postprocess_image", p, pp)
-
-    def postprocess_maskoverlay(self, p: Any, ppmo: Any) -> None:
-        self._call("postprocess_maskoverlay", p, ppmo)
-
-    def postprocess_image_after_composite(self, p: Any, pp: Any) -> None:
-        self._call("postprocess_image_after_composite", p, pp)
-
-    def postprocess(self, p: Any, processed: Any) -> None:
-        self._call("postprocess", p, processed)
+        self._call("setup", p)
 
     # Components
 
@@ -289,3 +199,19 @@ class ScriptRunner:
     def after_component(self, component: Any, **kwargs: Any) -> None:
         elem_id = getattr(component, "elem_id", None)
         self._component("after_component", self.on_after_component_elem_id, elem_id, component, kwargs)
+
+
+def _hook(name: str) -> Callable:
+    def call(self: ScriptRunner, p: Any, *lead: Any, **kwargs: Any) -> None:
+        self._call(name, p, *lead, **kwargs)
+
+    return call
+
+
+for _name in (
+    "before_process", "process", "before_process_init_images", "process_before_every_sampling", "before_process_batch",
+    "after_extra_networks_activate", "process_batch", "before_hr", "post_sample", "on_mask_blend", "postprocess_batch",
+    "postprocess_batch_list", "postprocess_image", "postprocess_maskoverlay", "postprocess_image_after_composite",
+    "postprocess",
+):
+    setattr(ScriptRunner, _name, _hook(_name))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import configparser
 import os
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from common import config as _config
@@ -13,69 +10,14 @@ from modules import errors, shared
 from modules.paths_internal import extensions_builtin_dir, extensions_dir
 
 extensions: list[Extension] = []
-extension_paths: dict[str, Extension] = {}
-loaded_extensions: dict[str, Extension] = {}
 
 
 @dataclass
-class CallbackOrderInfo:
-    name: str
-    before: list[str]
-    after: list[str]
-
-
-class ExtensionMetadata:
-    """``metadata.ini``. The canonical name is the folder's, lower-cased, whatever the file says."""
-
-    filename = "metadata.ini"
-
-    def __init__(self, path: str, canonical_name: str) -> None:
-        self.config = configparser.ConfigParser()
-        try:
-            self.config.read(os.path.join(path, self.filename))
-        except Exception:
-            errors.report(f"Error reading {self.filename} for extension {canonical_name}.", exc_info=True)
-        self.canonical_name = canonical_name.lower().strip()
-        self.requires: list[str] | None = None
-
-    def parse_list(self, text: str) -> list[str]:
-        return [x for x in re.split(r"[,\s]+", text.strip()) if x]
-
-    def get_script_requirements(self, field: str, section: str, extra_section: str | None = None) -> list[str]:
-        text = self.config.get(section, field, fallback="")
-        if extra_section:
-            text += ", " + self.config.get(extra_section, field, fallback="")
-        names = self.parse_list(text.lower())
-        return [next((x for x in name.split("|") if x in loaded_extensions), name) for name in names]
-
-    def list_callback_order_instructions(self) -> Iterator[CallbackOrderInfo]:
-        for section in self.config.sections():
-            if not section.startswith("callbacks/"):
-                continue
-            name = section[len("callbacks/"):]
-            if not name.startswith(self.canonical_name):
-                errors.report(f"Callback order section for extension {self.canonical_name} names another: {section}")
-                continue
-            before, after = (self.parse_list(self.config.get(section, k, fallback="")) for k in ("Before", "After"))
-            yield CallbackOrderInfo(name, before, after)
-
-
 class Extension:
-    def __init__(self, name: str, path: str, enabled: bool = True, is_builtin: bool = False,
-                 metadata: ExtensionMetadata | None = None) -> None:
-        self.name = name
-        self.path = path
-        self.enabled = enabled
-        self.is_builtin = is_builtin
-        self.status = ""
-        self.version = ""
-        self.branch = self.remote = self.commit_date = None
-        self.commit_hash = ""
-        self.metadata = metadata or ExtensionMetadata(path, name)
-        self.canonical_name = self.metadata.canonical_name
-
-    def read_info_from_repo(self) -> None:
-        """The stand-in does not look into git."""
+    name: str
+    path: str
+    enabled: bool = True
+    is_builtin: bool = False
 
     def list_files(self, subdir: str, extension: str) -> list:
         from modules import scripts
@@ -96,8 +38,6 @@ def active() -> list[Extension]:
 
 def list_extensions() -> None:
     extensions.clear()
-    extension_paths.clear()
-    loaded_extensions.clear()
     folders: list[tuple[str, bool]] = []
     for parent in (extensions_builtin_dir, extensions_dir):
         if os.path.isdir(parent):
@@ -108,23 +48,7 @@ def list_extensions() -> None:
         if not os.path.isdir(path):
             continue
         name = os.path.basename(path)
-        extension = Extension(name, path, is_builtin=is_builtin)
-        if extension.canonical_name in loaded_extensions:
-            errors.report(f'Duplicate canonical name "{extension.canonical_name}": {path} is left out.')
+        if any(x.name.lower() == name.lower() for x in extensions):
+            errors.report(f'Duplicate canonical name "{name.lower()}": {path} is left out.')
             continue
-        extensions.append(extension)
-        extension_paths[extension.path] = extension
-        loaded_extensions[extension.canonical_name] = extension
-
-
-def find_extension(filename: str) -> Extension | None:
-    """The extension a file belongs to, by the nearest folder above it."""
-    folder = os.path.dirname(os.path.realpath(filename))
-    while True:
-        for path, extension in extension_paths.items():
-            if os.path.realpath(path) == folder:
-                return extension
-        parent = os.path.dirname(folder)
-        if parent == folder:
-            return None
-        folder = parent
+        extensions.append(Extension(name, path, is_builtin=is_builtin))

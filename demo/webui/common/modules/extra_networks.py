@@ -10,7 +10,6 @@ from typing import Any
 from modules import errors
 
 extra_network_registry: dict[str, ExtraNetwork] = {}
-extra_network_aliases: dict[str, ExtraNetwork] = {}
 
 
 class ExtraNetworkParams:
@@ -43,25 +42,16 @@ class ExtraNetwork:
 
 def initialize() -> None:
     extra_network_registry.clear()
-    extra_network_aliases.clear()
 
 
 def register_extra_network(extra_network: ExtraNetwork) -> None:
     extra_network_registry[extra_network.name] = extra_network
 
 
-def register_extra_network_alias(extra_network: ExtraNetwork, alias: str) -> None:
-    extra_network_aliases[alias] = extra_network
-
-
-def register_default_extra_networks() -> None:
-    """Hypernetworks are the only default ones in the real host; the stand-in has none."""
-
-
 def lookup_extra_networks(extra_network_data: dict) -> dict[ExtraNetwork, list[ExtraNetworkParams]]:
     found: dict[ExtraNetwork, list[ExtraNetworkParams]] = {}
     for name, args in list((extra_network_data or {}).items()):
-        network = extra_network_registry.get(name) or extra_network_aliases.get(name)
+        network = extra_network_registry.get(name)
         if network is None:
             logging.info("Skipping unknown extra network: %s", name)
             continue

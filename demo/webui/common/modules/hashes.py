@@ -24,6 +24,3 @@ def sha256(filename: str, title: str, use_addnet_hash: bool = False) -> str:
             _known[key] = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else (
                 hashlib.sha256(file.read()).hexdigest())
     return _known[key]
-
-
-calculate_sha256 = sha256

@@ -1,4 +1,4 @@
-"""Pictures: resizing, grids, and files that carry their infotext."""
+"""Images: resizing, grids, and files that carry their infotext."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read(fp: Any) -> Image.Image:
 
 def resize_image(resize_mode: int, im: Image.Image, width: int, height: int,
                  upscaler_name: str | None = None) -> Image.Image:
-    """0: stretch; 1: cover and crop; 2: fit and fill the bars with the picture's edges."""
+    """0: stretch; 1: cover and crop; 2: fit and fill the bars with the image's edges."""
     method = NEAREST if upscaler_name == "Nearest" else LANCZOS
     if resize_mode == 0:
         return im.resize((width, height), resample=method)
@@ -93,21 +93,5 @@ def save_image(image: Image.Image, path: str, basename: str | None, seed: Any = 
     text = params.pnginfo.get(pnginfo_section_name)
     others = {k: v for k, v in params.pnginfo.items() if k != pnginfo_section_name}
     save_image_with_geninfo(params.image, text, params.filename, existing_pnginfo=others)
-    image.already_saved_as = params.filename
     script_callbacks.image_saved_callback(params)
     return params.filename, None
-
-
-IGNORED_INFO_KEYS = {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "exif", "icc_profile", "loop"}
-
-
-def read_info_from_image(image: Image.Image) -> tuple[str | None, dict]:
-    items = {k: v for k, v in (image.info or {}).items() if k not in IGNORED_INFO_KEYS}
-    return items.pop("parameters", None), items
-
-
-def image_data(data: bytes) -> tuple[str | None, None]:
-    import io
-
-    text, _ = read_info_from_image(read(io.BytesIO(data)))
-    return text, None

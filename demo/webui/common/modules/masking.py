@@ -21,14 +21,6 @@ def get_crop_region_v2(mask: Any, pad: int = 0) -> tuple[int, int, int, int] | N
     return max(x1 - pad, 0), max(y1 - pad, 0), min(x2 + pad, mask.width), min(y2 + pad, mask.height)
 
 
-def get_crop_region(mask: Any, pad: int = 0) -> tuple[int, int, int, int]:
-    """The older form: an empty mask gives a box turned inside out."""
-    mask = _image(mask)
-    width, height = mask.size
-    empty = (max(width - pad, 0), max(height - pad, 0), min(pad, width), min(pad, height))
-    return get_crop_region_v2(mask, pad) or empty
-
-
 def _grow(low: int, high: int, wanted: int, limit: int) -> tuple[int, int]:
     """Widens an interval to ``wanted`` around its middle, pushed back inside ``[0, limit]``."""
     extra = wanted - (high - low)

@@ -10,102 +10,50 @@ from modules import errors
 from modules.shared_cmd_options import cmd_opts
 
 
+@dataclass
 class OptionInfo:
-    def __init__(self, default: Any = None, label: str = "", component: Any = None, component_args: Any = None,
-                 onchange: Any = None, section: tuple | None = None, refresh: Any = None, comment_before: str = "",
-                 comment_after: str = "", infotext: str | None = None, restrict_api: bool = False,
-                 category_id: str | None = None) -> None:
-        self.default = default
-        self.label = label
-        self.component = component
-        self.component_args = component_args
-        self.onchange = onchange
-        self.section = section if section is not None else (None, "Other")
-        self.category_id = category_id
-        self.refresh = refresh
-        self.do_not_save = False
-        self.comment_before = comment_before
-        self.comment_after = comment_after
-        self.infotext = infotext
-        self.restrict_api = restrict_api
+    """The arguments are the hosts', in their order; those that only a richer settings page reads are not looked at."""
 
-    def link(self, label: str, url: str) -> OptionInfo:
-        self.comment_before += f"[<a href='{url}' target='_blank'>{label}</a>]"
-        return self
+    default: Any = None
+    label: str = ""
+    component: Any = None
+    component_args: Any = None
+    onchange: Any = None
+    section: tuple | None = None
+    refresh: Any = None
+    comment_after: str = ""
+    infotext: str | None = None
+    restrict_api: bool = False
 
-    def js(self, label: str, js_func: str) -> OptionInfo:
-        self.comment_before += f"[<a onclick='{js_func}(); return false'>{label}</a>]"
-        return self
+    def __post_init__(self) -> None:
+        self.section = self.section or (None, "Other")
 
     def info(self, info: str) -> OptionInfo:
         self.comment_after += f"<span class='info'>({info})</span>"
         return self
 
-    def html(self, html: str) -> OptionInfo:
-        self.comment_after += html
-        return self
-
-    def needs_restart(self) -> OptionInfo:
-        return self.html(" <span class='info'>(requires restart)</span>")
-
-    def needs_reload_ui(self) -> OptionInfo:
-        return self.html(" <span class='info'>(requires Reload UI)</span>")
-
-
-class OptionHTML(OptionInfo):
-    def __init__(self, text: str) -> None:
-        super().__init__(str(text).strip(), label="")
-        self.do_not_save = True
-
 
 def options_section(section_identifier: tuple, options_dict: dict[str, OptionInfo]) -> dict[str, OptionInfo]:
     for info in options_dict.values():
         info.section = section_identifier[:2]
-        if len(section_identifier) == 3:
-            info.category_id = section_identifier[2]
     return options_dict
 
 
-@dataclass
-class OptionsCategory:
-    id: str
-    label: str
-
-
-class OptionsCategories:
-    def __init__(self) -> None:
-        self.mapping: dict[str, OptionsCategory] = {}
-
-    def register_category(self, category_id: str, label: str) -> str:
-        self.mapping.setdefault(category_id, OptionsCategory(category_id, label))
-        return category_id
-
-
-categories = OptionsCategories()
-_FIELDS = {"data_labels", "data", "restricted_opts", "typemap"}
+_FIELDS = {"data_labels", "data"}
 
 
 class Options:
     """``opts.key`` reads the set value or the default. After loading a missing file nothing counts as set."""
 
-    typemap = {int: float}
-
-    def __init__(self, data_labels: dict[str, OptionInfo], restricted_opts: set[str]) -> None:
+    def __init__(self, data_labels: dict[str, OptionInfo]) -> None:
         self.data_labels = data_labels
-        self.data = {k: v.default for k, v in data_labels.items() if not v.do_not_save}
-        self.restricted_opts = restricted_opts
+        self.data = {k: v.default for k, v in data_labels.items()}
 
     def __setattr__(self, key: str, value: Any) -> None:
         if key in _FIELDS:
             object.__setattr__(self, key, value)
         elif key in self.data or key in self.data_labels:
             assert not cmd_opts.freeze_settings, "changing settings is disabled"
-            info = self.data_labels.get(key)
-            if info is not None and info.do_not_save:
-                return
-            args = info.component_args if info is not None else None
-            if isinstance(args, dict) and args.get("visible", True) is False:
-                raise RuntimeError(f"not possible to set '{key}' because it is restricted")
             self.data[key] = value
         else:
             object.__setattr__(self, key, value)
@@ -125,12 +73,9 @@ class Options:
         if old == value:
             return False
         option = self.data_labels[key]
-        if option.do_not_save or (is_api and option.restrict_api):
+        if is_api and option.restrict_api:
             return False
-        try:
-            setattr(self, key, value)
-        except RuntimeError:
-            return False
+        setattr(self, key, value)
         if run_callbacks and option.onchange is not None:
             try:
                 option.onchange()
@@ -140,13 +85,9 @@ class Options:
                 return False
         return True
 
-    def get_default(self, key: str) -> Any:
-        info = self.data_labels.get(key)
-        return None if info is None else info.default
-
     def add_option(self, key: str, info: OptionInfo) -> None:
         self.data_labels[key] = info
-        if key not in self.data and not info.do_not_save:
+        if key not in self.data:
             self.data[key] = info.default
 
     def onchange(self, key: str, func: Any, call: bool = True) -> None:
@@ -178,11 +119,6 @@ class Options:
         if isinstance(default, bool) and value == "False":
             return False
         return type(default)(value)
-
-    def same_type(self, x: Any, y: Any) -> bool:
-        if x is None or y is None:
-            return True
-        return self.typemap.get(type(x), type(x)) == self.typemap.get(type(y), type(y))
 
     def dumpjson(self) -> str:
         return json.dumps({k: self.data.get(k, v.default) for k, v in self.data_labels.items()}, default=str)

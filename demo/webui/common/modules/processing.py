@@ -1,4 +1,4 @@
-"""The jobs: one request in, pictures with infotexts out, with every hook in its place."""
+"""The jobs: one request in, images with infotexts out, with every hook in its place."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ import standin_processing as seam
 from common.host.decoding import DecodedSamples, decode_latent_batch  # noqa: F401
 from common.host.processed import Processed, create_infotext, program_version  # noqa: F401
 from common.host.processing_base import (  # noqa: F401
-    StableDiffusionProcessing, create_random_tensors, fix_seed, get_fixed_seed, opt_C, opt_f,
+    StableDiffusionProcessing, fix_seed, get_fixed_seed, opt_C, opt_f,
 )
 from common.host.processing_img2img import (  # noqa: F401
-    StableDiffusionProcessingImg2Img, apply_color_correction, apply_overlay, create_binary_mask,
-    setup_color_correction,
+    StableDiffusionProcessingImg2Img, apply_overlay, create_binary_mask,
 )
 from common.host.processing_txt2img import StableDiffusionProcessingTxt2Img  # noqa: F401
 from modules import devices, extra_networks, images, rng, scripts, sd_models, sd_samplers, shared
@@ -90,7 +89,6 @@ def process_images_inner(p: StableDiffusionProcessing) -> Processed:
     with seam.inference(p):
         with devices.autocast():
             p.init(p.all_prompts, p.all_seeds, p.all_subseeds)
-            seam.apply_unet()
         if state.job_count == -1:
             state.job_count = p.n_iter
 
@@ -103,8 +101,7 @@ def process_images_inner(p: StableDiffusionProcessing) -> Processed:
             seam.ensure_model(p)
             _take_batch(p, n)
             shape = (opt_C, p.height // opt_f, p.width // opt_f)
-            p.rng = rng.ImageRNG(shape, p.seeds, subseeds=p.subseeds, subseed_strength=p.subseed_strength,
-                                 seed_resize_from_h=p.seed_resize_from_h, seed_resize_from_w=p.seed_resize_from_w)
+            p.rng = rng.ImageRNG(shape, p.seeds)
             batch = {"batch_number": n, "prompts": p.prompts, "seeds": p.seeds, "subseeds": p.subseeds}
             if p.scripts is not None:
                 p.scripts.before_process_batch(p, **batch)
@@ -139,7 +136,6 @@ def process_images_inner(p: StableDiffusionProcessing) -> Processed:
 
         if not infotexts:
             infotexts.append(Processed(p, []).infotext(p, 0))
-        p.color_corrections = None
         first = _add_grid(p, output_images, infotexts)
 
     if not p.disable_extra_networks and p.extra_network_data:
@@ -166,7 +162,7 @@ def _decode(p: StableDiffusionProcessing, samples: Any) -> torch.Tensor:
 
 def _finish_batch(p: StableDiffusionProcessing, n: int, pixels: Any, output_images: list, infotexts: list) -> None:
     if p.scripts is not None:
-        p.scripts.postprocess_batch(p, pixels, batch_number=n)
+        p.scripts.postprocess_batch(p, images=pixels, batch_number=n)
         part = slice(n * p.batch_size, (n + 1) * p.batch_size)
         p.prompts, p.negative_prompts = p.all_prompts[part], p.all_negative_prompts[part]
         listed = scripts.PostprocessBatchListArgs(list(pixels))
@@ -174,7 +170,6 @@ def _finish_batch(p: StableDiffusionProcessing, n: int, pixels: Any, output_imag
         pixels = listed.images
 
     for i, sample in enumerate(pixels):
-        p.batch_index = i
         image = Image.fromarray(np.moveaxis(255.0 * sample.cpu().numpy(), 0, 2).astype(np.uint8))
         number = seam.image_number(p, i)
         if p.scripts is not None:
@@ -182,14 +177,12 @@ def _finish_batch(p: StableDiffusionProcessing, n: int, pixels: Any, output_imag
             p.scripts.postprocess_image(p, args)
             image = args.image
         mask = getattr(p, "mask_for_overlay", None)
-        overlays = p.overlay_images if opts.overlay_inpaint else None
+        overlays = p.overlay_images
         overlay = overlays[i] if overlays is not None and i < len(overlays) else None
         if p.scripts is not None:
             args = scripts.PostProcessMaskOverlayArgs(i, mask, overlay)
             p.scripts.postprocess_maskoverlay(p, args)
             mask, overlay = args.mask_for_overlay, args.overlay_image
-        if p.color_corrections is not None and i < len(p.color_corrections):
-            image = apply_color_correction(p.color_corrections[i], image)
         image, _original = apply_overlay(image, p.paste_to, overlay)
         if p.scripts is not None:
             args = scripts.PostprocessImageArgs(image, number)
@@ -203,23 +196,16 @@ def _finish_batch(p: StableDiffusionProcessing, n: int, pixels: Any, output_imag
         if opts.enable_pnginfo:
             image.info["parameters"] = text
         output_images.append(image)
-        if mask is not None and opts.return_mask:
-            output_images.append(mask.convert("RGB"))
 
 
 def _add_grid(p: StableDiffusionProcessing, output_images: list, infotexts: list) -> int:
-    """Puts a grid in front when one is wanted; returns the index of the first single picture."""
+    """Puts a grid in front when one is wanted; returns the index of the first single image."""
     too_few = len(output_images) < 2 and opts.grid_only_if_multiple
-    if not (opts.return_grid or opts.grid_save) or p.do_not_save_grid or too_few or not output_images:
+    if not opts.return_grid or p.do_not_save_grid or too_few or not output_images:
         return 0
     grid = images.image_grid(output_images, p.batch_size)
     text = create_infotext(p, p.prompts, p.seeds, p.subseeds, use_main_prompt=True,
                            all_negative_prompts=p.negative_prompts)
-    if opts.grid_save:
-        images.save_image(grid, p.outpath_grids, "grid", p.all_seeds[0], p.all_prompts[0], opts.grid_format,
-                          info=text, p=p, grid=True)
-    if not opts.return_grid:
-        return 0
     if opts.enable_pnginfo:
         grid.info["parameters"] = text
     infotexts.insert(0, text)

@@ -17,8 +17,6 @@ import modules.shared as shared
 current_task: str | None = None
 pending_tasks: OrderedDict[str, float] = OrderedDict()
 finished_tasks: list[str] = []
-recorded_results: list[tuple[str, Any]] = []
-recorded_results_limit = 2
 
 
 def start_task(id_task: str | None) -> None:
@@ -40,18 +38,8 @@ def create_task_id(task_type: str) -> str:
     return f"task({task_type}-{tail})"
 
 
-def record_results(id_task: str | None, res: Any) -> None:
-    recorded_results.append((id_task, res))
-    del recorded_results[:-recorded_results_limit]
-
-
 def add_task_to_queue(id_job: str) -> None:
     pending_tasks[id_job] = time.time()
-
-
-class PendingTasksResponse(BaseModel):
-    size: int
-    tasks: list
 
 
 class ProgressRequest(BaseModel):
@@ -72,12 +60,7 @@ class ProgressResponse(BaseModel):
 
 
 def setup_progress_api(app: Any) -> Any:
-    app.add_api_route("/internal/pending-tasks", get_pending_tasks, methods=["GET"])
     return app.add_api_route("/internal/progress", progressapi, methods=["POST"], response_model=ProgressResponse)
-
-
-def get_pending_tasks() -> PendingTasksResponse:
-    return PendingTasksResponse(size=len(pending_tasks), tasks=list(pending_tasks))
 
 
 def job_fraction() -> float:
@@ -118,14 +101,3 @@ def progressapi(req: ProgressRequest) -> ProgressResponse:
             preview_id = shared.state.id_live_preview
     return ProgressResponse(**flags, progress=done, eta=eta, live_preview=preview, id_live_preview=preview_id,
                             textinfo=shared.state.textinfo)
-
-
-def restore_progress(id_task: str) -> Any:
-    import gradio as gr
-
-    while id_task == current_task or id_task in pending_tasks:
-        time.sleep(0.1)
-    for name, result in recorded_results:
-        if name == id_task:
-            return result
-    return gr.update(), gr.update(), gr.update(), f"Couldn't restore progress for {id_task}"

@@ -14,7 +14,7 @@ re_weight = re.compile(r"^((?:\s|.)*?)(?:\s*:\s*([-+]?(?:\d+\.?|\d*\.\d+)))?\s*$
 
 
 class SdConditioning(list):
-    """Prompts that know the size of the picture and on which side of the guidance they stand."""
+    """Prompts that know the size of the image and on which side of the guidance they stand."""
 
     def __init__(self, prompts: list[str], is_negative_prompt: bool = False, width: int | None = None,
                  height: int | None = None, copy_from: Any = None, distilled_cfg_scale: float | None = None) -> None:
@@ -53,14 +53,8 @@ class DictWithShape(dict):
         return DictWithShape({k: v[item] for k, v in self.items()})
 
 
-def get_learned_conditioning_prompt_schedules(prompts: list[str], base_steps: int, hires_steps: int | None = None,
-                                              use_old_scheduling: bool = False) -> list[list[list]]:
-    """The prompt editing syntax is not interpreted: one entry per prompt, valid to the end."""
-    return [[[hires_steps or base_steps, prompt]] for prompt in prompts]
-
-
-def get_learned_conditioning(model: Any, prompts: Any, steps: int, hires_steps: int | None = None,
-                             use_old_scheduling: bool = False) -> list[list[ScheduledPromptConditioning]]:
+def get_learned_conditioning(model: Any, prompts: Any, steps: int,
+                             hires_steps: int | None = None) -> list[list[ScheduledPromptConditioning]]:
     result, known = [], {}
     for prompt in prompts:
         if prompt not in known:
@@ -90,10 +84,10 @@ def get_multicond_prompt_list(prompts: Any) -> tuple[list[list[tuple[int, float]
     return indexes, flat, known
 
 
-def get_multicond_learned_conditioning(model: Any, prompts: Any, steps: int, hires_steps: int | None = None,
-                                       use_old_scheduling: bool = False) -> MulticondLearnedConditioning:
+def get_multicond_learned_conditioning(model: Any, prompts: Any, steps: int,
+                                       hires_steps: int | None = None) -> MulticondLearnedConditioning:
     indexes, flat, _known = get_multicond_prompt_list(prompts)
-    learned = get_learned_conditioning(model, flat, steps, hires_steps, use_old_scheduling)
+    learned = get_learned_conditioning(model, flat, steps, hires_steps)
     batch = [[ComposableScheduledPromptConditioning(learned[i], weight) for i, weight in row] for row in indexes]
     return MulticondLearnedConditioning(shape=(len(prompts),), batch=batch)
 

@@ -7,18 +7,16 @@ import os
 import sys
 from collections import namedtuple
 from types import ModuleType
-from typing import Any
 
 import standin_flavour as flavour
 from common.config import WEBUI_DIR
 from common.host.script_base import (  # noqa: F401
     AlwaysVisible, MaskBlendArgs, OnComponent, PostProcessMaskOverlayArgs, PostprocessBatchListArgs,
-    PostprocessImageArgs, PostSampleArgs, Script, ScriptBuiltinUI,
+    PostprocessImageArgs, PostSampleArgs, Script,
 )
 from common.host.script_runner import ScriptRunner, wrap_call  # noqa: F401
-from modules import errors, extensions, paths, script_callbacks, script_loading, timer, util
+from modules import errors, extensions, paths, script_callbacks, script_loading
 
-topological_sort = util.topological_sort
 ScriptFile = namedtuple("ScriptFile", ["basedir", "filename", "path"])
 ScriptClassData = namedtuple("ScriptClassData", ["script_class", "path", "basedir", "module"])
 
@@ -27,7 +25,6 @@ scripts_data: list[ScriptClassData] = []
 postprocessing_scripts_data: list[ScriptClassData] = []
 scripts_txt2img: ScriptRunner | None = None
 scripts_img2img: ScriptRunner | None = None
-scripts_postproc: Any = None
 scripts_current: ScriptRunner | None = None
 
 
@@ -47,28 +44,9 @@ def _host_files(dirname: str, suffix: str) -> list[ScriptFile]:
 
 
 def list_scripts(scriptdirname: str, extension: str, *, include_extensions: bool = True) -> list[ScriptFile]:
-    """The host's files, then those of the extensions by folder name, as far as metadata leaves that order."""
-    files = {x.filename: x for x in _host_files(scriptdirname, extension)}
-    after: dict[str, list[str]] = {name: [] for name in files}
-    owned: dict[str, list[str]] = {}
-    before: list[tuple[str, str]] = []
-    for ext in extensions.active() if include_extensions else []:
-        for file in ext.list_files(scriptdirname, extension):
-            name = f"{'builtin/' if ext.is_builtin else ''}{ext.canonical_name}/{file.filename}"
-            files[name] = file
-            owned.setdefault(ext.canonical_name, []).append(name)
-            section = f"{scriptdirname}/{file.filename}"
-            ask = ext.metadata.get_script_requirements
-            after[name] = ask("After", section, scriptdirname)
-            before += [(name, other) for other in ask("Before", section, scriptdirname)]
-            for required in ask("Requires", section, scriptdirname):
-                if required not in files and required not in extensions.loaded_extensions:
-                    errors.report(f'Script "{name}" requires "{required}" to be loaded, but it is not.')
-    for name, other in before:
-        for target in [other] if other in files else owned.get(other, []):
-            after[target].append(name)
-    expanded = {k: [y for x in v for y in ([x] if x in files else owned.get(x, []))] for k, v in after.items()}
-    return [files[name] for name in topological_sort(expanded)]
+    """The host's files, then those of the extensions by folder name."""
+    own = _host_files(scriptdirname, extension)
+    return own + [file for ext in extensions.active() for file in ext.list_files(scriptdirname, extension)]
 
 
 def list_files_with_name(filename: str) -> list[str]:
@@ -106,9 +84,5 @@ def load_scripts() -> None:
         finally:
             sys.path = base_path
             current_basedir = paths.script_path
-            timer.startup_timer.record(file.filename)
     scripts_txt2img = ScriptRunner()
     scripts_img2img = ScriptRunner()
-
-
-reload_scripts = load_scripts

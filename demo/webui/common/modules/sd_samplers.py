@@ -15,7 +15,6 @@ all_samplers = [
 ]
 all_samplers_map = {x.name: x for x in all_samplers}
 samplers: list[sd_samplers_common.SamplerData] = []
-samplers_for_img2img: list[sd_samplers_common.SamplerData] = []
 samplers_map: dict[str, str] = {}
 samplers_hidden: set[str] = set()
 
@@ -33,9 +32,9 @@ def create_sampler(name: str | None, model: Any) -> sd_samplers_common.Sampler:
 
 
 def set_samplers() -> None:
-    global samplers, samplers_for_img2img, samplers_hidden
+    global samplers, samplers_hidden
     samplers_hidden = set(shared.opts.hide_samplers)
-    samplers = samplers_for_img2img = all_samplers
+    samplers = all_samplers
     samplers_map.clear()
     for sampler in all_samplers:
         samplers_map.update({name.lower(): sampler.name for name in (sampler.name, *sampler.aliases)})

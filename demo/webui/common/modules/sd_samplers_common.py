@@ -38,9 +38,6 @@ def setup_img2img_steps(p: Any, steps: int | None = None) -> tuple[int, int]:
     return p.steps, int(min(p.denoising_strength, 0.999) * p.steps)
 
 
-approximation_indexes = {"Full": 0}
-
-
 def samples_to_images_tensor(sample: torch.Tensor, approximation: int | None = None, model: Any = None) -> torch.Tensor:
     """Latents to pixels in [-1, 1]."""
     model = shared.sd_model if model is None else model
@@ -70,7 +67,7 @@ def samples_to_image_grid(samples: torch.Tensor, approximation: int | None = Non
 
 
 def images_tensor_to_samples(image: torch.Tensor, approximation: int | None = None, model: Any = None) -> torch.Tensor:
-    """Pixels in [0, 1] to latents, one picture at a time."""
+    """Pixels in [0, 1] to latents, one image at a time."""
     model = shared.sd_model if model is None else model
     image = image.to(shared.device, dtype=devices.dtype_vae) * 2 - 1
     encoded = [model.get_first_stage_encoding(model.encode_first_stage(x[None])) for x in image]
@@ -87,7 +84,7 @@ def store_latent(decoded: torch.Tensor) -> None:
 
 
 class TorchHijack:
-    """Stands in for ``torch`` inside k-diffusion, so that its noise comes from the pictures' own generators."""
+    """Stands in for ``torch`` inside k-diffusion, so that its noise comes from the images' own generators."""
 
     def __init__(self, p: Any) -> None:
         self.rng = p.rng
@@ -104,7 +101,6 @@ class Sampler:
         self.funcname = funcname
         self.func: Callable = funcname
         self.extra_params: list[str] = []
-        self.sampler_noises = None
         self.stop_at: int | None = None
         self.eta: float | None = None
         self.config: SamplerData | None = None
@@ -139,9 +135,6 @@ class Sampler:
         except InterruptedException:
             return self.last_latent
 
-    def number_of_needed_noises(self, p: Any) -> int:
-        return p.steps
-
     def initialize(self, p: Any) -> dict[str, Any]:
         """Ties the denoiser to the job, and collects the sampler function's extra arguments."""
         self.p = p
@@ -173,7 +166,7 @@ class Sampler:
         return kwargs
 
     def create_noise_sampler(self, x: torch.Tensor, sigmas: torch.Tensor, p: Any) -> Any:
-        """A Brownian tree per picture, so that batches and single pictures agree."""
+        """A Brownian tree per image, so that batches and single images agree."""
         if opts.no_dpmpp_sde_batch_determinism:
             return None
         seeds = p.all_seeds[p.iteration * p.batch_size : (p.iteration + 1) * p.batch_size]
@@ -199,5 +192,3 @@ class Sampler:
     def add_infotext(self, p: Any) -> None:
         if self.model_wrap_cfg.padded_cond_uncond:
             p.extra_generation_params["Pad conds"] = True
-        if self.model_wrap_cfg.padded_cond_uncond_v0:
-            p.extra_generation_params["Pad conds v0"] = True

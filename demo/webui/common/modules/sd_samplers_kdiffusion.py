@@ -11,8 +11,6 @@ import torch
 
 import standin_sampling as seam
 from modules import devices, sd_samplers_cfg_denoiser, sd_samplers_common, sd_schedulers
-from modules.script_callbacks import ExtraNoiseParams, extra_noise_callback
-from modules.shared import opts
 
 _SDE = {"brownian_noise": True}
 samplers_k_diffusion: list[tuple[str, Any, list[str], dict[str, Any]]] = [
@@ -64,9 +62,6 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
     def get_sigmas(self, p: Any, steps: int) -> torch.Tensor:
         options = self.config.options if self.config is not None else {}
         discard = options.get("discard_next_to_last_sigma", False)
-        if opts.always_discard_next_to_last_sigma and not discard:
-            discard = True
-            p.extra_generation_params["Discard penultimate sigma"] = True
         steps += 1 if discard else 0
         name = (p.hr_scheduler if p.is_hr_pass else p.scheduler) or "Automatic"
         if name == "Automatic":
@@ -79,17 +74,11 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
         elif scheduler is None or scheduler.function is None:
             sigmas = self.model_wrap.get_sigmas(steps)
         else:
-            kwargs: dict[str, Any] = {"sigma_min": opts.sigma_min or low, "sigma_max": opts.sigma_max or high}
+            kwargs: dict[str, Any] = {"sigma_min": low, "sigma_max": high}
             if not p.is_hr_pass:
                 p.extra_generation_params["Schedule type"] = scheduler.label
             elif scheduler.label != p.extra_generation_params.get("Schedule type"):
                 p.extra_generation_params["Hires schedule type"] = scheduler.label
-            for key in ("min", "max"):
-                if getattr(opts, f"sigma_{key}") not in (0, {"min": low, "max": high}[key]):
-                    p.extra_generation_params[f"Schedule {key} sigma"] = getattr(opts, f"sigma_{key}")
-            if scheduler.default_rho != -1 and opts.rho not in (0, scheduler.default_rho):
-                kwargs["rho"] = opts.rho
-                p.extra_generation_params["Schedule rho"] = opts.rho
             if scheduler.need_inner_model:
                 kwargs["inner_model"] = self.model_wrap
             sigmas = scheduler.function(n=steps, **kwargs, device=devices.cpu)
@@ -112,16 +101,11 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
 
     def sample_img2img(self, p: Any, x: Any, noise: Any, conditioning: Any, unconditional_conditioning: Any,
                        steps: int | None = None, image_conditioning: Any = None) -> Any:
-        prepared = seam.prepare(self.model_wrap, x)
+        seam.prepare(self.model_wrap, x)
         steps, t_enc = sd_samplers_common.setup_img2img_steps(p, steps)
         sigmas = self.get_sigmas(p, steps).to(x.device)
         used = sigmas[steps - t_enc - 1 :]
         xi = seam.add_noise(self.model_wrap, x, noise, used[0])
-        if opts.img2img_extra_noise > 0:
-            p.extra_generation_params["Extra noise"] = opts.img2img_extra_noise
-            extra = ExtraNoiseParams(noise, x, xi)
-            extra_noise_callback(extra)
-            xi = xi + extra.noise * opts.img2img_extra_noise
         bounds = (used[-2], used[0])
         kwargs = self._arguments(p, x, len(used) - 1, sigmas, used, bounds)
         self.model_wrap_cfg.init_latent = x
@@ -129,24 +113,20 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
         self.sampler_extra_args = self._extra_args(p, conditioning, unconditional_conditioning, image_conditioning)
         samples = self.launch_sampling(t_enc + 1, lambda: self._run(xi, kwargs))
         self.add_infotext(p)
-        seam.cleanup(prepared)
         return samples
 
     def sample(self, p: Any, x: Any, conditioning: Any, unconditional_conditioning: Any, steps: int | None = None,
                image_conditioning: Any = None) -> Any:
-        prepared = seam.prepare(self.model_wrap, x)
+        seam.prepare(self.model_wrap, x)
         steps = steps or p.steps
         sigmas = self.get_sigmas(p, steps).to(x.device)
-        if opts.sgm_noise_multiplier:
-            p.extra_generation_params["SGM noise multiplier"] = True
-        x = seam.scale_noise(self.model_wrap, x, sigmas[0], opts.sgm_noise_multiplier)
+        x = seam.scale_noise(self.model_wrap, x, sigmas[0])
         bounds = (self.model_wrap.sigmas[0].item(), self.model_wrap.sigmas[-1].item())
         kwargs = self._arguments(p, x, steps, sigmas, sigmas, bounds)
         self.last_latent = x
         self.sampler_extra_args = self._extra_args(p, conditioning, unconditional_conditioning, image_conditioning)
         samples = self.launch_sampling(steps, lambda: self._run(x, kwargs))
         self.add_infotext(p)
-        seam.cleanup(prepared)
         return samples
 
 
@@ -158,5 +138,3 @@ samplers_data_k_diffusion = [
     sd_samplers_common.SamplerData(label, _constructor(funcname), aliases, options)
     for label, funcname, aliases, options in samplers_k_diffusion
 ]
-k_diffusion_samplers_map = {x.name: x for x in samplers_data_k_diffusion}
-k_diffusion_scheduler = {x.name: x.function for x in sd_schedulers.schedulers}

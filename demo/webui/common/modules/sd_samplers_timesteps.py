@@ -28,7 +28,7 @@ def ddim(model: Any, x: torch.Tensor, timesteps: torch.Tensor, extra_args: dict 
         a, a_prev = float(alphas[timesteps[index]]), float(alphas[previous[index]])
         sigma = eta * ((1 - a_prev) / (1 - a) * (1 - a / a_prev)) ** 0.5
         denoised = (x - (1 - a) ** 0.5 * eps) / a**0.5
-        # The name `torch` inside k-diffusion is replaced by the pictures' own generators for the time of a job.
+        # The name `torch` inside k-diffusion is replaced by the images' own generators for the time of a job.
         noise = sigma * k_diffusion.sampling.torch.randn_like(x)
         x = a_prev**0.5 * denoised + (1 - a_prev - sigma**2) ** 0.5 * eps + noise
         if callback is not None:
@@ -52,7 +52,7 @@ class CompVisSampler(sd_samplers_common.Sampler):
 
     def sample_img2img(self, p: Any, x: Any, noise: Any, conditioning: Any, unconditional_conditioning: Any,
                        steps: int | None = None, image_conditioning: Any = None) -> Any:
-        prepared = seam.prepare(self.model_wrap, x)
+        seam.prepare(self.model_wrap, x)
         steps, t_enc = sd_samplers_common.setup_img2img_steps(p, steps)
         timesteps = self.get_timesteps(p, steps).to(x.device)
         alpha = shared.sd_model.alphas_cumprod[timesteps[t_enc].item()].to(x.device)
@@ -68,19 +68,17 @@ class CompVisSampler(sd_samplers_common.Sampler):
         self.sampler_extra_args = self._extra_args(p, conditioning, unconditional_conditioning, image_conditioning)
         samples = self.launch_sampling(t_enc + 1, lambda: self._run(xi, kwargs))
         self.add_infotext(p)
-        seam.cleanup(prepared)
         return samples
 
     def sample(self, p: Any, x: Any, conditioning: Any, unconditional_conditioning: Any, steps: int | None = None,
                image_conditioning: Any = None) -> Any:
-        prepared = seam.prepare(self.model_wrap, x)
+        seam.prepare(self.model_wrap, x)
         steps = steps or p.steps
         kwargs = {**self.initialize(p), **self._timesteps_argument(self.get_timesteps(p, steps).to(x.device))}
         self.last_latent = x
         self.sampler_extra_args = self._extra_args(p, conditioning, unconditional_conditioning, image_conditioning)
         samples = self.launch_sampling(steps, lambda: self._run(x, kwargs))
         self.add_infotext(p)
-        seam.cleanup(prepared)
         return samples
 
 

@@ -9,8 +9,6 @@ from typing import Any
 import k_diffusion.sampling
 import torch
 
-k_diffusion.sampling.to_d = lambda x, sigma, denoised: (x - denoised) / sigma
-
 
 @dataclass
 class Scheduler:

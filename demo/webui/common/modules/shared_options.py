@@ -6,15 +6,10 @@ import os
 from typing import Any
 
 import standin_flavour as flavour
-from modules.options import OptionInfo, categories, options_section
+from modules.options import OptionInfo, options_section
 from modules.paths_internal import default_output_dir
 
 options_templates: dict[str, OptionInfo] = {}
-restricted_opts: set[str] = {"outdir_txt2img_samples", "outdir_img2img_samples", "outdir_save"}
-
-for _id, _label in (("saving", "Saving images"), ("sd", "Stable Diffusion"), ("ui", "User Interface"),
-                    ("system", "System"), ("postprocessing", "Postprocessing"), ("training", "Training")):
-    categories.register_category(_id, _label)
 
 
 def _section(identifier: tuple, **values: Any) -> None:
@@ -25,83 +20,76 @@ def _section(identifier: tuple, **values: Any) -> None:
 _section(
     ("saving-images", "Saving images/grids", "saving"),
     samples_save=True, samples_format="png", grid_save=False, grid_format="png", grid_only_if_multiple=True,
-    return_grid=True, enable_pnginfo=True, jpeg_quality=80, webp_lossless=False, save_mask=False,
-    save_mask_composite=False, save_images_before_highres_fix=False, save_incomplete_images=False, save_init_img=False,
+    return_grid=True, enable_pnginfo=True, jpeg_quality=80,
+    save_images_before_highres_fix=False, save_incomplete_images=False,
 )
 _section(
     ("saving-paths", "Paths for saving", "saving"),
     outdir_samples="",
     **{f"outdir_{kind}_{what}": os.path.join(default_output_dir, f"{kind}-{folder}")
        for kind in ("txt2img", "img2img") for what, folder in (("samples", "images"), ("grids", "grids"))},
-    outdir_save=os.path.join(default_output_dir, "saved"),
 )
 _section(
     ("sd", "Stable Diffusion", "sd"),
     sd_model_checkpoint=OptionInfo(None, "Stable Diffusion checkpoint", infotext="Model hash"),
-    sd_checkpoint_hash="", sd_checkpoints_limit=1, sd_checkpoints_keep_in_cpu=True, sd_checkpoint_cache=0,
+    sd_checkpoint_hash="", sd_checkpoints_limit=1, sd_checkpoints_keep_in_cpu=True,
     sd_unet="Automatic", CLIP_stop_at_last_layers=OptionInfo(1, "Clip skip", infotext="Clip skip"), emphasis="Original",
     randn_source=OptionInfo("CPU", "Random number generator source.", infotext="RNG"),
     tiling=False, hires_fix_refiner_pass="second pass", enable_quantization=True, face_restoration=False,
-    face_restoration_model="CodeFormer", comma_padding_backtrack=20,
+    face_restoration_model="CodeFormer",
 )
 _section(("sdxl", "Stable Diffusion XL", "sd"), sdxl_crop_top=0, sdxl_crop_left=0)
 _section(
     ("vae", "VAE", "sd"),
-    sd_vae="Automatic", sd_vae_encode_method="Full", sd_vae_decode_method="Full", auto_vae_precision=True,
+    sd_vae="Automatic",
 )
 _section(
     ("img2img", "img2img", "sd"),
     inpainting_mask_weight=1.0, initial_noise_multiplier=1.0, img2img_extra_noise=0.0, img2img_fix_steps=False,
-    img2img_color_correction=False, img2img_background_color="#ffffff", overlay_inpaint=True, return_mask=False,
-    return_mask_composite=False,
+    img2img_background_color="#ffffff", overlay_inpaint=True, return_mask=False,
 )
 _section(
     ("optimizations", "Optimizations", "sd"),
-    cross_attention_optimization="Automatic", persistent_cond_cache=True, batch_cond_uncond=True,
-    fp8_storage="Disable", cache_fp16_weight=False, skip_early_cond=0.0, s_min_uncond=0.0, s_min_uncond_all=False,
+    persistent_cond_cache=True, batch_cond_uncond=True,
+    fp8_storage="Disable", cache_fp16_weight=False, s_min_uncond=0.0, s_min_uncond_all=False,
     token_merging_ratio=OptionInfo(0.0, "Token merging ratio", infotext="Token merging ratio"),
     token_merging_ratio_img2img=0.0,
     token_merging_ratio_hr=OptionInfo(0.0, "Token merging ratio hr", infotext="Token merging ratio hr"),
     pad_cond_uncond=OptionInfo(False, "Pad prompt/negative prompt", infotext="Pad conds"),
-    pad_cond_uncond_v0=OptionInfo(False, "Pad prompt/negative prompt (v0)", infotext="Pad conds v0"),
 )
 _section(
     ("compatibility", "Compatibility", "sd"),
-    use_old_scheduling=False, use_old_hires_fix_width_height=False, hires_fix_use_firstpass_conds=False,
-    no_dpmpp_sde_batch_determinism=False, refiner_switch_by_sample_steps=False, use_downcasted_alpha_bar=False,
-    sd_noise_schedule="Default",
+    use_old_scheduling=False, hires_fix_use_firstpass_conds=False,
+    no_dpmpp_sde_batch_determinism=False, refiner_switch_by_sample_steps=False,
 )
 _section(
     ("sampler-params", "Sampler parameters", "sd"),
     hide_samplers=[], eta_ddim=0.0, eta_ancestral=1.0, s_churn=0.0, s_tmin=0.0, s_tmax=0.0, s_noise=1.0,
     sigma_min=0.0, sigma_max=0.0, rho=0.0, eta_noise_seed_delta=0, always_discard_next_to_last_sigma=False,
-    sgm_noise_multiplier=False, use_old_karras_scheduler_sigmas=False,
+    sgm_noise_multiplier=False,
 )
 _section(
     ("infotext", "Infotext", "ui"),
-    add_model_hash_to_info=True, add_model_name_to_info=True, add_vae_hash_to_info=True, add_vae_name_to_info=True,
+    add_model_hash_to_info=True, add_model_name_to_info=True,
     add_user_name_to_info=False, add_version_to_infotext=True, disable_weights_auto_swap=True,
-    infotext_explanation="", infotext_styles="Apply if any", infotext_skip_pasting=[],
+    infotext_skip_pasting=[],
 )
 _section(
     ("ui", "Live previews", "ui"),
     live_previews_enable=True, live_previews_image_format="png", show_progress_grid=True,
-    show_progress_every_n_steps=10, show_progress_type="Full", live_preview_content="Prompt",
-    live_preview_refresh_period=1000, live_preview_fast_interrupt=False, js_live_preview_in_modal_lightbox=False,
+    show_progress_every_n_steps=10,
+    live_preview_refresh_period=1000,
 )
 _section(
     ("ui_alternatives", "UI", "ui"),
-    sd_checkpoint_dropdown_use_short=False, hires_fix_show_sampler=False, hires_fix_show_prompts=False,
-    disable_token_counters=False, dimensions_and_batch_together=True, quicksettings_list=["sd_model_checkpoint"],
-    hidden_tabs=[], ui_tab_order=[], ui_reorder_list=[], gallery_height="", localization="None",
-    do_not_show_images=False, send_seed=True, send_size=True, enable_reloading_ui_scripts=False,
+    sd_checkpoint_dropdown_use_short=False,
+
+    send_seed=True, send_size=True,
 )
 _section(
     ("system", "System", "system"),
-    disable_all_extensions="none", multiple_tqdm=True, memmon_poll_rate=0, samples_log_stdout=False,
-    print_hypernet_extra=False, disable_mmap_load_safetensors=False, dump_stacks_on_signal=False,
-    restore_config_state_file="", profiling_enable=False, profiling_filename="trace.json", api_enable_requests=True,
-    api_forbid_local_requests=True, api_useragent="", temp_dir="", clean_temp_dir_at_start=False,
+    disable_all_extensions="none",
+
 )
-_section(("extra_networks", "Extra Networks", "sd"), extra_networks_default_multiplier=1.0)
+_section(("extra_networks", "Extra Networks", "sd"), )
 _section(*flavour.EXTRA_OPTIONS[:1], **flavour.EXTRA_OPTIONS[1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import threading
 import time
 from typing import Any
 
@@ -31,48 +30,11 @@ class State:
     textinfo: str | None = None
     time_start: float | None = None
 
-    def __init__(self) -> None:
-        self.server_start = time.time()
-        self._server_command: str | None = None
-        self._server_command_signal = threading.Event()
-
-    @property
-    def need_restart(self) -> bool:
-        return self._server_command == "restart"
-
-    @need_restart.setter
-    def need_restart(self, value: bool) -> None:
-        if value:
-            self.server_command = "restart"
-
-    @property
-    def server_command(self) -> str | None:
-        return self._server_command
-
-    @server_command.setter
-    def server_command(self, value: str | None) -> None:
-        self._server_command = value
-        self._server_command_signal.set()
-
-    def wait_for_server_command(self, timeout: float | None = None) -> str | None:
-        if not self._server_command_signal.wait(timeout):
-            return None
-        self._server_command_signal.clear()
-        command, self._server_command = self._server_command, None
-        return command
-
-    def request_restart(self) -> None:
-        self.interrupt()
-        self.server_command = "restart"
-
     def skip(self) -> None:
         self.skipped = True
 
     def interrupt(self) -> None:
         self.interrupted = True
-
-    def stop_generating(self) -> None:
-        self.stopping_generation = True
 
     def begin(self, job: str = "(unknown)") -> None:
         self.sampling_step = 0

@@ -1,7 +1,7 @@
-"""Autoencoders between pictures and latents an eighth of their size. Which one is used stands in the checkpoint.
+"""Autoencoders between images and latents an eighth of their size. Which one is used stands in the checkpoint.
 
 ``PatchAutoencoder`` needs no training: three latent channels are the mean colour of an 8x8 patch, the fourth its
-left-right contrast. Its decoder is a sine: whatever a random UNet makes, no part of the picture saturates, so a change
+left-right contrast. Its decoder is a sine: whatever a random UNet makes, no part of the image saturates, so a change
 of any step shows. ``ConvAutoencoder`` is the same interface with weights to learn.
 """
 

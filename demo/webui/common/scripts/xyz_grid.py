@@ -1,4 +1,4 @@
-"""X/Y/Z plot: the same picture for all combinations of up to three series of values.
+"""X/Y/Z plot: the same image for all combinations of up to three series of values.
 
 Extensions find this module through ``scripts.scripts_data`` and add axes to ``axis_options``.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import namedtuple
 from collections.abc import Callable
 from copy import copy
 from io import StringIO
@@ -23,8 +22,6 @@ from common.infotext_parse import quote
 from modules import errors, images, processing, sd_models, sd_samplers, sd_schedulers
 from modules.processing import Processed, process_images
 from modules.shared import opts, state
-
-AxisInfo = namedtuple("AxisInfo", ["axis", "values"])
 
 
 def format_value(p: Any, opt: AxisOption, x: Any) -> str:
@@ -53,10 +50,6 @@ class AxisOption:
         self.cost = cost
         self.choices = choices
         self.prepare = prepare
-
-
-class AxisOptionImg2Img(AxisOption):
-    is_img2img = True
 
 
 class AxisOptionTxt2Img(AxisOption):
@@ -211,7 +204,6 @@ class Script(scripts.Script):
             p.batch_size = 1
         options = [self.current_axis_options[axes[i] or 0] for i in range(0, 9, 3)]
         values = [self._values(p, opt, axes[3 * i + 1], axes[3 * i + 2], csv_mode) for i, opt in enumerate(options)]
-        state.xyz_plot_x, state.xyz_plot_y, state.xyz_plot_z = (AxisInfo(o, v) for o, v in zip(options, values))
         state.job_count = len(values[0]) * len(values[1]) * len(values[2]) * p.n_iter
         try:
             cells = self._draw_cells(p, options, values, vary)
@@ -252,7 +244,7 @@ class Script(scripts.Script):
 
     def _arrange(self, p: Any, options: list[AxisOption], values: list[list], cells: dict, lone: bool,
                  sub_grids: bool) -> Processed:
-        """A grid for each z, one of all, and the single pictures when wanted."""
+        """A grid for each z, one of all, and the single images when wanted."""
         columns, rows, sheets = (range(len(v)) for v in values)
         order = [cells[x, y, z] for z in sheets for y in rows for x in columns]
         drawn = [x for x in order if x.images]
@@ -262,11 +254,11 @@ class Script(scripts.Script):
         result = copy(drawn[0])
         blank = drawn[0].images[0].copy()
         blank.paste(0, (0, 0, *blank.size))
-        pictures = [x.images[0] if x.images else blank for x in order]
+        shown = [x.images[0] if x.images else blank for x in order]
         texts = [x.infotexts[0] if x.images else "" for x in order]
         per_sheet = len(columns) * len(rows)
-        grids = [images.image_grid(pictures[i : i + per_sheet], rows=len(rows))
-                 for i in range(0, len(pictures), per_sheet)]
+        grids = [images.image_grid(shown[i : i + per_sheet], rows=len(rows))
+                 for i in range(0, len(shown), per_sheet)]
         main = images.image_grid(grids, rows=len(grids))
         extra = [("Script", self.title())]
         for name, opt, xs in zip("XYZ", options, values):
@@ -278,7 +270,7 @@ class Script(scripts.Script):
         heads = [main, *grids][:keep]
         for image, text in zip(heads, [grid_texts[0], *grid_texts]):
             image.info["parameters"] = text
-        result.images = heads + (pictures if lone else [])
+        result.images = heads + (shown if lone else [])
         result.infotexts = [grid_texts[0], *grid_texts][:keep] + (texts if lone else [])
         result.index_of_first_image = 1
         result.all_seeds = [x.seed for x in order]

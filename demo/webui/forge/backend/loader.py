@@ -13,6 +13,7 @@ from backend.diffusion_engine.sdxl import StableDiffusionXL
 from backend.modules.k_prediction import Prediction
 from backend.nn.unet import IntegratedUNet2DConditionModel
 from backend.operations import using_forge_operations
+from backend.patcher.base import ModelPatcher
 from backend.patcher.clip import CLIP
 from backend.patcher.unet import UnetPatcher
 from backend.patcher.vae import VAE
@@ -20,8 +21,6 @@ from common import config as _config
 from common.checkpoints import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX, ModelConfig, read_config
 from common.nn.text import TextEncoder
 from common.nn.vae import build_vae
-
-possible_models = [StableDiffusion, StableDiffusionXL]
 
 
 def _part(state_dict: dict, prefix: str) -> dict:
@@ -55,4 +54,4 @@ def forge_loader(sd: str, additional_state_dicts: Any = None) -> Any:
     predictor = Prediction(prediction_type="v_prediction" if config.prediction == "v" else "epsilon").to(device)
     unet = UnetPatcher.from_model(_unet(config, _part(weights, UNET_PREFIX)), config=config, k_predictor=predictor)
     engine = StableDiffusionXL if config.family == "sdxl" else StableDiffusion
-    return engine(config, unet, CLIP(text, device), VAE(vae, device))
+    return engine(config, unet, CLIP(text, ModelPatcher(text, device, device)), VAE(vae, device))

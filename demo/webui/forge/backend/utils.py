@@ -28,11 +28,3 @@ def set_attr_raw(obj: Any, attr: str, value: Any) -> None:
     for name in path:
         obj = getattr(obj, name)
     setattr(obj, last, value)
-
-
-def set_attr(obj: Any, attr: str, value: torch.Tensor) -> None:
-    set_attr_raw(obj, attr, torch.nn.Parameter(value, requires_grad=False))
-
-
-def tensor2parameter(x: torch.Tensor) -> torch.nn.Parameter:
-    return x if isinstance(x, torch.nn.Parameter) else torch.nn.Parameter(x, requires_grad=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 from typing import Any
 
 import torch
@@ -18,18 +17,11 @@ from common.host.checkpoint_list import (  # noqa: F401
 )
 from modules import script_callbacks, shared
 
-checkpoint_alisases = checkpoint_aliases
-
 
 class FakeInitialModel:
     """What ``shared.sd_model`` is before the first job."""
 
     cond_stage_model = None
-    chunk_length = 75
-
-    def get_prompt_lengths_on_ui(self, prompt: str) -> tuple[int, int]:
-        count = len(prompt.replace(",", " ").split())
-        return count, math.ceil(max(count, 1) / self.chunk_length) * self.chunk_length
 
 
 class SdModelData:
@@ -46,10 +38,6 @@ class SdModelData:
 
 
 model_data = SdModelData()
-
-
-def setup_model() -> None:
-    list_models()
 
 
 def read_state_dict(checkpoint_file: str, print_global_state: bool = False, map_location: Any = None) -> dict:
@@ -74,10 +62,6 @@ def load_model(checkpoint_info: Any = None, already_loaded_state_dict: Any = Non
 
 def reload_model_weights(sd_model: Any = None, info: Any = None, forced_reload: bool = False) -> None:
     """Does nothing, as in the real host."""
-
-
-def unload_model_weights(sd_model: Any = None, info: Any = None) -> None:
-    memory_management.unload_all_models()
 
 
 def apply_token_merging(sd_model: Any, token_merging_ratio: float) -> None:

@@ -12,7 +12,7 @@ from modules import prompt_parser, sd_samplers_common
 from modules.script_callbacks import (
     AfterCFGCallbackParams, CFGDenoiserParams, cfg_after_cfg_callback, cfg_denoiser_callback,
 )
-from modules.shared import opts, state
+from modules.shared import state
 
 
 class CFGDenoiser(torch.nn.Module):
@@ -25,14 +25,9 @@ class CFGDenoiser(torch.nn.Module):
         self.steps: int | None = None
         self.total_steps: int | None = None
         self.step = 0
-        self.image_cfg_scale: float | None = None
         self.padded_cond_uncond = False
-        self.padded_cond_uncond_v0 = False
         self.sampler = sampler
         self.p: Any = None
-        self.need_last_noise_uncond = False
-        self.last_noise_uncond: Any = None
-        self.mask_before_denoising = False
         self.classic_ddim_eps_estimation = False
 
     @property
@@ -56,10 +51,7 @@ class CFGDenoiser(torch.nn.Module):
         if self.p.is_hr_pass:
             cond_scale = self.p.hr_cfg
         params = self.p.extra_generation_params
-        if opts.skip_early_cond > 0 and self.step / self.total_steps <= opts.skip_early_cond:
-            params["Skip Early CFG"] = opts.skip_early_cond
-            return 1.0
-        if (self.step % 2 or opts.s_min_uncond_all) and s_min_uncond > 0 and sigma[0] < s_min_uncond:
+        if self.step % 2 and s_min_uncond > 0 and sigma[0] < s_min_uncond:
             params["NGMS"] = s_min_uncond
             return 1.0
         return cond_scale
@@ -90,15 +82,12 @@ class CFGDenoiser(torch.nn.Module):
         if self.mask is not None:
             predictor = self.inner_model.inner_model.forge_objects.unet.model.predictor
             noise = torch.randn_like(self.init_latent)
-            known = predictor.noise_scaling(sigma[:, None, None, None], noise, self.init_latent, max_denoise=False)
+            known = predictor.noise_scaling(sigma[:, None, None, None], noise, self.init_latent)
             x = x * self.nmask + known * self.mask
         params = CFGDenoiserParams(x, image_cond, sigma, state.sampling_step, state.sampling_steps, cond, uncond, self)
         cfg_denoiser_callback(params)
         cond_scale = self._guidance(sigma, cond_scale, s_min_uncond)
-        denoised, _cond_pred, uncond_pred = sampling_function(self, denoiser_params=params, cond_scale=cond_scale,
-                                                              cond_composition=composition)
-        if self.need_last_noise_uncond:
-            self.last_noise_uncond = (x - uncond_pred) / sigma[:, None, None, None]
+        denoised = sampling_function(self, denoiser_params=params, cond_scale=cond_scale, cond_composition=composition)
         if self.mask is not None:
             denoised = self._blend(denoised, sigma)
         self.sampler.last_latent = denoised

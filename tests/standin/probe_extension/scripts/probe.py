@@ -58,7 +58,7 @@ def callback(name):
     return function
 
 
-for callback_name in ("cfg_denoiser", "cfg_denoised", "cfg_after_cfg", "model_loaded", "script_unloaded", "before_ui",
+for callback_name in ("cfg_denoiser", "cfg_denoised", "cfg_after_cfg", "model_loaded", "before_ui",
                       "ui_settings", "image_saved"):
     getattr(script_callbacks, f"on_{callback_name}")(callback(callback_name))
 script_callbacks.on_app_started(lambda demo, app: probe.note("app_started"))

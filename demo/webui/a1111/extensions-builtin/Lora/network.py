@@ -24,9 +24,6 @@ class NetworkOnDisk:
             self.hash = hashes.sha256(self.filename, f"lora/{self.name}")
             self.shorthash = self.hash[:12]
 
-    def get_alias(self) -> str:
-        return self.alias
-
 
 class NetworkModule:
     """The low-rank change of one layer."""

@@ -17,11 +17,7 @@ from modules.util import walk_files
 
 available_networks: dict[str, network.NetworkOnDisk] = {}
 available_network_aliases: dict[str, network.NetworkOnDisk] = {}
-available_network_hash_lookup: dict[str, network.NetworkOnDisk] = {}
-forbidden_network_aliases: dict[str, int] = {}
 loaded_networks: list[network.Network] = []
-networks_in_memory: dict[str, network.Network] = {}
-originals: Any = None
 extra_network_lora: Any = None
 
 
@@ -87,7 +83,7 @@ def load_networks(names: list[str], te_multipliers: list | None = None, unet_mul
 
             sd_hijack.model_hijack.comments.append(f"Lora not found: {name}")
             continue
-        net = already.get(name) or networks_in_memory.get(name)
+        net = already.get(name)
         try:
             if net is None or os.path.getmtime(on_disk.filename) > net.mtime:
                 net = load_network(name, on_disk)
@@ -100,13 +96,6 @@ def load_networks(names: list[str], te_multipliers: list | None = None, unet_mul
         net.unet_multiplier = unet_multipliers[i] if unet_multipliers else 1.0
         net.dyn_dim = dyn_dims[i] if dyn_dims else None
         loaded_networks.append(net)
-    purge_networks_from_memory()
-
-
-def purge_networks_from_memory() -> None:
-    while len(networks_in_memory) > shared.opts.lora_in_memory_limit and networks_in_memory:
-        networks_in_memory.pop(next(iter(networks_in_memory)))
-    devices.torch_gc()
 
 
 def network_restore_weights_from_backup(self: torch.nn.Module) -> None:
@@ -174,9 +163,15 @@ def network_forward(org_module: torch.nn.Module, x: torch.Tensor, original_forwa
     return y
 
 
-def _forward(kind: str) -> Any:
+def patch_layers() -> None:
+    """Class patches that let every layer look after its own weights."""
+    for kind in (torch.nn.Linear, torch.nn.Conv2d, torch.nn.GroupNorm, torch.nn.LayerNorm):
+        kind.forward = _forward(kind.forward)
+        kind._load_from_state_dict = _load_state_dict(kind._load_from_state_dict)
+
+
+def _forward(original: Any) -> Any:
     def forward(self: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-        original = getattr(originals, f"{kind}_forward")
         if shared.opts.lora_functional:
             return network_forward(self, x, original)
         network_apply_weights(self)
@@ -185,17 +180,12 @@ def _forward(kind: str) -> Any:
     return forward
 
 
-def _load_state_dict(kind: str) -> Any:
+def _load_state_dict(original: Any) -> Any:
     def load(self: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
         network_reset_cached_weight(self)
-        return getattr(originals, f"{kind}_load_state_dict")(self, *args, **kwargs)
+        return original(self, *args, **kwargs)
 
     return load
 
-
-network_Linear_forward, network_Linear_load_state_dict = _forward("Linear"), _load_state_dict("Linear")
-network_Conv2d_forward, network_Conv2d_load_state_dict = _forward("Conv2d"), _load_state_dict("Conv2d")
-network_GroupNorm_forward, network_GroupNorm_load_state_dict = _forward("GroupNorm"), _load_state_dict("GroupNorm")
-network_LayerNorm_forward, network_LayerNorm_load_state_dict = _forward("LayerNorm"), _load_state_dict("LayerNorm")
 
 list_available_networks()

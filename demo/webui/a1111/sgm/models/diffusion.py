@@ -52,7 +52,6 @@ class DiffusionEngine(LatentDiffusion):
         self.conditioner = GeneralConditioner(TextEncoder(config.text), config.unet.adm_in_channels)
         self.register_buffer("alphas_cumprod", alphas_cumprod(), persistent=False)
         self.is_sdxl = True
-        self.is_sd1 = self.is_sd2 = self.is_sd3 = self.is_ssd = False
         self.is_sdxl_inpaint = config.is_inpaint
         self.lowvram = False
 

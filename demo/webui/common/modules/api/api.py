@@ -18,7 +18,7 @@ from PIL import Image, PngImagePlugin
 import modules.shared as shared
 import standin_flavour as flavour
 from common.host.api_infotext import apply_infotext
-from modules import errors, images, script_callbacks, scripts, sd_models, sd_samplers, sd_schedulers, ui
+from modules import errors, images, scripts, sd_models, sd_samplers, ui
 from modules.api import models
 from modules.processing import StableDiffusionProcessingImg2Img, StableDiffusionProcessingTxt2Img, process_images
 from modules.progress import add_task_to_queue, create_task_id, finish_task, job_fraction, start_task
@@ -89,17 +89,13 @@ class Api:
         for path, endpoint, method, answer in (
             ("txt2img", self.text2imgapi, "POST", models.TextToImageResponse),
             ("img2img", self.img2imgapi, "POST", models.ImageToImageResponse),
-            ("png-info", self.pnginfoapi, "POST", models.PNGInfoResponse),
             ("progress", self.progressapi, "GET", models.ProgressResponse),
             ("interrupt", self.interruptapi, "POST", None),
             ("skip", self.skip, "POST", None),
             ("options", self.get_config, "GET", None),
             ("options", self.set_config, "POST", None),
-            ("cmd-flags", self.get_cmd_flags, "GET", None),
             ("samplers", self.get_samplers, "GET", list[models.SamplerItem]),
-            ("schedulers", self.get_schedulers, "GET", None),
             ("sd-models", self.get_sd_models, "GET", list[models.SDModelItem]),
-            ("refresh-checkpoints", self.refresh_checkpoints, "POST", None),
             ("scripts", self.get_scripts_list, "GET", models.ScriptsList),
             ("script-info", self.get_script_info, "GET", list[models.ScriptInfo]),
         ):
@@ -203,7 +199,7 @@ class Api:
                 shared.total_tqdm.clear()
         return processed
 
-    def _pictures(self, request: Any, processed: Any) -> list[str]:
+    def _encoded(self, request: Any, processed: Any) -> list[str]:
         if not request.send_images:
             return []
         return [encode_pil_to_base64(x) for x in [*processed.images, *processed.extra_images]]
@@ -211,7 +207,7 @@ class Api:
     def text2imgapi(self, txt2imgreq: models.StableDiffusionTxt2ImgProcessingAPI) -> models.TextToImageResponse:
         processed = self._generate(txt2imgreq, "txt2img", StableDiffusionProcessingTxt2Img, scripts.scripts_txt2img,
                                    self.default_script_arg_txt2img, {}, ())
-        return models.TextToImageResponse(images=self._pictures(txt2imgreq, processed), parameters=vars(txt2imgreq),
+        return models.TextToImageResponse(images=self._encoded(txt2imgreq, processed), parameters=vars(txt2imgreq),
                                           info=processed.js())
 
     def img2imgapi(self, img2imgreq: models.StableDiffusionImg2ImgProcessingAPI) -> models.ImageToImageResponse:
@@ -227,18 +223,10 @@ class Api:
         if not img2imgreq.include_init_images:
             img2imgreq.init_images = None
             img2imgreq.mask = None
-        return models.ImageToImageResponse(images=self._pictures(img2imgreq, processed), parameters=vars(img2imgreq),
+        return models.ImageToImageResponse(images=self._encoded(img2imgreq, processed), parameters=vars(img2imgreq),
                                            info=processed.js())
 
     # State
-
-    def pnginfoapi(self, req: models.PNGInfoRequest) -> models.PNGInfoResponse:
-        from modules import infotext_utils
-
-        geninfo, items = images.read_info_from_image(decode_base64_to_image(req.image.strip()))
-        params = infotext_utils.parse_generation_parameters(geninfo or "")
-        script_callbacks.infotext_pasted_callback(geninfo or "", params)
-        return models.PNGInfoResponse(info=geninfo or "", items=items, parameters=params)
 
     def progressapi(self, skip_current_image: bool = False) -> models.ProgressResponse:
         state = shared.state
@@ -262,25 +250,14 @@ class Api:
 
     def get_config(self) -> dict:
         """Every setting, also those that were never set."""
-        return {**{k: v.default for k, v in opts.data_labels.items() if not v.do_not_save}, **opts.data}
+        return {**{k: v.default for k, v in opts.data_labels.items()}, **opts.data}
 
     def set_config(self, req: dict[str, Any]) -> None:
         flavour.set_config(req)
 
-    def get_cmd_flags(self) -> dict:
-        return vars(shared.cmd_opts)
-
     def get_samplers(self) -> list[dict]:
         return [{"name": x[0], "aliases": x[2], "options": x[3]} for x in sd_samplers.all_samplers]
-
-    def get_schedulers(self) -> list[dict]:
-        return [{"name": x.name, "label": x.label, "aliases": x.aliases, "default_rho": x.default_rho,
-                 "need_inner_model": x.need_inner_model} for x in sd_schedulers.schedulers]
 
     def get_sd_models(self) -> list[dict]:
         return [{"title": x.title, "model_name": x.model_name, "hash": x.shorthash, "sha256": x.sha256,
                  "filename": x.filename, "config": None} for x in sd_models.checkpoints_list.values()]
-
-    def refresh_checkpoints(self) -> None:
-        with self.queue_lock:
-            shared.refresh_checkpoints()

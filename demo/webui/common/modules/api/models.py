@@ -30,7 +30,7 @@ def _request(name: str, kind: type, **extra: tuple[Any, Any]) -> type[BaseModel]
         if not field.init or field.name in API_NOT_ALLOWED:
             continue
         default = None if isinstance(field.default, property) else field.default
-        # A seed or a prompt may be a list, one for each picture.
+        # A seed or a prompt may be a list, one for each image.
         wanted = Any if field.name in ("prompt", "negative_prompt", "seed", "subseed") else _TYPES.get(field.type, Any)
         fields[field.name] = (Optional[wanted], default)
     return create_model(name, **{**fields, **_COMMON, **extra})
@@ -52,16 +52,6 @@ class TextToImageResponse(BaseModel):
 
 class ImageToImageResponse(TextToImageResponse):
     pass
-
-
-class PNGInfoRequest(BaseModel):
-    image: str
-
-
-class PNGInfoResponse(BaseModel):
-    info: str
-    items: dict = {}
-    parameters: dict = {}
 
 
 class ProgressResponse(BaseModel):

@@ -30,15 +30,10 @@ class ForgeDiffusionEngine:
         self.forge_objects_original = self.forge_objects.shallow_copy()
         self.forge_objects_after_applying_lora = self.forge_objects.shallow_copy()
         self.current_lora_hash = str([])
-        self.tiling_enabled = False
         self.first_stage_model = None
         self.cond_stage_model = None
-        self.use_distilled_cfg_scale = False
-        self.is_sd1 = self.is_sd2 = self.is_sdxl = self.is_sd3 = False
+        self.is_sdxl = False
         self.alphas_cumprod = unet.model.predictor.alphas_cumprod
-
-    def set_clip_skip(self, clip_skip: int) -> None:
-        pass
 
     def get_first_stage_encoding(self, x: torch.Tensor) -> torch.Tensor:
         return x
@@ -49,12 +44,6 @@ class ForgeDiffusionEngine:
     def _encode_text(self, prompt: list[str]) -> torch.Tensor:
         memory_management.load_model_gpu(self.forge_objects.clip.patcher)
         return self.forge_objects.clip.cond_stage_model(list(prompt)).float()
-
-    @torch.inference_mode()
-    def get_prompt_lengths_on_ui(self, prompt: str) -> tuple[int, int]:
-        encoder = self.forge_objects.clip.cond_stage_model
-        _, count = encoder.process_texts([prompt])
-        return count, encoder.get_target_prompt_token_count(count)
 
     @torch.inference_mode()
     def encode_first_stage(self, x: torch.Tensor) -> torch.Tensor:

@@ -38,13 +38,6 @@ class Prediction(torch.nn.Module):
         low, high, part = t.floor().long(), t.ceil().long(), t.frac()
         return ((1 - part) * self.log_sigmas[low] + part * self.log_sigmas[high]).exp().to(timestep.device)
 
-    def percent_to_sigma(self, percent: float) -> float:
-        if percent <= 0.0:
-            return 999999999.9
-        if percent >= 1.0:
-            return 0.0
-        return self.sigma(torch.tensor((1.0 - percent) * 999.0)).item()
-
     @staticmethod
     def _spread(sigma: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         return sigma.view(sigma.shape[:1] + (1,) * (like.ndim - 1))
@@ -60,9 +53,5 @@ class Prediction(torch.nn.Module):
             return model_input * self.sigma_data**2 / total - model_output * sigma * self.sigma_data / total**0.5
         return model_input - model_output * sigma
 
-    def noise_scaling(self, sigma: torch.Tensor, noise: torch.Tensor, latent_image: torch.Tensor,
-                      max_denoise: bool = False) -> torch.Tensor:
-        return latent_image + noise * (torch.sqrt(1.0 + sigma**2.0) if max_denoise else sigma)
-
-    def inverse_noise_scaling(self, sigma: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
-        return latent
+    def noise_scaling(self, sigma: torch.Tensor, noise: torch.Tensor, latent_image: torch.Tensor) -> torch.Tensor:
+        return latent_image + noise * sigma

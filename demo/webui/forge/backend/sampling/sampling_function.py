@@ -9,24 +9,23 @@ from typing import Any
 import torch
 
 from backend import memory_management
-from backend.operations import cleanup_cache
 from backend.sampling.condition import Condition, compile_conditions, compile_weighted_conditions
 
 COND, UNCOND = 0, 1
-CondObject = namedtuple("CondObject", ["input_x", "mult", "conditioning", "area", "control", "patches"])
+CondObject = namedtuple("CondObject", ["input_x", "mult", "conditioning", "area", "patches"])
 
 
 def get_area_and_mult(conds: dict, x_in: torch.Tensor, timestep_in: torch.Tensor) -> CondObject:
-    """Conditionings here always hold for the whole picture and the whole run."""
+    """Conditionings here always hold for the whole image and the whole run."""
     area = (x_in.shape[2], x_in.shape[3], 0, 0)
     mult = torch.ones_like(x_in) * conds.get("strength", 1.0)
     conditioning = {k: c.process_cond(batch_size=x_in.shape[0], device=x_in.device, area=area)
                     for k, c in conds["model_conds"].items()}
-    return CondObject(x_in, mult, conditioning, area, conds.get("control"), None)
+    return CondObject(x_in, mult, conditioning, area, None)
 
 
 def can_concat_cond(c1: CondObject, c2: CondObject) -> bool:
-    if c1.input_x.shape != c2.input_x.shape or c1.control is not c2.control:
+    if c1.input_x.shape != c2.input_x.shape:
         return False
     a, b = c1.conditioning, c2.conditioning
     return a.keys() == b.keys() and all(a[k].can_concat(b[k]) for k in a)
@@ -69,7 +68,6 @@ def calc_cond_uncond_batch(model: Any, cond: list, uncond: list | None, x_in: to
         batch = _take_batch(to_run, model, memory_management.get_free_memory(x_in.device))
         kinds = [kind for _, kind in batch]
         entries = [entry for entry, _ in batch]
-        control = entries[-1].control
         input_x = torch.cat([x.input_x for x in entries])
         names = entries[0].conditioning
         c: dict[str, Any] = {k: names[k].concat([x.conditioning[k] for x in entries[1:]]) for k in names}
@@ -81,14 +79,6 @@ def calc_cond_uncond_batch(model: Any, cond: list, uncond: list | None, x_in: to
         options["cond_mark"] = compute_cond_mark(kinds, timestep)
         options["cond_indices"], options["uncond_indices"] = compute_cond_indices(kinds, timestep)
         c["transformer_options"] = options
-        if control is not None:
-            cnet = control
-            while cnet is not None:
-                cnet.transformer_options = options
-                cnet = cnet.previous_controlnet
-            c["control"] = control.get_control(input_x, rows, c.copy(), len(kinds))
-            c["control_model"] = control
-
         if "model_function_wrapper" in model_options:
             given = {"input": input_x, "timestep": rows, "c": c, "cond_or_uncond": kinds}
             output = model_options["model_function_wrapper"](model.apply_model, given)
@@ -101,69 +91,33 @@ def calc_cond_uncond_batch(model: Any, cond: list, uncond: list | None, x_in: to
 
 
 def sampling_function_inner(model: Any, x: torch.Tensor, timestep: torch.Tensor, uncond: Any, cond: list,
-                            cond_scale: float, model_options: dict = {}, seed: Any = None,  # noqa: B006
-                            return_full: bool = False) -> Any:
+                            cond_scale: float, model_options: dict) -> torch.Tensor:
     strength = sum(item.get("strength", 1) for item in cond)
     skip = math.isclose(cond_scale, 1.0) and not model_options.get("disable_cfg1_optimization", False)
     uncond_used = None if skip else uncond
-    for fn in model_options.get("sampler_pre_cfg_function", []):
-        model, cond, uncond_used, x, timestep, model_options = fn(model, cond, uncond_used, x, timestep, model_options)
     cond_pred, uncond_pred = calc_cond_uncond_batch(model, cond, uncond_used, x, timestep, model_options)
 
-    if "sampler_cfg_function" in model_options:
-        result = x - model_options["sampler_cfg_function"]({
-            "cond": x - cond_pred, "uncond": x - uncond_pred, "cond_scale": cond_scale, "timestep": timestep,
-            "input": x, "sigma": timestep, "cond_denoised": cond_pred, "uncond_denoised": uncond_pred,
-            "model": model, "model_options": model_options,
-        })
-    else:
-        scale = cond_scale if math.isclose(strength, 1.0) else cond_scale * strength
-        result = uncond_pred + (cond_pred - uncond_pred) * scale
-    for fn in model_options.get("sampler_post_cfg_function", []):
-        result = fn({
-            "denoised": result, "cond": cond, "uncond": uncond, "model": model, "uncond_denoised": uncond_pred,
-            "cond_denoised": cond_pred, "sigma": timestep, "model_options": model_options, "input": x,
-        })
-    return (result, cond_pred, uncond_pred) if return_full else result
+    scale = cond_scale if math.isclose(strength, 1.0) else cond_scale * strength
+    return uncond_pred + (cond_pred - uncond_pred) * scale
 
 
-def sampling_function(self: Any, denoiser_params: Any, cond_scale: float, cond_composition: list) -> tuple:
+def sampling_function(self: Any, denoiser_params: Any, cond_scale: float, cond_composition: list) -> torch.Tensor:
     """Reads the UNet's patcher at this moment, so that what extensions set a moment ago counts."""
     patcher = self.inner_model.inner_model.forge_objects.unet
     model, model_options = patcher.model, patcher.model_options
     x, timestep = denoiser_params.x, denoiser_params.sigma
     uncond = compile_conditions(denoiser_params.text_uncond)
     cond = compile_weighted_conditions(denoiser_params.text_cond, cond_composition)
-    seed = self.p.seeds[0]
-
-    given = patcher.extra_concat_condition
-    image_cond = denoiser_params.image_cond if given is None else given
+    image_cond = denoiser_params.image_cond
     fits = isinstance(image_cond, torch.Tensor) and image_cond.shape[0] == x.shape[0] and (
         image_cond.shape[2:] == x.shape[2:])
     for entry in [*cond, *(uncond or [])]:
         if fits:
             entry["model_conds"]["c_concat"] = Condition(image_cond)
-        if patcher.controlnet_linked_list is not None:
-            entry["control"] = patcher.controlnet_linked_list
-    for modifier in model_options.get("conditioning_modifiers", []):
-        model, x, timestep, uncond, cond, cond_scale, model_options, seed = modifier(
-            model, x, timestep, uncond, cond, cond_scale, model_options, seed)
-    return sampling_function_inner(model, x, timestep, uncond, cond, cond_scale, model_options, seed, return_full=True)
+    return sampling_function_inner(model, x, timestep, uncond, cond, cond_scale, model_options)
 
 
 def sampling_prepare(unet: Any, x: torch.Tensor) -> None:
     batch, channels, height, width = x.shape
-    estimate = unet.model_options.get("memory_peak_estimation_modifier", unet.memory_required)
-    memory_management.load_models_gpu(
-        models=[unet, *unet.extra_model_patchers_during_sampling],
-        memory_required=estimate([batch * 2, channels, height, width]),
-        hard_memory_preservation=unet.extra_preserved_memory_during_sampling,
-    )
-    for cnet in unet.list_controlnets():
-        cnet.pre_run(unet.model, lambda percent: unet.model.predictor.percent_to_sigma(percent))
-
-
-def sampling_cleanup(unet: Any) -> None:
-    for cnet in unet.list_controlnets():
-        cnet.cleanup()
-    cleanup_cache()
+    required = unet.memory_required([batch * 2, channels, height, width])
+    memory_management.load_models_gpu([unet], memory_required=required)

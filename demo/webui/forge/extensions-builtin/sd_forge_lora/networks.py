@@ -17,7 +17,6 @@ from modules.util import walk_files
 available_networks: dict[str, NetworkOnDisk] = {}
 available_network_aliases: dict[str, NetworkOnDisk] = {}
 loaded_networks: list[Network] = []
-networks_in_memory: dict[str, Any] = {}
 extra_network_lora: Any = None
 
 

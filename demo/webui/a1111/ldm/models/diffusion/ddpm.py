@@ -35,10 +35,6 @@ class DiffusionWrapper(nn.Module):
 
 
 class LatentDiffusion(nn.Module):
-    cond_stage_key = "txt"
-    first_stage_key = "jpg"
-    latent_channels = 4
-
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.parameterization = config.prediction
@@ -46,9 +42,7 @@ class LatentDiffusion(nn.Module):
         self.first_stage_model = build_vae(config.vae)
         self.cond_stage_model = TextEncoder(config.text)
         self.register_buffer("alphas_cumprod", alphas_cumprod(), persistent=False)
-        self.is_sdxl = self.is_sd3 = self.is_ssd = self.is_sdxl_inpaint = False
-        self.is_sd1 = config.family == "sd1"
-        self.is_sd2 = config.family == "sd2"
+        self.is_sdxl = self.is_sdxl_inpaint = False
         self.lowvram = False
 
     @property

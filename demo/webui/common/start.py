@@ -1,30 +1,29 @@
 """Starting a stand-in host in this interpreter.
 
-``boot`` loads the extensions and builds the (headless) UI the way the real hosts do. What it returns can be called
-directly, and its ``app`` can be served. One process can hold one host.
+``start_host`` loads the extensions and builds the UI, without a page unless asked, as the real hosts do. The host that
+it returns can be called directly, and its ``app`` can be served. A process can hold one host.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
 import warnings
 from pathlib import Path
 from typing import Any
 
 from common import config as _config
 from common.config import WEBUI_DIR, HostConfig
-from common.handle import Host
+from common.running_host import Host
 
 _running: Host | None = None
 
 
-def boot(flavour: str = "a1111", models: Path | str | None = None, data: Path | str | None = None,
+def start_host(flavour: str = "a1111", models: Path | str | None = None, data: Path | str | None = None,
          extensions: list[Path | str] | tuple[Path | str, ...] = (), **settings: Any) -> Host:
     """Starts a host; a second call in the process is an error. ``settings``: see ``HostConfig``."""
     global _running
     if _running is not None:
-        raise RuntimeError("this process runs a stand-in host already")
+        raise RuntimeError("This process runs a stand-in host already.")
     config = HostConfig(flavour=flavour, models=models, data=data, extensions=[Path(x) for x in extensions], **settings)
     _config.configure(config)
     for entry in (str(WEBUI_DIR), str(config.root)):
@@ -43,7 +42,7 @@ def boot(flavour: str = "a1111", models: Path | str | None = None, data: Path | 
 
 
 def load_extensions() -> None:
-    """The part that is repeated when the UI is reloaded."""
+    """Scripts, samplers, checkpoints and networks, in the hosts' order."""
     import standin_flavour as flavour
     from modules import extensions, extra_networks, scripts, sd_models, sd_samplers, shared
 
@@ -55,7 +54,6 @@ def load_extensions() -> None:
     if flavour.LOADS_MODEL_AT_START and sd_models.checkpoints_list:
         shared.sd_model  # noqa: B018  (the look loads it)
     extra_networks.initialize()
-    extra_networks.register_default_extra_networks()
 
 
 def build_app() -> tuple[Any, Any, Any]:
@@ -69,8 +67,6 @@ def build_app() -> tuple[Any, Any, Any]:
     shared.demo = ui.create_ui()
     app = FastAPI()
     progress.setup_progress_api(app)
-    if hasattr(ui, "setup_ui_api"):
-        ui.setup_ui_api(app)
     api = Api(app, call_queue.queue_lock)
     script_callbacks.app_started_callback(shared.demo, app)
     return shared.demo, app, api
@@ -87,20 +83,3 @@ def _start(config: HostConfig) -> Host:
     load_extensions()
     demo, app, api = build_app()
     return Host(config=config, demo=demo, app=app, api=api, shared=shared)
-
-
-def reload_ui(host: Host) -> None:
-    """What the page's "Reload UI" does: scripts run again, packages they imported do not."""
-    from modules import script_callbacks
-
-    script_callbacks.app_reload_callback()
-    script_callbacks.script_unloaded_callback()
-    load_extensions()
-    host.demo, host.app, host.api = build_app()
-    host.forget_client()
-
-
-def run_in_thread(func: Any, *args: Any) -> threading.Thread:
-    thread = threading.Thread(target=func, args=args, daemon=True)
-    thread.start()
-    return thread

@@ -1,4 +1,4 @@
-"""What a search on the demo's model asks for: the scores of pictures, drawn and judged in batches."""
+"""What a search on the demo's model asks for: the scores of images, drawn and judged in batches."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def noise_seed(caption: str, seed: int) -> int:
 def scores_at(model: DemoModel, judge: Judge, size: Size, drawing: Drawing) -> EvaluateMany:
     """A function that gives the probabilities of captions, for a configuration, and pairs of caption and image seed."""
 
-    def evaluate_many(point: Point, pictures: Sequence[tuple[str, int]]) -> list[float]:
-        prompts, seeds = [prompt for prompt, _ in pictures], [noise_seed(*picture) for picture in pictures]
+    def evaluate_many(point: Point, images: Sequence[tuple[str, int]]) -> list[float]:
+        prompts, seeds = [prompt for prompt, _ in images], [noise_seed(*image) for image in images]
         drawn = model.draw(prompts, seeds, (size.height, size.width), point.ratios, point.k, drawing)
         scores: list[float] = judge.verdict(drawn, [Scene.from_caption(prompt) for prompt in prompts]).scores.tolist()
         return scores

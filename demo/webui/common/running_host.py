@@ -1,4 +1,4 @@
-"""A running host, for tests and scripts in the same interpreter."""
+"""A running host, called through its own API in the same interpreter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from common.config import HostConfig
 
 @dataclass
 class Result:
-    """The pictures of a request; ``images[i].info["parameters"]`` is the infotext."""
+    """The images of a request; ``images[i].info["parameters"]`` is the infotext."""
 
     images: list[Image.Image]
     info: dict[str, Any]
@@ -71,9 +71,6 @@ class Host:
             self._client = TestClient(self.app, raise_server_exceptions=False)
         return self._client
 
-    def forget_client(self) -> None:
-        self._client = None
-
     def get(self, path: str, **kwargs: Any) -> Any:
         return self._answer(self.client.get(self._url(path), **kwargs))
 
@@ -92,11 +89,6 @@ class Host:
         if given.get("mask") is not None:
             given["mask"] = encode(given["mask"])
         return self._generate("img2img", given, {})
-
-    def reload_ui(self) -> None:
-        from common import boot
-
-        boot.reload_ui(self)
 
     @staticmethod
     def _url(path: str) -> str:
