@@ -11,7 +11,7 @@ SORTS_SCRIPT_UI = False
 KEEPS_SCRIPT_DIRS_ON_PATH = False
 LOADS_MODEL_AT_START = True
 API_ERROR_TEXT_KEY = "errors"
-EXTRA_OPTIONS: tuple[tuple, dict[str, Any]] = (("upscaling", "Upscaling", "postprocessing"), {"ESRGAN_tile": 192})
+EXTRA_OPTIONS: dict[str, Any] = {}
 
 
 def infotext_entries(p: Any) -> dict[str, Any]:

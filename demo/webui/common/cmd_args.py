@@ -9,26 +9,13 @@ import traceback
 
 from common.config import HostConfig
 
-_FLAGS = (
-    "medvram", "medvram-sdxl", "lowvram", "no-half", "no-half-vae", "upcast-sampling", "api", "nowebui", "listen",
-    "disable-nan-check", "no-prompt-history", "hide-ui-dir-config", "freeze-settings", "api-log", "opt-channelslast",
-    "xformers", "disable-all-extensions", "disable-extra-extensions", "skip-install", "use-cpu-all", "ui-debug-mode",
-    "no-gradio-queue", "loglevel-debug", "always-cpu", "disable-safe-unpickle",
-)
-_VALUES = (
-    "ckpt", "ckpt-dir", "vae-dir", "text-encoder-dir", "theme", "subpath", "api-auth", "gradio-auth",
-    "freeze-settings-in-sections", "freeze-specific-settings", "styles-file", "vae-path",
-)
+_FLAGS = ("api", "medvram", "lowvram", "no-half", "no-prompt-history", "skip-install")
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
     for name in _FLAGS:
         parser.add_argument(f"--{name}", action="store_true")
-    for name in _VALUES:
-        parser.add_argument(f"--{name}", default=None)
-    parser.add_argument("--port", type=int, default=None)
-    parser.add_argument("--gradio-allowed-path", action="append", default=[])
     return parser
 
 

@@ -112,7 +112,7 @@ def send_image_and_dimensions(x: Any) -> tuple[Any, Any, Any]:
 
 def paste_values(fields: list, text: str) -> list[Any]:
     """One update per field; a key that is absent, or a value that does not fit, leaves the component as it is."""
-    if not text and not shared.cmd_opts.hide_ui_dir_config and not shared.cmd_opts.no_prompt_history:
+    if not text and not shared.cmd_opts.no_prompt_history:
         try:
             with open(os.path.join(data_path, "params.txt"), encoding="utf8") as file:
                 text = file.read()

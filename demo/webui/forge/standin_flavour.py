@@ -11,9 +11,7 @@ KEEPS_SCRIPT_DIRS_ON_PATH = True
 LOADS_MODEL_AT_START = False
 # This host answers an exception with the web framework's bare 500.
 API_ERROR_TEXT_KEY = "message"
-EXTRA_OPTIONS: tuple[tuple, dict[str, Any]] = (("forge", "Forge", "sd"), {
-    "forge_unet_storage_dtype": "Automatic", "forge_preset": "sd",
-})
+EXTRA_OPTIONS: dict[str, Any] = {"forge_unet_storage_dtype": "Automatic"}
 
 
 def infotext_entries(p: Any) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import torch
 import standin_flavour as flavour
 from backend import memory_management
 from modules import sd_models, shared
-from modules.shared import opts
 from modules_forge import main_entry
 
 
@@ -25,12 +24,10 @@ class BaseFields:
 class Txt2ImgFields:
     hr_additional_modules: list = field(default=None)
     hr_cfg: float = 1.0
-    hr_distilled_cfg: float = 3.5
 
 
-@dataclass(repr=False)
 class Img2ImgFields:
-    hr_distilled_cfg: float = 3.5
+    """No fields beyond the common ones."""
 
 
 def prepare(p: Any) -> None:
@@ -156,19 +153,14 @@ def before_init_images(p: Any, region: Any, mask: Any) -> None:
 
 
 def describe_hires(p: Any) -> None:
-    if isinstance(p.hr_additional_modules, list):
-        names = p.hr_additional_modules or ["Built-in"]
-        for index, name in enumerate(names):
-            p.extra_generation_params[f"Hires Module {index + 1}"] = name
+    for index, name in enumerate(p.hr_additional_modules or []):
+        p.extra_generation_params[f"Hires Module {index + 1}"] = name
     p.extra_generation_params["Hires CFG Scale"] = p.hr_cfg
 
 
 def early_hires_conds(p: Any) -> None:
     from modules import extra_networks
 
-    if opts.hires_fix_use_firstpass_conds:
-        p.calculate_hr_conds()
-        return
     if not p.disable_extra_networks:
         extra_networks.activate(p, p.hr_extra_network_data)
     p.calculate_hr_conds()

@@ -61,7 +61,7 @@ def prepare(model_wrap: Any, x: torch.Tensor) -> None:
     """Loads the UNet, which is when LoRA weights are merged."""
     from backend.sampling.sampling_function import sampling_prepare
 
-    sampling_prepare(model_wrap.inner_model.forge_objects.unet, x=x)
+    sampling_prepare(model_wrap.inner_model.forge_objects.unet)
 
 
 def scale_noise(model_wrap: Any, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
@@ -101,5 +101,5 @@ def apply_refiner(cfg_denoiser: Any, x: torch.Tensor) -> bool:
         extra_networks.activate(p, p.extra_network_data)
     p.setup_conds()
     cfg_denoiser.update_inner_model()
-    sampling_prepare(sd_models.model_data.get_sd_model().forge_objects.unet, x=x)
+    sampling_prepare(sd_models.model_data.get_sd_model().forge_objects.unet)
     return True

@@ -38,8 +38,6 @@ def create_infotext(p: Any, all_prompts: list[str], all_seeds: list[int], all_su
     ratio, ratio_hr = p.get_token_merging_ratio(), p.get_token_merging_ratio(for_hr=True)
     prompt_text = p.main_prompt if use_main_prompt else all_prompts[index]
     negative_prompt = p.main_negative_prompt if use_main_prompt else all_negative_prompts[index]
-    varied = p.subseed_strength != 0
-    subseed = p.all_subseeds[0] if use_main_prompt else all_subseeds[index]
     mask_weight = getattr(p, "inpainting_mask_weight", opts.inpainting_mask_weight)
 
     generation_params: dict[str, Any] = {
@@ -53,15 +51,12 @@ def create_infotext(p: Any, all_prompts: list[str], all_seeds: list[int], all_su
         "Model": p.sd_model_name if opts.add_model_name_to_info else None,
         "FP8 weight": opts.fp8_storage if devices.fp8 else None,
         "Cache FP16 weight for LoRA": opts.cache_fp16_weight if devices.fp8 else None,
-        "Variation seed": subseed if varied else None,
-        "Variation seed strength": p.subseed_strength if varied else None,
         "Denoising strength": p.extra_generation_params.get("Denoising strength"),
         "Conditional mask weight": mask_weight if p.is_using_inpainting_conditioning else None,
         "Clip skip": None if clip_skip <= 1 else clip_skip,
         "Token merging ratio": None if ratio == 0 else ratio,
         "Token merging ratio hr": ratio_hr if getattr(p, "enable_hr", False) and ratio_hr else None,
-        "RNG": opts.randn_source if opts.randn_source != "GPU" else None,
-        "Tiling": "True" if p.tiling else None,
+        "RNG": "CPU",
         **flavour.infotext_entries(p),
         **p.extra_generation_params,
         "Version": program_version() if opts.add_version_to_infotext else None,
@@ -92,8 +87,7 @@ class Processed:
 
     _JS_FIELDS = (
         "negative_prompt", "seed", "all_seeds", "subseed", "all_subseeds", "subseed_strength", "width", "height",
-        "sampler_name", "cfg_scale", "steps", "batch_size", "restore_faces", "face_restoration_model",
-        "sd_model_name", "sd_model_hash", "sd_vae_name", "sd_vae_hash", "seed_resize_from_w", "seed_resize_from_h",
+        "sampler_name", "cfg_scale", "steps", "batch_size", "restore_faces", "sd_model_name", "sd_model_hash",
         "denoising_strength", "extra_generation_params", "index_of_first_image", "infotexts", "styles",
         "job_timestamp", "clip_skip", "is_using_inpainting_conditioning", "version",
     )
@@ -111,14 +105,10 @@ class Processed:
         self.info = info
         self.comments = "".join(f"{comment}\n" for comment in p.comments)
         for name in ("subseed_strength", "width", "height", "sampler_name", "cfg_scale", "steps", "batch_size",
-                     "restore_faces", "sd_model_name", "sd_model_hash", "sd_vae_name", "sd_vae_hash",
-                     "seed_resize_from_w", "seed_resize_from_h", "extra_generation_params", "styles", "eta",
-                     "s_churn", "s_tmin", "s_tmax", "s_noise", "s_min_uncond", "sampler_noise_scheduler_override",
-                     "is_using_inpainting_conditioning", "token_merging_ratio", "token_merging_ratio_hr"):
+                     "restore_faces", "sd_model_name", "sd_model_hash", "extra_generation_params", "styles",
+                     "is_using_inpainting_conditioning"):
             setattr(self, name, getattr(p, name))
-        self.image_cfg_scale = getattr(p, "image_cfg_scale", None)
         self.denoising_strength = getattr(p, "denoising_strength", None)
-        self.face_restoration_model = opts.face_restoration_model if p.restore_faces else None
         self.index_of_first_image = index_of_first_image
         self.job_timestamp = state.job_timestamp
         self.clip_skip = int(opts.CLIP_stop_at_last_layers)
@@ -139,6 +129,3 @@ class Processed:
     def infotext(self, p: Any, index: int) -> str:
         return create_infotext(p, self.all_prompts, self.all_seeds, self.all_subseeds, comments=[],
                                position_in_batch=index % self.batch_size, iteration=index // self.batch_size)
-
-    def get_token_merging_ratio(self, for_hr: bool = False) -> float:
-        return self.token_merging_ratio_hr if for_hr else self.token_merging_ratio

@@ -50,15 +50,11 @@ class StableDiffusionProcessing(seam.BaseFields):
     outpath_samples: str = None
     outpath_grids: str = None
     prompt: str = ""
-    prompt_for_display: str = None
     negative_prompt: str = ""
     styles: list = None
     seed: int = -1
     subseed: int = -1
     subseed_strength: float = 0
-    seed_resize_from_h: int = -1
-    seed_resize_from_w: int = -1
-    seed_enable_extras: bool = True
     sampler_name: str = None
     scheduler: str = None
     batch_size: int = 1
@@ -74,9 +70,7 @@ class StableDiffusionProcessing(seam.BaseFields):
     extra_generation_params: dict = None
     overlay_images: list = None
     eta: float = None
-    do_not_reload_embeddings: bool = False
     denoising_strength: float = None
-    ddim_discretize: str = None
     s_min_uncond: float = None
     s_churn: float = None
     s_tmax: float = None
@@ -120,8 +114,6 @@ class StableDiffusionProcessing(seam.BaseFields):
     user: str = field(default=None, init=False)
     sd_model_name: str = field(default=None, init=False)
     sd_model_hash: str = field(default=None, init=False)
-    sd_vae_name: str = field(default=None, init=False)
-    sd_vae_hash: str = field(default=None, init=False)
     is_api: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -129,7 +121,6 @@ class StableDiffusionProcessing(seam.BaseFields):
             print("sampler_index does not do anything; use sampler_name", file=sys.stderr)
         self.comments = {}
         self.styles = self.styles or []
-        self.sampler_noise_scheduler_override = None
         self.extra_generation_params = self.extra_generation_params or {}
         self.override_settings = self.override_settings or {}
         self.script_args = self.script_args or {}

@@ -148,7 +148,7 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing, seam.Img2ImgFi
             raise RuntimeError(f"bad number of images passed: {len(arrays)}; expecting {self.batch_size} or less")
 
         pixels = torch.from_numpy(batch).to(shared.device, dtype=devices.dtype_vae)
-        self.init_latent = images_tensor_to_samples(pixels, None, self.sd_model)
+        self.init_latent = images_tensor_to_samples(pixels, self.sd_model)
         if self.resize_mode == 3:
             size = (self.height // opt_f, self.width // opt_f)
             self.init_latent = torch.nn.functional.interpolate(self.init_latent, size=size, mode="bilinear")

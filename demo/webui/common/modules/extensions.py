@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from common import config as _config
-from modules import errors, shared
+from modules import errors
 from modules.paths_internal import extensions_builtin_dir, extensions_dir
 
 extensions: list[Extension] = []
@@ -29,10 +29,6 @@ class Extension:
 
 
 def active() -> list[Extension]:
-    if shared.cmd_opts.disable_all_extensions or shared.opts.disable_all_extensions == "all":
-        return []
-    if shared.cmd_opts.disable_extra_extensions or shared.opts.disable_all_extensions == "extra":
-        return [x for x in extensions if x.enabled and x.is_builtin]
     return [x for x in extensions if x.enabled]
 
 

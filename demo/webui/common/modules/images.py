@@ -9,7 +9,6 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 
 from modules import script_callbacks
-from modules.shared import opts
 
 LANCZOS = Image.Resampling.LANCZOS
 NEAREST = Image.Resampling.NEAREST
@@ -58,40 +57,22 @@ def image_grid(imgs: list[Image.Image], batch_size: int = 1, rows: int | None = 
     return grid
 
 
-def save_image_with_geninfo(image: Image.Image, geninfo: str | None, filename: str, extension: str | None = None,
-                            existing_pnginfo: dict | None = None, pnginfo_section_name: str = "parameters") -> None:
-    extension = (extension or os.path.splitext(filename)[1]).lower()
-    if extension == ".png":
-        info = PngImagePlugin.PngInfo()
-        for key, value in {**(existing_pnginfo or {}), pnginfo_section_name: geninfo}.items():
-            if value is not None:
-                info.add_text(key, str(value))
-        image.save(filename, format="PNG", pnginfo=info)
-    else:
-        image.convert("RGB").save(filename, quality=opts.jpeg_quality)
-
-
 def _next_number(path: str) -> int:
     numbers = [name.split("-")[0] for name in os.listdir(path)]
     return max((int(x) for x in numbers if x.isdigit()), default=-1) + 1
 
 
 def save_image(image: Image.Image, path: str, basename: str | None, seed: Any = None, prompt: Any = None,
-               extension: str = "png", info: str | None = None, short_filename: bool = False,
-               no_prompt: bool = False, grid: bool = False, pnginfo_section_name: str = "parameters", p: Any = None,
-               existing_info: dict | None = None, forced_filename: str | None = None, suffix: str = "",
-               save_to_dirs: bool | None = None) -> tuple[str, None]:
-    """Writes a numbered file, asking the save callbacks before and telling them after."""
+               extension: str = "png", info: str | None = None, p: Any = None) -> tuple[str, None]:
+    """Writes a numbered PNG, asking the save callbacks before and telling them after."""
     os.makedirs(path, exist_ok=True)
-    middle = f"-{seed}" if seed is not None else ""
-    prefix = f"{basename}-" if basename else ""
-    name = forced_filename or f"{_next_number(path):05}-{prefix.rstrip('-')}{middle}{suffix}".replace("--", "-")
-    pnginfo = dict(existing_info or {})
-    pnginfo[pnginfo_section_name] = info
-    params = script_callbacks.ImageSaveParams(image, p, os.path.join(path, f"{name}.{extension}"), pnginfo)
+    name = f"{_next_number(path):05}-{seed}.{extension}"
+    params = script_callbacks.ImageSaveParams(image, p, os.path.join(path, name), {"parameters": info})
     script_callbacks.before_image_saved_callback(params)
-    text = params.pnginfo.get(pnginfo_section_name)
-    others = {k: v for k, v in params.pnginfo.items() if k != pnginfo_section_name}
-    save_image_with_geninfo(params.image, text, params.filename, existing_pnginfo=others)
+    texts = PngImagePlugin.PngInfo()
+    for key, value in params.pnginfo.items():
+        if value is not None:
+            texts.add_text(key, str(value))
+    params.image.save(params.filename, pnginfo=texts)
     script_callbacks.image_saved_callback(params)
     return params.filename, None

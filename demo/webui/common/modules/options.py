@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from modules import errors
-from modules.shared_cmd_options import cmd_opts
 
 
 @dataclass
@@ -53,7 +52,6 @@ class Options:
         if key in _FIELDS:
             object.__setattr__(self, key, value)
         elif key in self.data or key in self.data_labels:
-            assert not cmd_opts.freeze_settings, "changing settings is disabled"
             self.data[key] = value
         else:
             object.__setattr__(self, key, value)
@@ -103,7 +101,6 @@ class Options:
             self.data = {}
 
     def save(self, filename: str) -> None:
-        assert not cmd_opts.freeze_settings, "saving settings is disabled"
         with open(filename, "w", encoding="utf8") as file:
             json.dump(self.data, file, indent=4, ensure_ascii=False)
 

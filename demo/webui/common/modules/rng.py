@@ -13,23 +13,6 @@ def create_generator(seed: int) -> torch.Generator:
     return torch.Generator(devices.cpu).manual_seed(int(seed))
 
 
-def manual_seed(seed: int) -> None:
-    torch.manual_seed(int(seed))
-
-
-def randn(seed: int, shape: tuple[int, ...], generator: torch.Generator | None = None) -> torch.Tensor:
-    manual_seed(seed)
-    return torch.randn(shape, device=devices.cpu, generator=generator).to(devices.device)
-
-
-def randn_local(seed: int, shape: tuple[int, ...]) -> torch.Tensor:
-    return torch.randn(shape, device=devices.cpu, generator=create_generator(seed)).to(devices.device)
-
-
-def randn_like(x: torch.Tensor) -> torch.Tensor:
-    return torch.randn_like(x, device=devices.cpu).to(x.device)
-
-
 def randn_without_seed(shape: tuple[int, ...], generator: torch.Generator | None = None) -> torch.Tensor:
     return torch.randn(shape, device=devices.cpu, generator=generator).to(devices.device)
 
@@ -43,16 +26,8 @@ class ImageRNG:
         self.generators = [create_generator(seed) for seed in seeds]
         self.is_first = True
 
-    def first(self) -> torch.Tensor:
-        noise = [randn(seed, self.shape, generator=generator) for seed, generator in zip(self.seeds, self.generators)]
-        return torch.stack(noise).to(shared.device)
-
     def next(self) -> torch.Tensor:
         if self.is_first:
             self.is_first = False
-            return self.first()
+            torch.manual_seed(int(self.seeds[-1]))  # the hosts seed torch's own generator, too
         return torch.stack([randn_without_seed(self.shape, g) for g in self.generators]).to(shared.device)
-
-
-for _name in ("randn", "randn_local", "randn_like", "randn_without_seed", "manual_seed"):
-    setattr(devices, _name, globals()[_name])

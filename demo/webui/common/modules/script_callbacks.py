@@ -23,13 +23,6 @@ class ImageSaveParams:
 
 
 @dataclass
-class ExtraNoiseParams:
-    noise: Any
-    x: Any
-    xi: Any
-
-
-@dataclass
 class CFGDenoiserParams:
     """What goes into one denoiser call; the host reads the fields back."""
 
@@ -76,7 +69,7 @@ class ScriptCallback:
 
 
 CATEGORIES = (
-    "app_started", "model_loaded", "ui_tabs", "ui_settings", "before_image_saved", "image_saved", "extra_noise",
+    "app_started", "model_loaded", "ui_tabs", "ui_settings", "before_image_saved", "image_saved",
     "cfg_denoiser", "cfg_denoised", "cfg_after_cfg", "before_component", "after_component", "image_grid",
     "infotext_pasted", "before_ui",
 )

@@ -38,35 +38,34 @@ def setup_img2img_steps(p: Any, steps: int | None = None) -> tuple[int, int]:
     return p.steps, int(min(p.denoising_strength, 0.999) * p.steps)
 
 
-def samples_to_images_tensor(sample: torch.Tensor, approximation: int | None = None, model: Any = None) -> torch.Tensor:
+def samples_to_images_tensor(sample: torch.Tensor, model: Any = None) -> torch.Tensor:
     """Latents to pixels in [-1, 1]."""
     model = shared.sd_model if model is None else model
-    with devices.without_autocast():
-        return model.decode_first_stage(sample.to(devices.dtype_vae))
+    return model.decode_first_stage(sample.to(devices.dtype_vae))
 
 
-def single_sample_to_image(sample: torch.Tensor, approximation: int | None = None) -> Image.Image:
+def single_sample_to_image(sample: torch.Tensor) -> Image.Image:
     with torch.no_grad():
-        pixels = samples_to_images_tensor(sample[None], approximation)[0].float() * 0.5 + 0.5
+        pixels = samples_to_images_tensor(sample[None])[0].float() * 0.5 + 0.5
     array = (pixels.cpu().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).numpy()
     return Image.fromarray(np.moveaxis(array, 0, 2))
 
 
 def decode_first_stage(model: Any, x: torch.Tensor) -> torch.Tensor:
-    return samples_to_images_tensor(x, None, model)
+    return samples_to_images_tensor(x, model)
 
 
-def sample_to_image(samples: torch.Tensor, index: int = 0, approximation: int | None = None) -> Image.Image:
-    return single_sample_to_image(samples[index], approximation)
+def sample_to_image(samples: torch.Tensor, index: int = 0) -> Image.Image:
+    return single_sample_to_image(samples[index])
 
 
-def samples_to_image_grid(samples: torch.Tensor, approximation: int | None = None) -> Image.Image:
+def samples_to_image_grid(samples: torch.Tensor) -> Image.Image:
     from modules import images
 
-    return images.image_grid([single_sample_to_image(sample, approximation) for sample in samples])
+    return images.image_grid([single_sample_to_image(sample) for sample in samples])
 
 
-def images_tensor_to_samples(image: torch.Tensor, approximation: int | None = None, model: Any = None) -> torch.Tensor:
+def images_tensor_to_samples(image: torch.Tensor, model: Any = None) -> torch.Tensor:
     """Pixels in [0, 1] to latents, one image at a time."""
     model = shared.sd_model if model is None else model
     image = image.to(shared.device, dtype=devices.dtype_vae) * 2 - 1
@@ -100,25 +99,17 @@ class Sampler:
     def __init__(self, funcname: Any) -> None:
         self.funcname = funcname
         self.func: Callable = funcname
-        self.extra_params: list[str] = []
-        self.stop_at: int | None = None
         self.eta: float | None = None
         self.config: SamplerData | None = None
         self.last_latent: Any = None
         self.s_min_uncond: float | None = None
-        self.s_churn, self.s_tmin, self.s_tmax, self.s_noise = 0.0, 0.0, float("inf"), 1.0
         self.eta_option_field, self.eta_infotext_field, self.eta_default = "eta_ancestral", "Eta", 1.0
-        self.conditioning_key = getattr(getattr(shared.sd_model, "model", None), "conditioning_key", "crossattn")
         self.p: Any = None
         self.model_wrap_cfg: Any = None
         self.sampler_extra_args: dict[str, Any] | None = None
-        self.options: dict[str, Any] = {}
 
     def callback_state(self, d: dict) -> None:
-        step = d["i"]
-        if self.stop_at is not None and step > self.stop_at:
-            raise InterruptedException
-        state.sampling_step = step
+        state.sampling_step = d["i"]
         shared.total_tqdm.update()
 
     def launch_sampling(self, steps: int, func: Callable) -> Any:
@@ -129,9 +120,6 @@ class Sampler:
         state.sampling_step = 0
         try:
             return func()
-        except RecursionError:
-            print("Encountered RecursionError during sampling, returning last latent.")
-            return self.last_latent
         except InterruptedException:
             return self.last_latent
 
@@ -143,43 +131,22 @@ class Sampler:
         cfg.mask = getattr(p, "mask", None)
         cfg.nmask = getattr(p, "nmask", None)
         cfg.step = 0
-        cfg.image_cfg_scale = getattr(p, "image_cfg_scale", None)
         self.eta = p.eta if p.eta is not None else getattr(opts, self.eta_option_field, 0.0)
         self.s_min_uncond = getattr(p, "s_min_uncond", 0.0)
         k_diffusion.sampling.torch = TorchHijack(p)
 
         parameters = inspect.signature(self.func).parameters
-        kwargs = {name: getattr(p, name) for name in self.extra_params if name in parameters}
-        if "eta" in parameters:
-            if self.eta != self.eta_default:
-                p.extra_generation_params[self.eta_infotext_field] = self.eta
-            kwargs["eta"] = self.eta
-        for name, label in (("s_churn", "churn"), ("s_tmin", "tmin"), ("s_tmax", "tmax"), ("s_noise", "noise")):
-            if name not in kwargs:
-                continue
-            value = getattr(opts, name, kwargs[name])
-            value = (value or self.s_tmax) if name == "s_tmax" else value
-            kwargs[name] = value
-            if value != getattr(self, name):
-                setattr(p, name, value)
-                p.extra_generation_params[f"Sigma {label}"] = value
-        return kwargs
+        if "eta" not in parameters:
+            return {}
+        if self.eta != self.eta_default:
+            p.extra_generation_params[self.eta_infotext_field] = self.eta
+        return {"eta": self.eta}
 
     def create_noise_sampler(self, x: torch.Tensor, sigmas: torch.Tensor, p: Any) -> Any:
         """A Brownian tree per image, so that batches and single images agree."""
-        if opts.no_dpmpp_sde_batch_determinism:
-            return None
         seeds = p.all_seeds[p.iteration * p.batch_size : (p.iteration + 1) * p.batch_size]
         low, high = sigmas[sigmas > 0].min(), sigmas.max()
         return k_diffusion.sampling.BrownianTreeNoiseSampler(x, low, high, seed=seeds)
-
-    def sample(self, p: Any, x: Any, conditioning: Any, unconditional_conditioning: Any, steps: int | None = None,
-               image_conditioning: Any = None) -> Any:
-        raise NotImplementedError
-
-    def sample_img2img(self, p: Any, x: Any, noise: Any, conditioning: Any, unconditional_conditioning: Any,
-                       steps: int | None = None, image_conditioning: Any = None) -> Any:
-        raise NotImplementedError
 
     def _extra_args(self, p: Any, cond: Any, uncond: Any, image_cond: Any) -> dict[str, Any]:
         return {"cond": cond, "image_cond": image_cond, "uncond": uncond, "cond_scale": p.cfg_scale,

@@ -34,12 +34,6 @@ samplers_k_diffusion: list[tuple[str, Any, list[str], dict[str, Any]]] = [
     ("DPM fast", "sample_dpm_fast", ["k_dpm_fast"], {"uses_ensd": True}),
     ("DPM adaptive", "sample_dpm_adaptive", ["k_dpm_ad"], {"uses_ensd": True}),
 ]
-_CHURN = ["s_churn", "s_tmin", "s_tmax", "s_noise"]
-sampler_extra_params = {
-    "sample_euler": _CHURN, "sample_heun": _CHURN, "sample_dpm_2": _CHURN, "sample_dpm_fast": ["s_noise"],
-    "sample_dpm_2_ancestral": ["s_noise"], "sample_dpmpp_2s_ancestral": ["s_noise"], "sample_dpmpp_sde": ["s_noise"],
-    "sample_dpmpp_2m_sde": ["s_noise"], "sample_dpmpp_3m_sde": ["s_noise"],
-}
 
 
 class CFGDenoiserKDiffusion(sd_samplers_cfg_denoiser.CFGDenoiser):
@@ -51,10 +45,8 @@ class CFGDenoiserKDiffusion(sd_samplers_cfg_denoiser.CFGDenoiser):
 
 
 class KDiffusionSampler(sd_samplers_common.Sampler):
-    def __init__(self, funcname: Any, sd_model: Any, options: dict | None = None) -> None:
+    def __init__(self, funcname: Any, sd_model: Any) -> None:
         super().__init__(funcname)
-        self.extra_params = sampler_extra_params.get(funcname, [])
-        self.options = options or {}
         self.func = funcname if callable(funcname) else getattr(k_diffusion.sampling, funcname)
         self.model_wrap_cfg = CFGDenoiserKDiffusion(self)
         self.model_wrap = self.model_wrap_cfg.inner_model
@@ -69,9 +61,7 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
         scheduler = sd_schedulers.schedulers_map.get(name)
         low, high = self.model_wrap.sigmas[0].item(), self.model_wrap.sigmas[-1].item()
 
-        if p.sampler_noise_scheduler_override:
-            sigmas = p.sampler_noise_scheduler_override(steps)
-        elif scheduler is None or scheduler.function is None:
+        if scheduler is None or scheduler.function is None:
             sigmas = self.model_wrap.get_sigmas(steps)
         else:
             kwargs: dict[str, Any] = {"sigma_min": low, "sigma_max": high}

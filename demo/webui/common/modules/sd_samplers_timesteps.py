@@ -10,9 +10,7 @@ import torch
 
 import standin_sampling as seam
 from modules import devices, sd_samplers_common, shared
-from modules.script_callbacks import ExtraNoiseParams, extra_noise_callback
 from modules.sd_samplers_cfg_denoiser import CFGDenoiserTimesteps
-from modules.shared import opts
 
 
 @torch.no_grad()
@@ -57,11 +55,6 @@ class CompVisSampler(sd_samplers_common.Sampler):
         timesteps = self.get_timesteps(p, steps).to(x.device)
         alpha = shared.sd_model.alphas_cumprod[timesteps[t_enc].item()].to(x.device)
         xi = x.to(noise) * alpha.sqrt() + noise * (1 - alpha).sqrt()
-        if opts.img2img_extra_noise > 0:
-            p.extra_generation_params["Extra noise"] = opts.img2img_extra_noise
-            extra = ExtraNoiseParams(noise, x, xi)
-            extra_noise_callback(extra)
-            xi = xi + extra.noise * opts.img2img_extra_noise * alpha.sqrt()
         kwargs = {**self.initialize(p), **self._timesteps_argument(timesteps[:t_enc])}
         self.model_wrap_cfg.init_latent = x
         self.last_latent = x
@@ -82,7 +75,6 @@ class CompVisSampler(sd_samplers_common.Sampler):
         return samples
 
 
-VanillaStableDiffusionSampler = CompVisSampler
 samplers_timesteps = [("DDIM", ddim, ["ddim"], {})]
 samplers_data_timesteps = [
     sd_samplers_common.SamplerData(label, lambda model, funcname=funcname: CompVisSampler(funcname, model), aliases, {})

@@ -18,78 +18,49 @@ def _section(identifier: tuple, **values: Any) -> None:
 
 
 _section(
-    ("saving-images", "Saving images/grids", "saving"),
-    samples_save=True, samples_format="png", grid_save=False, grid_format="png", grid_only_if_multiple=True,
-    return_grid=True, enable_pnginfo=True, jpeg_quality=80,
-    save_images_before_highres_fix=False, save_incomplete_images=False,
+    ("saving-images", "Saving images/grids"),
+    samples_save=True, samples_format="png", grid_only_if_multiple=True, return_grid=True, enable_pnginfo=True,
+    save_incomplete_images=False,
 )
 _section(
-    ("saving-paths", "Paths for saving", "saving"),
+    ("saving-paths", "Paths for saving"),
     outdir_samples="",
     **{f"outdir_{kind}_{what}": os.path.join(default_output_dir, f"{kind}-{folder}")
        for kind in ("txt2img", "img2img") for what, folder in (("samples", "images"), ("grids", "grids"))},
 )
 _section(
-    ("sd", "Stable Diffusion", "sd"),
+    ("sd", "Stable Diffusion"),
     sd_model_checkpoint=OptionInfo(None, "Stable Diffusion checkpoint", infotext="Model hash"),
     sd_checkpoint_hash="", sd_checkpoints_limit=1, sd_checkpoints_keep_in_cpu=True,
-    sd_unet="Automatic", CLIP_stop_at_last_layers=OptionInfo(1, "Clip skip", infotext="Clip skip"), emphasis="Original",
-    randn_source=OptionInfo("CPU", "Random number generator source.", infotext="RNG"),
-    tiling=False, hires_fix_refiner_pass="second pass", enable_quantization=True, face_restoration=False,
-    face_restoration_model="CodeFormer",
-)
-_section(("sdxl", "Stable Diffusion XL", "sd"), sdxl_crop_top=0, sdxl_crop_left=0)
-_section(
-    ("vae", "VAE", "sd"),
-    sd_vae="Automatic",
+    CLIP_stop_at_last_layers=OptionInfo(1, "Clip skip", infotext="Clip skip"), emphasis="Original", tiling=False,
+    enable_quantization=True, face_restoration=False, sdxl_crop_top=0, sdxl_crop_left=0,
 )
 _section(
-    ("img2img", "img2img", "sd"),
-    inpainting_mask_weight=1.0, initial_noise_multiplier=1.0, img2img_extra_noise=0.0, img2img_fix_steps=False,
-    img2img_background_color="#ffffff", overlay_inpaint=True, return_mask=False,
+    ("img2img", "img2img"),
+    inpainting_mask_weight=1.0, initial_noise_multiplier=1.0, img2img_fix_steps=False,
+    img2img_background_color="#ffffff",
 )
 _section(
-    ("optimizations", "Optimizations", "sd"),
-    persistent_cond_cache=True, batch_cond_uncond=True,
-    fp8_storage="Disable", cache_fp16_weight=False, s_min_uncond=0.0, s_min_uncond_all=False,
+    ("optimizations", "Optimizations"),
+    batch_cond_uncond=True, fp8_storage="Disable", cache_fp16_weight=False, s_min_uncond=0.0,
     token_merging_ratio=OptionInfo(0.0, "Token merging ratio", infotext="Token merging ratio"),
     token_merging_ratio_img2img=0.0,
     token_merging_ratio_hr=OptionInfo(0.0, "Token merging ratio hr", infotext="Token merging ratio hr"),
     pad_cond_uncond=OptionInfo(False, "Pad prompt/negative prompt", infotext="Pad conds"),
 )
 _section(
-    ("compatibility", "Compatibility", "sd"),
-    use_old_scheduling=False, hires_fix_use_firstpass_conds=False,
-    no_dpmpp_sde_batch_determinism=False, refiner_switch_by_sample_steps=False,
-)
-_section(
-    ("sampler-params", "Sampler parameters", "sd"),
+    ("sampler-params", "Sampler parameters"),
     hide_samplers=[], eta_ddim=0.0, eta_ancestral=1.0, s_churn=0.0, s_tmin=0.0, s_tmax=0.0, s_noise=1.0,
-    sigma_min=0.0, sigma_max=0.0, rho=0.0, eta_noise_seed_delta=0, always_discard_next_to_last_sigma=False,
-    sgm_noise_multiplier=False,
 )
 _section(
-    ("infotext", "Infotext", "ui"),
-    add_model_hash_to_info=True, add_model_name_to_info=True,
-    add_user_name_to_info=False, add_version_to_infotext=True, disable_weights_auto_swap=True,
-    infotext_skip_pasting=[],
+    ("infotext", "Infotext"),
+    add_model_hash_to_info=True, add_model_name_to_info=True, add_user_name_to_info=False,
+    add_version_to_infotext=True, disable_weights_auto_swap=True, infotext_skip_pasting=[],
 )
 _section(
-    ("ui", "Live previews", "ui"),
+    ("ui", "User interface"),
     live_previews_enable=True, live_previews_image_format="png", show_progress_grid=True,
-    show_progress_every_n_steps=10,
-    live_preview_refresh_period=1000,
+    show_progress_every_n_steps=10, live_preview_refresh_period=1000, send_seed=True, send_size=True,
 )
-_section(
-    ("ui_alternatives", "UI", "ui"),
-    sd_checkpoint_dropdown_use_short=False,
-
-    send_seed=True, send_size=True,
-)
-_section(
-    ("system", "System", "system"),
-    disable_all_extensions="none",
-
-)
-_section(("extra_networks", "Extra Networks", "sd"), )
-_section(*flavour.EXTRA_OPTIONS[:1], **flavour.EXTRA_OPTIONS[1])
+if flavour.EXTRA_OPTIONS:
+    _section((flavour.NAME, flavour.NAME), **flavour.EXTRA_OPTIONS)

@@ -92,7 +92,6 @@ def forge_model_reload() -> tuple[Any, bool]:
     if model_data.sd_model:
         model_data.sd_model = None
         memory_management.unload_all_models()
-        memory_management.soft_empty_cache()
         gc.collect()
     dynamic_args["forge_unet_storage_dtype"] = model_data.forge_loading_parameters.get("unet_storage_dtype")
     sd_model = forge_loader(info.filename)

@@ -151,7 +151,6 @@ def network_forward(org_module: torch.nn.Module, x: torch.Tensor, original_forwa
     """The old way: the weight stays as it is, and the change is added to the layer's output."""
     if not loaded_networks:
         return original_forward(org_module, x)
-    x = devices.cond_cast_unet(x)
     with torch.no_grad():
         network_restore_weights_from_backup(org_module)
     network_reset_cached_weight(org_module)

@@ -11,8 +11,7 @@ from modules.processing import StableDiffusionProcessingImg2Img, StableDiffusion
 
 API_NOT_ALLOWED = {
     "self", "kwargs", "sd_model", "outpath_samples", "outpath_grids", "sampler_index", "extra_generation_params",
-    "overlay_images", "do_not_reload_embeddings", "seed_enable_extras", "prompt_for_display", "ddim_discretize",
-    "do_not_save_samples", "do_not_save_grid",
+    "overlay_images", "do_not_save_samples", "do_not_save_grid",
 }
 _TYPES: dict[str, Any] = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 _COMMON: dict[str, tuple[Any, Any]] = {

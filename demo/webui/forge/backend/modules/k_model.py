@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from backend import memory_management
 from backend.modules.k_prediction import Prediction
 
 
@@ -34,7 +33,3 @@ class KModel(torch.nn.Module):
         output = self.diffusion_model(scaled.to(dtype), timestep, context=c_crossattn.to(dtype), control=control,
                                       transformer_options=transformer_options, **extra).float()
         return self.predictor.calculate_denoised(sigma, output, x)
-
-    def memory_required(self, input_shape: Any) -> float:
-        area = input_shape[0] * input_shape[2] * input_shape[3]
-        return 1.28 * area * memory_management.dtype_size(self.computation_dtype) * 16384

@@ -10,9 +10,7 @@ from backend.patcher.lora import LoraLoader
 
 
 class ModelPatcher:
-    def __init__(self, model: Any, load_device: Any, offload_device: Any, size: int = 0, current_device: Any = None,
-                 **kwargs: Any) -> None:
-        self.size = size
+    def __init__(self, model: Any, load_device: Any, offload_device: Any, current_device: Any = None) -> None:
         self.model = model
         self.lora_patches: dict[tuple, dict[str, list]] = {}
         self.model_options: dict[str, Any] = {"transformer_options": {}}
@@ -23,19 +21,14 @@ class ModelPatcher:
         self.lora_loader: LoraLoader = model.lora_loader
         self.current_device = self.offload_device if current_device is None else current_device
 
-    def _copy_to(self, other: Any) -> Any:
+    def clone(self) -> ModelPatcher:
+        other = type(self)(self.model, self.load_device, self.offload_device, self.current_device)
         other.lora_patches = self.lora_patches.copy()
         other.model_options = copy.deepcopy(self.model_options)
         return other
 
-    def clone(self) -> ModelPatcher:
-        return self._copy_to(type(self)(self.model, self.load_device, self.offload_device, self.size,
-                                        self.current_device))
-
     def is_clone(self, other: Any) -> bool:
         return getattr(other, "model", None) is self.model
-
-    # LoRA
 
     def add_patches(self, *, filename: str, patches: dict, strength_patch: float = 1.0, strength_model: float = 1.0,
                     online_mode: bool = False) -> set:
@@ -47,29 +40,14 @@ class ModelPatcher:
     def refresh_loras(self) -> None:
         self.lora_loader.refresh(lora_patches=self.lora_patches, offload_device=self.offload_device)
 
-    # Options
-
-    def memory_required(self, input_shape: Any) -> Any:
-        return self.model.memory_required(input_shape=input_shape)
-
     def set_model_unet_function_wrapper(self, unet_wrapper_function: Callable) -> None:
         """One slot: the last writer wins."""
         self.model_options["model_function_wrapper"] = unet_wrapper_function
 
-    def set_model_patch(self, patch: Any, name: str) -> None:
-        patches = self.model_options["transformer_options"].setdefault("patches", {})
-        patches[name] = [*patches.get(name, []), patch]
-
     def set_model_attn1_patch(self, patch: Any) -> None:
-        self.set_model_patch(patch, "attn1_patch")
+        patches = self.model_options["transformer_options"].setdefault("patches", {})
+        patches["attn1_patch"] = [*patches.get("attn1_patch", []), patch]
 
-    def forge_patch_model(self, target_device: Any = None) -> Any:
-        if target_device is not None:
-            self.model.to(target_device)
-            self.current_device = target_device
-        return self.model
-
-    def forge_unpatch_model(self, target_device: Any = None) -> None:
-        if target_device is not None:
-            self.model.to(target_device)
-            self.current_device = target_device
+    def move(self, target_device: Any) -> None:
+        self.model.to(target_device)
+        self.current_device = target_device

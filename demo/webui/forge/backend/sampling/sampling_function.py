@@ -43,18 +43,11 @@ def compute_cond_indices(cond_or_uncond: list[int], sigmas: torch.Tensor) -> tup
     return indices
 
 
-def _take_batch(to_run: list, model: Any, free_memory: float) -> list:
-    """The first one and everything that fits with it, last ones first, as many as memory allows."""
+def _take_batch(to_run: list) -> list:
+    """The first one and everything that fits with it, last ones first; there is memory for all."""
     first = to_run[0][0]
     fitting = [i for i, (entry, _) in enumerate(to_run) if can_concat_cond(entry, first)][::-1]
-    chosen = fitting[:1]
-    for divisor in range(1, len(fitting) + 1):
-        part = fitting[: len(fitting) // divisor]
-        shape = [len(part) * first.input_x.shape[0], *first.input_x.shape[1:]]
-        if model.memory_required(shape) < free_memory:
-            chosen = part
-            break
-    return [to_run.pop(i) for i in chosen]
+    return [to_run.pop(i) for i in fitting]
 
 
 def calc_cond_uncond_batch(model: Any, cond: list, uncond: list | None, x_in: torch.Tensor, timestep: torch.Tensor,
@@ -65,7 +58,7 @@ def calc_cond_uncond_batch(model: Any, cond: list, uncond: list | None, x_in: to
     to_run += [(get_area_and_mult(x, x_in, timestep), UNCOND) for x in uncond or []]
 
     while to_run:
-        batch = _take_batch(to_run, model, memory_management.get_free_memory(x_in.device))
+        batch = _take_batch(to_run)
         kinds = [kind for _, kind in batch]
         entries = [entry for entry, _ in batch]
         input_x = torch.cat([x.input_x for x in entries])
@@ -117,7 +110,5 @@ def sampling_function(self: Any, denoiser_params: Any, cond_scale: float, cond_c
     return sampling_function_inner(model, x, timestep, uncond, cond, cond_scale, model_options)
 
 
-def sampling_prepare(unet: Any, x: torch.Tensor) -> None:
-    batch, channels, height, width = x.shape
-    required = unet.memory_required([batch * 2, channels, height, width])
-    memory_management.load_models_gpu([unet], memory_required=required)
+def sampling_prepare(unet: Any) -> None:
+    memory_management.load_model_gpu(unet)
