@@ -24,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", type=Path, default=CACHE / "models", help="folder for checkpoints")
     parser.add_argument("--data", type=Path, default=CACHE / "data", help="folder for settings, presets and images")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
-    parser.add_argument("--selfcheck", action="store_true", help="draw a image by the API, compare in a browser, end")
+    parser.add_argument("--selfcheck", action="store_true", help="draw an image by the API, compare in a browser, end")
     return parser
 
 

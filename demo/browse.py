@@ -92,6 +92,6 @@ def _read(page: Any, height: int, width: int, shown: Shown) -> None:
         caption = ", ".join(figure.locator("figcaption").inner_text().split("\n"))
         shown.lines.append(f"{tall}x{wide}, {caption}")
         if (tall, wide) != (height, width):
-            shown.faults.append(f"a image is {tall}x{wide}, not {height}x{width}")
+            shown.faults.append(f"an image is {tall}x{wide}, not {height}x{width}")
     shown.lines += page.locator("#demo_panel .demo-sentences p").all_inner_texts()
     shown.lines.append(page.locator("#html_info_txt2img").first.inner_text().strip().split("\n")[0])

@@ -1,4 +1,4 @@
-"""The demo's own score, in the form in which a user adds one: how probable it is that a image shows its caption."""
+"""The demo's own score, in the form in which a user adds one: how probable it is that an image shows its caption."""
 
 from __future__ import annotations
 

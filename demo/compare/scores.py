@@ -1,4 +1,4 @@
-"""How likely a image shows its caption, by the demo's scene scorer; or a sentence why there is no score."""
+"""How likely an image shows its caption, by the demo's scene scorer; or a sentence why there is no score."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class DemoModel:
         self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], ratios: Ratios, k: float,
         drawing: Drawing,
     ) -> list[NDArray[np.uint8]]:  # fmt: skip
-        """A image ``[height, width, 3]`` for each prompt and seed, in order.
+        """An image ``[height, width, 3]`` for each prompt and seed, in order.
 
         Args:
             prompts: one for each image.

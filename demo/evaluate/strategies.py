@@ -56,7 +56,7 @@ def strategy(name: str, space: Space, seed: int, evaluations: int) -> Strategy:
 
 
 class Known:
-    """Scores shared by all searches of a run, so that a image is drawn once."""
+    """Scores shared by all searches of a run, so that an image is drawn once."""
 
     def __init__(self, many: EvaluateMany) -> None:
         self._many = many

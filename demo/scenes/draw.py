@@ -91,7 +91,7 @@ def _mixed(a: tuple[int, int, int], b: tuple[int, int, int], share: float) -> tu
 
 
 def draw(scene: Scene, height: int, width: int, rng: random.Random) -> NDArray[np.uint8]:
-    """A image of the scene, ``[height, width, 3]`` uint8, as training shows it: places and sizes vary a little."""
+    """An image of the scene, ``[height, width, 3]`` uint8, as training shows it: places and sizes vary a little."""
     tall, wide = height * OVERSAMPLING, width * OVERSAMPLING
     image = background(scene.time, tall, wide, rng)
     for thing, middle in ((scene.left, 0.27), (scene.right, 0.73)):

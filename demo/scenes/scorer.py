@@ -1,4 +1,4 @@
-"""The scene scorer: how probable it is that a image shows what its caption says."""
+"""The scene scorer: how probable it is that an image shows what its caption says."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def classes_of(scene: Scene) -> dict[str, int]:
 
 
 def look(pixels: np.ndarray) -> Tensor:
-    """A image ``[h, w, 3]`` uint8 as the network looks at it: ``[1, 3, SIDE, SIDE]`` in -1..1."""
+    """An image ``[h, w, 3]`` uint8 as the network looks at it: ``[1, 3, SIDE, SIDE]`` in -1..1."""
     small = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(small)).permute(2, 0, 1)[None].float() / 127.5 - 1.0
 

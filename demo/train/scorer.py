@@ -23,7 +23,7 @@ SIZES = ((128, 128), (96, 96), (96, 128), (128, 96), (64, 128), (128, 64), (128,
 """Height and width in pixels of the images it learns from, and is tested on."""
 
 UNKNOWN = -100
-"""A head that a image says nothing about."""
+"""A head that an image says nothing about."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ScorerRecipe:
 
 
 def crowd(height: int, width: int, rng: random.Random) -> tuple[np.ndarray, dict[str, int]]:
-    """A image with any number of things anywhere, spoiled ones among them, and what it shows."""
+    """An image with any number of things anywhere, spoiled ones among them, and what it shows."""
     tall, wide = height * OVERSAMPLING, width * OVERSAMPLING
     time = rng.choice(TIMES)
     image = background(time, tall, wide, rng)

@@ -1,4 +1,4 @@
-"""Reading the text stored with a image."""
+"""Reading the text stored with an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Filling a tab's components from the text of a image, and sending from one tab to another."""
+"""Filling a tab's components from the text of an image, and sending from one tab to another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The right side of a tab: gallery, infotext, messages, and the buttons that send a image on."""
+"""The right side of a tab: gallery, infotext, messages, and the buttons that send an image on."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ function recalculate_prompts_img2img() {
     return [...arguments];
 }
 
-// A image chosen in a gallery has its text shown below.
+// An image chosen in a gallery has its text shown below.
 onUiLoaded(() => {
     for (const tab of ["txt2img", "img2img"]) {
         showSubmitButtons(tab, true);

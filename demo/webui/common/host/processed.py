@@ -1,4 +1,4 @@
-"""The result of a job, and the infotext of a image."""
+"""The result of a job, and the infotext of an image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def create_infotext(p: Any, all_prompts: list[str], all_seeds: list[int], all_su
                     comments: Any = None, iteration: int = 0, position_in_batch: int = 0,
                     use_main_prompt: bool = False, index: int | None = None,
                     all_negative_prompts: list[str] | None = None) -> str:
-    """The text stored with a image.
+    """The text stored with an image.
 
     ``p.extra_generation_params`` may hold plain values, lists with one entry per image, and functions, which are
     called with everything this function knows. One that fails is reported and left out.

@@ -175,7 +175,7 @@ class StableDiffusionProcessing(seam.BaseFields):
 
     def txt2img_image_conditioning(self, x: torch.Tensor, width: int | None = None,
                                    height: int | None = None) -> torch.Tensor:
-        """An inpainting model without a image sees an all-grey one, all masked; other models a dummy."""
+        """An inpainting model without an image sees an all-grey one, all masked; other models a dummy."""
         if not seam.is_inpainting(self.sd_model):
             return x.new_zeros(x.shape[0], 5, 1, 1)
         self.is_using_inpainting_conditioning = True
