@@ -1,4 +1,4 @@
-"""The demo model outside a WebUI: its pictures against a second implementation, and the commands that measure it."""
+"""The demo model outside a WebUI: its images against a second implementation, and the commands that measure it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def reference(model, prompt, seed, size, mix, drawing):
 
 @pytest.mark.parametrize("k", [0.0, 1.0, 1.5, -1.0])
 @torch.no_grad()
-def test_a_picture_is_the_mix_of_two_models(checkpoint, k):
+def test_an_image_is_the_mix_of_two_models(checkpoint, k):
     model = DemoModel(checkpoint)
     ratios = {"down": 0.3, "mid": 0.5, "up": 0.7}
     pruned = pruned_copy(model.unet, ratios)
@@ -94,10 +94,10 @@ def test_a_picture_is_the_mix_of_two_models(checkpoint, k):
 
     prompts = ["a red house left of a blue tree, by day", "a white fish left of a red star, at night"]
     drawn = model.draw(prompts, [3, 4], (96, 128), Ratios(**ratios), k, QUICK)
-    for picture, prompt, seed in zip(drawn, prompts, [3, 4]):
+    for image, prompt, seed in zip(drawn, prompts, [3, 4]):
         expected = reference(model, prompt, seed, (96, 128), mix, QUICK).numpy()
-        assert picture.shape == (96, 128, 3)
-        assert np.abs(picture.astype(int) - expected).max() <= 1
+        assert image.shape == (96, 128, 3)
+        assert np.abs(image.astype(int) - expected).max() <= 1
     dense = model.draw(prompts, [3, 4], (96, 128), DENSE, k, QUICK)
     assert (np.array_equal(dense, drawn)) == (k == 0.0)
 
@@ -144,14 +144,14 @@ def test_presets_are_found_kept_and_resumed(checkpoint, tmp_path, monkeypatch, c
 
 
 def scores_by_k(model, preset):
-    """What the pictures of the first three search prompts score with the preset's ratios, drawn one by one."""
+    """What the images of the first three search prompts score with the preset's ratios, drawn one by one."""
     size = (preset.size.height, preset.size.width)
     scores = {}
     for k in (1.0, 1.5):
         for scene in search_scenes(3):
             noise = noise_seed(scene.caption(), find_presets.K_SEEDS[0])
-            (picture,) = model.draw([scene.caption()], [noise], size, preset.ratios, k, Drawing(steps=1))
-            scores.setdefault(k, []).append(Judge().verdict([picture], [scene]).scores[0])
+            (image,) = model.draw([scene.caption()], [noise], size, preset.ratios, k, Drawing(steps=1))
+            scores.setdefault(k, []).append(Judge().verdict([image], [scene]).scores[0])
     return scores
 
 
@@ -182,8 +182,8 @@ def test_the_evaluation_prints_a_table_and_keeps_all_figures(checkpoint, tmp_pat
     gain = row["ways"]["CR-Diff"]["score_gain"]
     assert gain["value"] == pytest.approx(gains.mean(), rel=1e-3)
     assert gain["high"] - gain["value"] == pytest.approx(1.96 * gains.std(ddof=1) / 3**0.5, rel=1e-3)
-    with Image.open(grid) as picture:
-        assert picture.height > 64 and picture.width > 3 * 2 * 96
+    with Image.open(grid) as image:
+        assert image.height > 64 and image.width > 3 * 2 * 96
     monkeypatch.setattr(sys, "argv", [*command, "512x512"])
     with pytest.raises(SystemExit, match="no preset for 512x512"):
         evaluate.main()
@@ -230,16 +230,16 @@ def test_searches_for_single_prompts_are_measured_on_seeds_they_have_not_seen(
     found, scene = kept["64x96"][1], judging_scenes(2)[1]
 
     def scores(ratios, k, seeds):
-        """Of pictures that the WebUI draws when no search runs."""
+        """Of images that the WebUI draws when no search runs."""
         settings = {"enabled": k > 0, "down": ratios.down, "mid": ratios.mid, "up": ratios.up, "k": k}
-        pictures = []
+        images = []
         for seed in seeds:
             body = {"prompt": scene.caption(), "seed": noise_seed(scene.caption(), seed), "height": 64, "width": 96}
             body |= {"steps": 1, "cfg_scale": 3, "sampler_name": "DPM++ 2M", "scheduler": "Uniform"}
             body["alwayson_scripts"] = {"cr-diff": {"args": [settings]}}
-            (picture,) = server.post("/sdapi/v1/txt2img", body)["images"]
-            pictures.append(np.array(Image.open(io.BytesIO(base64.b64decode(picture)))))
-        return Judge().verdict(pictures, [scene] * len(pictures)).scores
+            (image,) = server.post("/sdapi/v1/txt2img", body)["images"]
+            images.append(np.array(Image.open(io.BytesIO(base64.b64decode(image)))))
+        return Judge().verdict(images, [scene] * len(images)).scores
 
     def close(score):
         return pytest.approx(score, rel=1e-3, abs=0.0)
@@ -249,7 +249,7 @@ def test_searches_for_single_prompts_are_measured_on_seeds_they_have_not_seen(
     assert found["dense"] == close(dense) and found["preset"] == close(pruned) and dense != close(pruned)
     assert found["search"] == max(found["dense"], found["preset"])
     assert found["preset_elsewhere"] == close(scores(preset.ratios, 1.0, prompts.OTHER_SEEDS).mean())
-    # Two evaluations of two pictures each.
+    # Two evaluations of two images each.
     assert found["best_dense"] == close(scores(DENSE, 0.0, range(1000, 1004)).max())
     shown = capsys.readouterr().out
     assert "| ratios for the prompt, other seeds |" in shown

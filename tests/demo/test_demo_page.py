@@ -29,7 +29,7 @@ def server(request, servers):
 
 
 def drawn(server, settings, **fields):
-    """A picture by the API, and its text."""
+    """An image by the API, and its text."""
     request = {"prompt": "a red house left of a yellow tree, by day", "seed": 1, "steps": FEW_STEPS, "cfg_scale": 3.5}
     request |= {"height": 96, "width": 128, "sampler_name": "Euler", **fields}
     request["alwayson_scripts"] = {"cr-diff": {"args": [settings]}}
@@ -38,7 +38,7 @@ def drawn(server, settings, **fields):
 
 
 def compare(host_page):
-    """Presses Compare; the captions, pictures and sentences of the panel."""
+    """Presses Compare; the captions, images and sentences of the panel."""
     before = host_page.page.locator("#demo_panel").first.inner_html()
     host_page.one("demo_compare").click()
     host_page.page.wait_for_function(
@@ -49,8 +49,8 @@ def compare(host_page):
     figures = host_page.page.locator("#demo_panel figure").all()
     captions = [figure.locator("figcaption").inner_text().split("\n") for figure in figures]
     sources = [figure.locator("img").get_attribute("src") for figure in figures]
-    pictures = [Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) for source in sources]
-    return captions, pictures, host_page.page.locator("#demo_panel .demo-sentences p").all_inner_texts()
+    images = [Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) for source in sources]
+    return captions, images, host_page.page.locator("#demo_panel .demo-sentences p").all_inner_texts()
 
 
 def same(one, other):
@@ -69,11 +69,11 @@ def test_a_visitor_picks_a_size_and_compares(host_page, server):
     )
     host_page.set_number("txt2img_steps", FEW_STEPS)
     host_page.one("demo_size_96x128").click()
-    captions, pictures, sentences = compare(host_page)
+    captions, images, sentences = compare(host_page)
     assert [caption[0] for caption in captions] == ["dense", "pruned only (k = 1)", "CR-Diff"]
     assert all(caption[1].endswith(" s") for caption in captions)
-    assert [picture.size for picture in pictures] == [(128, 96)] * 3
-    assert all(picture.info["parameters"].startswith(f"{example}\n") for picture in pictures)
+    assert [image.size for image in images] == [(128, 96)] * 3
+    assert all(image.info["parameters"].startswith(f"{example}\n") for image in images)
     # There are no presets for a random model.
     scored = WEIGHTS.is_file()
     assert [text.partition(":")[0] for text in sentences] == ["CR-Diff did not act", *([] if scored else ["No score"])]
@@ -90,14 +90,14 @@ def test_what_compare_shows_is_what_the_host_draws(host_page, server):
     host_page.choose("txt2img_crdiff_preset", "Custom")
     for name, value in RATIOS.items():
         host_page.set_number(f"txt2img_crdiff_{name}", value)
-    captions, pictures, _ = compare(host_page)
+    captions, images, _ = compare(host_page)
     assert [caption[2:] for caption in captions] == [[], ["custom ratios"], ["custom ratios"]]
-    for picture, settings in zip(pictures, ({"enabled": False}, {**RATIOS, "k": 1.0}, {**RATIOS, "k": 1.5})):
+    for image, settings in zip(images, ({"enabled": False}, {**RATIOS, "k": 1.0}, {**RATIOS, "k": 1.5})):
         expected, text = drawn(server, {"enabled": True, **settings}, prompt=prompt)
-        assert same(picture, expected)
-        assert picture.info["parameters"] == text
-    assert not same(pictures[0], pictures[1])
-    assert not same(pictures[0], pictures[2])
+        assert same(image, expected)
+        assert image.info["parameters"] == text
+    assert not same(images[0], images[1])
+    assert not same(images[0], images[2])
     assert len(host_page.gallery_images()) >= 3
     # The next job is the host's own again, and the panel goes.
     assert "Compare" not in host_page.generate()

@@ -1,4 +1,4 @@
-"""The demo's world: captions, who may see which scene, and what its scorer says of pictures."""
+"""The demo's world: captions, who may see which scene, and what its scorer says of images."""
 
 from __future__ import annotations
 
@@ -52,38 +52,38 @@ def test_the_scorer_knows_new_scenes_at_every_size_of_the_demo(scorer, size):
     height, width = map(int, size.split("x"))
     rng, right = random.Random(size), 0.0
     for scene in judging_scenes(60):
-        picture = Image.fromarray(draw(scene, height, width, rng))
-        right += scorer.score([picture], scene.caption())[0] > 0.5
+        image = Image.fromarray(draw(scene, height, width, rng))
+        right += scorer.score([image], scene.caption())[0] > 0.5
     assert right >= 57
 
 
 def test_the_scorer_punishes_each_wrong_part(scorer):
     rng = random.Random(1)
     for scene in judging_scenes(20):
-        picture = Image.fromarray(draw(scene, 128, 128, rng))
+        image = Image.fromarray(draw(scene, 128, 128, rng))
         others = [
             Scene(scene.right, scene.left, scene.time),
             Scene(Thing(_other(KINDS, scene.left.kind), scene.left.colour), scene.right, scene.time),
             Scene(scene.left, Thing(scene.right.kind, _other(COLOURS, scene.right.colour)), scene.time),
             Scene(scene.left, scene.right, _other(TIMES, scene.time)),
         ]
-        assert all(scorer.score([picture], wrong.caption())[0] < 0.1 for wrong in others)
+        assert all(scorer.score([image], wrong.caption())[0] < 0.1 for wrong in others)
 
 
 def test_the_scorer_punishes_a_thing_too_many_and_a_thing_lost(scorer):
     rng = random.Random(2)
     for scene in judging_scenes(10):
-        picture = draw(scene, 128, 128, rng)
-        rows = Image.fromarray(np.concatenate([picture, picture], axis=1))
-        half = Image.fromarray(np.concatenate([picture[:, :64], picture[:, :2].repeat(32, axis=1)], axis=1))
+        image = draw(scene, 128, 128, rng)
+        rows = Image.fromarray(np.concatenate([image, image], axis=1))
+        half = Image.fromarray(np.concatenate([image[:, :64], image[:, :2].repeat(32, axis=1)], axis=1))
         assert all(score < 0.1 for score in scorer.score([rows, half], scene.caption()))
 
 
-def test_a_picture_of_any_mode_and_size_can_be_looked_at(scorer):
+def test_an_image_of_any_mode_and_size_can_be_looked_at(scorer):
     scene = judging_scenes(1)[0]
-    picture = Image.fromarray(draw(scene, 256, 192, random.Random(0)))
-    assert look(np.asarray(picture)).shape == (1, 3, 64, 64)
-    plain, transparent = scorer.score([picture, picture.convert("RGBA")], scene.caption())
+    image = Image.fromarray(draw(scene, 256, 192, random.Random(0)))
+    assert look(np.asarray(image)).shape == (1, 3, 64, 64)
+    plain, transparent = scorer.score([image, image.convert("RGBA")], scene.caption())
     assert plain == pytest.approx(transparent)
 
 

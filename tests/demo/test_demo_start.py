@@ -54,8 +54,8 @@ def test_the_demos_score_is_a_score_of_ones_own_and_never_replaces_one(tmp_path)
     assert scorer.available() is None
     scorer.load()
     scene, other = held_out()[:2]
-    picture = Image.fromarray(draw(scene, 128, 128, random.Random(1)))
-    right, wrong = (scorer.score(scorer.prepare(one.caption()), [picture])[0] for one in (scene, other))
+    image = Image.fromarray(draw(scene, 128, 128, random.Random(1)))
+    right, wrong = (scorer.score(scorer.prepare(one.caption()), [image])[0] for one in (scene, other))
     assert wrong < right <= scorer.highest == 1.0
     scorer.close()
     path.write_text("mine", encoding="utf-8")
@@ -136,24 +136,24 @@ def test_selfcheck_fails_when_the_demo_does_not_start(tmp_path, capsys):
 
 
 def test_a_missing_score_is_explained(tmp_path, monkeypatch):
-    picture = Image.new("RGB", (16, 8))
+    image = Image.new("RGB", (16, 8))
     weights = tmp_path / "scorer.safetensors"
-    scores, sentence = Scores(weights).of([picture], "a cat")
+    scores, sentence = Scores(weights).of([image], "a cat")
     assert scores is None
     assert sentence == "No score: scorer.safetensors is missing."
 
     class Scorer:
-        def score(self, pictures, caption):
+        def score(self, images, caption):
             if caption == "a cat":
                 raise ValueError("no caption")
-            return [0.5] * len(pictures)
+            return [0.5] * len(images)
 
     weights.write_bytes(b"")
     fake = type(sys)("demo.scenes.scorer")
     fake.load_scorer = lambda path: Scorer()
     monkeypatch.setitem(sys.modules, "demo.scenes.scorer", fake)
     known = Scores(weights)
-    assert known.of([picture, picture], "a caption") == ([0.5, 0.5], "")
-    scores, sentence = known.of([picture], "a cat")
+    assert known.of([image, image], "a caption") == ([0.5, 0.5], "")
+    scores, sentence = known.of([image], "a cat")
     assert scores is None
     assert sentence == "No score: the prompt is no caption of the demo's scenes."

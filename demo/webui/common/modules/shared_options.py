@@ -33,7 +33,7 @@ _section(
     sd_model_checkpoint=OptionInfo(None, "Stable Diffusion checkpoint", infotext="Model hash"),
     sd_checkpoint_hash="", sd_checkpoints_limit=1, sd_checkpoints_keep_in_cpu=True,
     CLIP_stop_at_last_layers=OptionInfo(1, "Clip skip", infotext="Clip skip"), emphasis="Original", tiling=False,
-    enable_quantization=True, face_restoration=False, sdxl_crop_top=0, sdxl_crop_left=0,
+    sd_vae="Automatic", enable_quantization=True, face_restoration=False, sdxl_crop_top=0, sdxl_crop_left=0,
 )
 _section(
     ("img2img", "img2img"),
