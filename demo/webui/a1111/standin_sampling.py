@@ -43,19 +43,13 @@ def _completed_ratio(cfg_denoiser: Any, sigma: torch.Tensor) -> float:
 
 def apply_refiner(cfg_denoiser: Any, sigma: torch.Tensor) -> bool:
     """Loads the refiner over the running model once its time has come; True when it did."""
+    from common.host.denoiser import due_refiner
     from modules import sd_models
 
     p = cfg_denoiser.p
-    ratio = _completed_ratio(cfg_denoiser, sigma)
-    if p.refiner_switch_at is not None and ratio < p.refiner_switch_at:
+    info = due_refiner(p, _completed_ratio(cfg_denoiser, sigma), shared.sd_model)
+    if info is None:
         return False
-    info = p.refiner_checkpoint_info
-    if info is None or shared.sd_model.sd_checkpoint_info == info:
-        return False
-    if getattr(p, "enable_hr", False) and not p.is_hr_pass:
-        return False
-    p.extra_generation_params["Refiner"] = info.short_title
-    p.extra_generation_params["Refiner switch at"] = p.refiner_switch_at
     with sd_models.SkipWritingToConfig():
         sd_models.reload_model_weights(info=info)
     devices.torch_gc()

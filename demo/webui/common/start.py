@@ -19,7 +19,7 @@ _running: Host | None = None
 
 
 def start_host(flavour: str = "a1111", models: Path | str | None = None, data: Path | str | None = None,
-         extensions: list[Path | str] | tuple[Path | str, ...] = (), **settings: Any) -> Host:
+               extensions: list[Path | str] | tuple[Path | str, ...] = (), **settings: Any) -> Host:
     """Starts a host; a second call in the process is an error. ``settings``: see ``HostConfig``."""
     global _running
     if _running is not None:

@@ -75,20 +75,14 @@ def add_noise(model_wrap: Any, x: torch.Tensor, noise: torch.Tensor, sigma: torc
 def apply_refiner(cfg_denoiser: Any, x: torch.Tensor) -> bool:
     """Builds the refiner's engine in the middle of the run; nothing that extensions put on the old one is on it."""
     from backend.sampling.sampling_function import sampling_prepare
+    from common.host.denoiser import due_refiner
     from modules import extra_networks, sd_models
     from modules_forge import main_entry
 
     p = cfg_denoiser.p
-    if p.refiner_switch_at is not None and cfg_denoiser.step / cfg_denoiser.total_steps < p.refiner_switch_at:
+    info = due_refiner(p, cfg_denoiser.step / cfg_denoiser.total_steps, shared.sd_model)
+    if info is None:
         return False
-    info = p.refiner_checkpoint_info
-    if info is None or shared.sd_model.sd_checkpoint_info == info:
-        return False
-    if getattr(p, "enable_hr", False) and not p.is_hr_pass:
-        return False
-    p.extra_generation_params["Refiner"] = info.short_title
-    p.extra_generation_params["Refiner switch at"] = p.refiner_switch_at
-
     with sd_models.SkipWritingToConfig():
         first = shared.opts.sd_model_checkpoint
         if main_entry.checkpoint_change(info.short_title, save=False, refresh=False):

@@ -21,8 +21,7 @@ def send_everything_to_cpu() -> None:
 
 
 def is_needed(sd_model: Any) -> bool:
-    opts = shared.cmd_opts
-    return opts.lowvram or opts.medvram or (opts.medvram_sdxl and hasattr(sd_model, "conditioner"))
+    return shared.cmd_opts.lowvram or shared.cmd_opts.medvram
 
 
 def is_enabled(sd_model: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 import modules.shared as shared
+from common.host.denoiser import Denoiser
 from modules import prompt_parser, sd_samplers_common
 from modules.script_callbacks import (
     AfterCFGCallbackParams, CFGDenoisedParams, CFGDenoiserParams, cfg_after_cfg_callback, cfg_denoised_callback,
@@ -47,26 +48,8 @@ def _rows(cond: Any) -> int:
     return (cond["crossattn"] if isinstance(cond, dict) else cond).shape[0]
 
 
-class CFGDenoiser(torch.nn.Module):
-    """What a sampler calls as its model. ``step`` and ``total_steps`` count these calls."""
-
-    def __init__(self, sampler: Any) -> None:
-        super().__init__()
-        self.model_wrap: Any = None
-        self.mask: Any = None
-        self.nmask: Any = None
-        self.init_latent: Any = None
-        self.steps: int | None = None
-        self.total_steps: int | None = None
-        self.step = 0
-        self.padded_cond_uncond = False
-        self.sampler = sampler
-        self.p: Any = None
-        self.mask_before_denoising = False
-
-    @property
-    def inner_model(self) -> Any:
-        raise NotImplementedError
+class CFGDenoiser(Denoiser):
+    mask_before_denoising = False
 
     def combine_denoised(self, x_out: torch.Tensor, conds_list: list, uncond: Any, cond_scale: float) -> torch.Tensor:
         base = x_out[-_rows(uncond):]
@@ -79,13 +62,6 @@ class CFGDenoiser(torch.nn.Module):
     def get_pred_x0(self, x_in: torch.Tensor, x_out: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         return x_out
 
-    def update_inner_model(self) -> None:
-        """After a change of model in mid-run: a new denoiser around it, and its own conditionings."""
-        self.model_wrap = None
-        c, uc = self.p.get_conds()
-        self.sampler.sampler_extra_args["cond"] = c
-        self.sampler.sampler_extra_args["uncond"] = uc
-
     def pad_cond_uncond(self, cond: Any, uncond: Any) -> tuple:
         empty = shared.sd_model.cond_stage_model_empty_prompt
         repeats = (_length(cond) - _length(uncond)) // empty.shape[1]
@@ -95,24 +71,6 @@ class CFGDenoiser(torch.nn.Module):
             uncond = pad_cond(uncond, repeats, empty)
         self.padded_cond_uncond = repeats != 0
         return cond, uncond
-
-    def _blend(self, latent: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        blended = latent * self.nmask + self.init_latent * self.mask
-        if self.p.scripts is not None:
-            from modules import scripts
-
-            args = scripts.MaskBlendArgs(latent, self.nmask, self.init_latent, self.mask, blended, denoiser=self,
-                                         sigma=sigma)
-            self.p.scripts.on_mask_blend(self.p, args)
-            blended = args.blended_latent
-        return blended
-
-    def _skips_uncond(self, sigma: torch.Tensor, s_min_uncond: float) -> bool:
-        params = self.p.extra_generation_params
-        if self.step % 2 and s_min_uncond > 0 and sigma[0] < s_min_uncond:
-            params["NGMS"] = s_min_uncond
-            return True
-        return False
 
     def _denoise(self, x: torch.Tensor, sigma: torch.Tensor, tensor: Any, uncond: Any, image_cond: torch.Tensor,
                  batch_size: int, skip_uncond: bool) -> torch.Tensor:
@@ -146,7 +104,7 @@ class CFGDenoiser(torch.nn.Module):
         conds_list, tensor = prompt_parser.reconstruct_multicond_batch(cond, self.step)
         uncond = prompt_parser.reconstruct_cond_batch(uncond, self.step)
         if self.mask_before_denoising and self.mask is not None:
-            x = self._blend(x, sigma)
+            x = self.blend(x, sigma)
 
         # A row for every part of every prompt, then one for every negative prompt.
         batch_size = len(conds_list)
@@ -159,7 +117,7 @@ class CFGDenoiser(torch.nn.Module):
         x_in, image_cond_in, sigma_in = params.x, params.image_cond, params.sigma
         tensor, uncond = params.text_cond, params.text_uncond
 
-        skip_uncond = self._skips_uncond(sigma, s_min_uncond)
+        skip_uncond = self.skips_uncond(sigma, s_min_uncond)
         if skip_uncond:
             x_in, sigma_in = x_in[:-batch_size], sigma_in[:-batch_size]
         self.padded_cond_uncond = False
@@ -175,7 +133,7 @@ class CFGDenoiser(torch.nn.Module):
         scale = 1.0 if skip_uncond else cond_scale
         denoised = self.combine_denoised(x_out, conds_list, uncond, scale)
         if not self.mask_before_denoising and self.mask is not None:
-            denoised = self._blend(denoised, sigma)
+            denoised = self.blend(denoised, sigma)
 
         self.sampler.last_latent = self.get_pred_x0(x_in[first], x_out[first], sigma)
         sd_samplers_common.store_latent(self.sampler.last_latent)

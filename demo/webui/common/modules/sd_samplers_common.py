@@ -148,14 +148,14 @@ class Sampler:
         low, high = sigmas[sigmas > 0].min(), sigmas.max()
         return k_diffusion.sampling.BrownianTreeNoiseSampler(x, low, high, seed=seeds)
 
-    def _extra_args(self, p: Any, cond: Any, uncond: Any, image_cond: Any) -> dict[str, Any]:
-        return {"cond": cond, "image_cond": image_cond, "uncond": uncond, "cond_scale": p.cfg_scale,
-                "s_min_uncond": self.s_min_uncond}
-
-    def _run(self, x: torch.Tensor, kwargs: dict[str, Any]) -> Any:
-        return self.func(self.model_wrap_cfg, x, extra_args=self.sampler_extra_args, disable=True,
-                         callback=self.callback_state, **kwargs)
-
-    def add_infotext(self, p: Any) -> None:
+    def run(self, p: Any, x: Any, steps: int, conds: tuple[Any, Any, Any], kwargs: dict[str, Any]) -> Any:
+        """Samples from ``x``; ``conds`` are those of the prompt, the negative prompt and the image."""
+        cond, uncond, image_cond = conds
+        self.sampler_extra_args = {"cond": cond, "image_cond": image_cond, "uncond": uncond, "cond_scale": p.cfg_scale,
+                                   "s_min_uncond": self.s_min_uncond}
+        samples = self.launch_sampling(steps, lambda: self.func(
+            self.model_wrap_cfg, x, extra_args=self.sampler_extra_args, disable=True, callback=self.callback_state,
+            **kwargs))
         if self.model_wrap_cfg.padded_cond_uncond:
             p.extra_generation_params["Pad conds"] = True
+        return samples

@@ -100,10 +100,7 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
         kwargs = self._arguments(p, x, len(used) - 1, sigmas, used, bounds)
         self.model_wrap_cfg.init_latent = x
         self.last_latent = x
-        self.sampler_extra_args = self._extra_args(p, conditioning, unconditional_conditioning, image_conditioning)
-        samples = self.launch_sampling(t_enc + 1, lambda: self._run(xi, kwargs))
-        self.add_infotext(p)
-        return samples
+        return self.run(p, xi, t_enc + 1, (conditioning, unconditional_conditioning, image_conditioning), kwargs)
 
     def sample(self, p: Any, x: Any, conditioning: Any, unconditional_conditioning: Any, steps: int | None = None,
                image_conditioning: Any = None) -> Any:
@@ -114,10 +111,7 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
         bounds = (self.model_wrap.sigmas[0].item(), self.model_wrap.sigmas[-1].item())
         kwargs = self._arguments(p, x, steps, sigmas, sigmas, bounds)
         self.last_latent = x
-        self.sampler_extra_args = self._extra_args(p, conditioning, unconditional_conditioning, image_conditioning)
-        samples = self.launch_sampling(steps, lambda: self._run(x, kwargs))
-        self.add_infotext(p)
-        return samples
+        return self.run(p, x, steps, (conditioning, unconditional_conditioning, image_conditioning), kwargs)
 
 
 def _constructor(funcname: str) -> Any:

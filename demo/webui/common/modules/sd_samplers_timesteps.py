@@ -58,10 +58,7 @@ class CompVisSampler(sd_samplers_common.Sampler):
         kwargs = {**self.initialize(p), **self._timesteps_argument(timesteps[:t_enc])}
         self.model_wrap_cfg.init_latent = x
         self.last_latent = x
-        self.sampler_extra_args = self._extra_args(p, conditioning, unconditional_conditioning, image_conditioning)
-        samples = self.launch_sampling(t_enc + 1, lambda: self._run(xi, kwargs))
-        self.add_infotext(p)
-        return samples
+        return self.run(p, xi, t_enc + 1, (conditioning, unconditional_conditioning, image_conditioning), kwargs)
 
     def sample(self, p: Any, x: Any, conditioning: Any, unconditional_conditioning: Any, steps: int | None = None,
                image_conditioning: Any = None) -> Any:
@@ -69,10 +66,7 @@ class CompVisSampler(sd_samplers_common.Sampler):
         steps = steps or p.steps
         kwargs = {**self.initialize(p), **self._timesteps_argument(self.get_timesteps(p, steps).to(x.device))}
         self.last_latent = x
-        self.sampler_extra_args = self._extra_args(p, conditioning, unconditional_conditioning, image_conditioning)
-        samples = self.launch_sampling(steps, lambda: self._run(x, kwargs))
-        self.add_infotext(p)
-        return samples
+        return self.run(p, x, steps, (conditioning, unconditional_conditioning, image_conditioning), kwargs)
 
 
 samplers_timesteps = [("DDIM", ddim, ["ddim"], {})]

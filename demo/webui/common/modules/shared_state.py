@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import time
 from typing import Any
 
-from modules import devices, errors, shared
+from modules import devices, shared
 
 log = logging.getLogger(__name__)
 
@@ -86,14 +87,12 @@ class State:
             return
         from modules import sd_samplers_common
 
-        try:
+        # A preview is taken from another thread, and the model may be switched under it.
+        with contextlib.suppress(Exception):
             make = sd_samplers_common.samples_to_image_grid if shared.opts.show_progress_grid else (
                 sd_samplers_common.sample_to_image)
             self.assign_current_image(make(self.current_latent))
             self.current_image_sampling_step = self.sampling_step
-        except Exception:
-            # A preview is taken from another thread, and the model may be switched under it.
-            errors.record_exception()
 
     def assign_current_image(self, image: Any) -> None:
         if shared.opts.live_previews_image_format == "jpeg" and image.mode in ("RGBA", "P"):

@@ -8,6 +8,7 @@ import torch
 
 import modules.shared as shared
 from backend.sampling.sampling_function import sampling_function
+from common.host.denoiser import Denoiser
 from modules import prompt_parser, sd_samplers_common
 from modules.script_callbacks import (
     AfterCFGCallbackParams, CFGDenoiserParams, cfg_after_cfg_callback, cfg_denoiser_callback,
@@ -15,30 +16,8 @@ from modules.script_callbacks import (
 from modules.shared import state
 
 
-class CFGDenoiser(torch.nn.Module):
-    def __init__(self, sampler: Any) -> None:
-        super().__init__()
-        self.model_wrap: Any = None
-        self.mask: Any = None
-        self.nmask: Any = None
-        self.init_latent: Any = None
-        self.steps: int | None = None
-        self.total_steps: int | None = None
-        self.step = 0
-        self.padded_cond_uncond = False
-        self.sampler = sampler
-        self.p: Any = None
-        self.classic_ddim_eps_estimation = False
-
-    @property
-    def inner_model(self) -> Any:
-        raise NotImplementedError
-
-    def update_inner_model(self) -> None:
-        self.model_wrap = None
-        c, uc = self.p.get_conds()
-        self.sampler.sampler_extra_args["cond"] = c
-        self.sampler.sampler_extra_args["uncond"] = uc
+class CFGDenoiser(Denoiser):
+    classic_ddim_eps_estimation = False
 
     def _to_sigma(self, x: torch.Tensor, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Timestep samplers work with another scale of noise than the backend."""
@@ -48,24 +27,9 @@ class CFGDenoiser(torch.nn.Module):
         return x * (sigma**2 + 1).sqrt()[:, None, None, None], sigma
 
     def _guidance(self, sigma: torch.Tensor, cond_scale: float, s_min_uncond: float) -> float:
-        if self.p.is_hr_pass:
-            cond_scale = self.p.hr_cfg
-        params = self.p.extra_generation_params
-        if self.step % 2 and s_min_uncond > 0 and sigma[0] < s_min_uncond:
-            params["NGMS"] = s_min_uncond
+        if self.skips_uncond(sigma, s_min_uncond):
             return 1.0
-        return cond_scale
-
-    def _blend(self, denoised: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        blended = denoised * self.nmask + self.init_latent * self.mask
-        if self.p.scripts is not None:
-            from modules import scripts
-
-            args = scripts.MaskBlendArgs(denoised, self.nmask, self.init_latent, self.mask, blended, denoiser=self,
-                                         sigma=sigma)
-            self.p.scripts.on_mask_blend(self.p, args)
-            blended = args.blended_latent
-        return blended
+        return self.p.hr_cfg if self.p.is_hr_pass else cond_scale
 
     def forward(self, x: torch.Tensor, sigma: torch.Tensor, uncond: Any, cond: Any, cond_scale: float,
                 s_min_uncond: float, image_cond: torch.Tensor) -> torch.Tensor:
@@ -89,7 +53,7 @@ class CFGDenoiser(torch.nn.Module):
         cond_scale = self._guidance(sigma, cond_scale, s_min_uncond)
         denoised = sampling_function(self, denoiser_params=params, cond_scale=cond_scale, cond_composition=composition)
         if self.mask is not None:
-            denoised = self._blend(denoised, sigma)
+            denoised = self.blend(denoised, sigma)
         self.sampler.last_latent = denoised
         sd_samplers_common.store_latent(denoised)
         after = AfterCFGCallbackParams(denoised, state.sampling_step, state.sampling_steps)
