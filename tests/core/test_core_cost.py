@@ -61,9 +61,13 @@ def test_what_both_passes_share_counts_once(ratios, counted):
         assert said(ratios) == pytest.approx(passes, abs=0.07)
 
 
-@pytest.mark.parametrize("mode", ["batched", "fast", "balanced"])
-def test_no_other_mode_shares(mode):
-    assert said((0.0, 0.0, 0.1), mode=mode) == said(mode=mode)
+@pytest.mark.parametrize(("mode", "shares"), [("batched", False), ("fast", False), ("balanced", True)])
+def test_which_modes_share(mode, shares):
+    whole, shared = said(mode=mode), said((0.0, 0.0, 0.1), mode=mode)
+    if shares:  # the passes beyond the first, as much as exact's second one above
+        assert (shared - 1.0) / (whole - 1.0) == pytest.approx(0.57, abs=0.07)
+    else:
+        assert shared == whole
 
 
 def test_nothing_outside_the_window_costs_more():
