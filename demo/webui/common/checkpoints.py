@@ -25,11 +25,12 @@ VAE_PREFIX = "first_stage_model."
 TEXT_PREFIX = {"sd1": "cond_stage_model.", "sd2": "cond_stage_model.", "sdxl": "conditioner.embedders.0."}
 
 
-# Widths that hosts and extensions tell the families by are those of the real models; everything else is narrow.
-SD1_UNET = UNetShape(32, (1, 2, 4, 4), (1, 1, 1, 0), 1, context_dim=768, head_channels=16)
+# Widths that hosts and extensions tell the families by are those of the real models; everything else is small: two
+# levels with transformers instead of three, and one ResBlock for each instead of two.
+SD1_UNET = UNetShape(32, (1, 2), (1, 1), 1, context_dim=768, head_channels=16, num_res_blocks=1)
 SD2_UNET = replace(SD1_UNET, context_dim=1024, use_linear_in_transformer=True)
-SDXL_UNET = UNetShape(
-    32, (1, 2, 4), (0, 1, 2), 2, context_dim=2048, head_channels=16, use_linear_in_transformer=True,
+SDXL_UNET = replace(
+    SD2_UNET, channel_mult=(1, 2, 2), transformer_depth=(0, 1, 2), transformer_depth_middle=2, context_dim=2048,
     adm_in_channels=2816,
 )
 
