@@ -16,7 +16,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_OFFLINE := 1
 export CRDIFF_REQUIRE_BROWSER := 1
 
-.PHONY: help setup browser demo test test-host test-browser lint format clean
+.PHONY: help setup browser demo test test-all test-host test-browser lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -33,10 +33,13 @@ browser: setup ## find or fetch a Chromium for tests/browser
 demo: setup ## a small WebUI with this extension on 127.0.0.1:7860; ARGS="--port 7999 --listen 127.0.0.1", ARGS=--selfcheck
 	$(PY) -W ignore -m demo $(ARGS)
 
-test: setup browser ## run all tests
+test: setup browser ## run the tests that a change must pass
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
-test-host: setup ## run tests/host, against WEBUI_ROOT if given
+test-all: setup browser ## run all tests in full: each case on each host, thousands of examples, the stand-in's own
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadgroup --full $(PYTEST_ARGS)
+
+test-host: setup ## run tests/host in full, against WEBUI_ROOT if given
 	WEBUI_ROOT="$(WEBUI_ROOT)" $(PY) -m pytest tests/host $(PYTEST_ARGS)
 
 test-browser: setup browser ## run tests/browser

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+from standins import HOSTS, HostKind, Server, start_standin, write_models
 
 ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
@@ -44,6 +48,30 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
+@pytest.fixture(scope="session")
+def standard_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with the stand-in's standard set of small random checkpoints and LoRAs, written once."""
+    folder = tmp_path_factory.mktemp("models")
+    write_models(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def standin(standard_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[HostKind], Server]]:
+    """A running stand-in host of a kind, one for all tests of a worker that ask for it."""
+    running: dict[HostKind, Server] = {}
+
+    def get(kind: HostKind) -> Server:
+        if kind not in running:
+            running[kind] = start_standin(kind, tmp_path_factory.mktemp(str(kind)), standard_models)
+            running[kind].wait_until_up()
+        return running[kind]
+
+    yield get
+    for server in running.values():
+        server.stop()
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Small tensors are fastest on one thread, and bits compare only between runs on the same number of threads."""
@@ -57,10 +85,24 @@ def one_thread() -> Iterator[None]:
 
 # Folders whose tests take longest, longest first: with ``-n``, what starts last should be short.
 LONG = ("host", "browser", "demo", "webui", "standin")
+STANDIN = ("demo/webui", "crdiff/bench/unet.py", "tests/standin", "tests/browser/test_page.py", "requirements")
+"""What the tests of the stand-in itself depend on."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="all tests, whole; so are those that are named by a path")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """With ``-n``, keep the order below: xdist's own starts with the groups of most tests, not with the longest."""
+    """Chooses hypothesis' profile, and the order in which ``-n`` hands out tests: the one below.
+
+    xdist's own starts with the groups of most tests, not with the longest.
+    """
+    if config.args_source is config.ArgsSource.ARGS and not hasattr(config, "workerinput"):
+        config.option.full = True  # handed on to the workers of -n, which are told all paths
+    settings.register_profile("full", deadline=None, max_examples=200)
+    settings.register_profile("ci", deadline=None, max_examples=30, derandomize=True)
+    settings.load_profile("full" if config.getoption("full") else "ci")
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
 
@@ -70,23 +112,59 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
     As soon as an item is there: xdist reads the groups in the hook in which items are sorted, before or after ours.
     """
-    host = _host(item)
-    item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}-{host}" if host else item.path.name))
+    item.add_marker(pytest.mark.xdist_group(_host(item) or item.path.name))
+    if item.path.parent.name == "standin":
+        item.add_marker(pytest.mark.standin)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest folders first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest folders first, without what only ``--full`` runs."""
+    if not config.getoption("full"):
+        left = {item for item in items if _left_to_full(item)}
+        config.hook.pytest_deselected(items=list(left))
+        items[:] = [item for item in items if item not in left]
     places = {folder: place for place, folder in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path.parent.name, len(LONG)))
 
 
-def _host(item: pytest.Item) -> object:
+def _left_to_full(item: pytest.Item) -> bool:
+    if item.get_closest_marker("full") is not None:
+        return True
+    return item.get_closest_marker("standin") is not None and not _standin_changed()
+
+
+@cache
+def _standin_changed() -> bool:
+    """Whether the stand-in host differs from the branch that this one is to land on; True if git cannot tell."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        landed = git("merge-base", "HEAD", os.environ.get("CRDIFF_BASE", "origin/HEAD"))
+        if landed == git("rev-parse", "HEAD"):
+            return True
+        return bool(git("diff", "--name-only", landed, "--", *STANDIN))
+    except (OSError, subprocess.CalledProcessError):
+        return True
+
+
+def _host(item: pytest.Item) -> str | None:
     """Which running host a test uses, if any."""
+    folder = item.path.parent.name
     fixtures = getattr(item, "fixturenames", ())
-    if "servers" in fixtures:  # all of a folder's hosts at once
-        return "servers"
     parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
-    for name in ("target", "host_kind", "either", "host"):
-        if name in parameters:
-            return parameters[name]
-    return next((name for name in ("a1111", "forge") if name in fixtures), None)
+    if "demo" in fixtures:
+        return "demo"
+    if "host_kind" in parameters:
+        return _standin(parameters["host_kind"])
+    if folder == "host":
+        kinds = [kind for kind in HOSTS if parameters.get("target") == f"standin-{kind.flavour}"]
+        return _standin(kinds[0]) if kinds else "webui"
+    named = [parameters[name] for name in ("target", "either") if name in parameters]
+    named += [name for name in ("a1111", "forge") if name in fixtures]
+    return f"{folder}-{named[0]}" if named else None
+
+
+def _standin(kind: HostKind) -> str:
+    return f"standin-{kind}"

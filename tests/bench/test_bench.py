@@ -64,6 +64,7 @@ def test_floors_at_512x512(family, tera, floors):
     assert [found.floor(case.groups) for case in GROUP_SETS] == pytest.approx(floors, abs=0.002)
 
 
+@pytest.mark.full
 def test_what_the_command_prints_as_json(printed):
     modes = printed["modes"]
     assert {"exact", "fast", "balanced", "reference"} <= set(modes)
@@ -78,6 +79,7 @@ def test_what_the_command_prints_as_json(printed):
     assert set(printed["floors"]) == set(modes["exact"]["cases"]) == {"all", "down=0", "down=mid=0"}
 
 
+@pytest.mark.full
 def test_exact_modes_equal_the_authors_design_and_the_others_say_how_far_they_are(printed):
     modes = printed["modes"]
     assert modes["reference"]["deviation"] == 0.0
@@ -89,6 +91,7 @@ def test_exact_modes_equal_the_authors_design_and_the_others_say_how_far_they_ar
         assert 0.0 < modes[name]["deviation"] < 1.0
 
 
+@pytest.mark.full
 def test_operations_of_a_step(printed):
     """Counted while it runs: two whole passes, one, and in the exact mode hardly more than must be."""
     modes = printed["modes"]
@@ -99,6 +102,7 @@ def test_operations_of_a_step(printed):
         assert costs["floor"] <= costs["operations"] <= 1.02 * costs["floor"]
 
 
+@pytest.mark.full
 def test_memory(printed):
     """The authors' design holds a second UNet; kept copies take the pruned layers' weights."""
     shape = SHAPES[SD15].scaled(0.03)

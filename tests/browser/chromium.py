@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "chromium"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# The headless shell first: it does half the work for a page.
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -68,7 +69,7 @@ def from_distribution() -> Path | None:
         return None
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     options = ["-o", "Acquire::Retries=3", "-qq"]
-    for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+    for command in (["update"], ["install", "-y", "--no-install-recommends", NAMES[0]]):
         result = subprocess.run(["apt-get", *options, *command], env=environment, check=False, stdout=sys.stderr)
         if result.returncode != 0:
             return None

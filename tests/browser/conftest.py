@@ -2,8 +2,9 @@
 
 Each test that takes ``page`` runs once per host kind: AUTOMATIC1111's flavour of the stand-in host under gradio 3 and
 Forge's under gradio 4, as the hosts are. ``CRDIFF_BROWSER_HOSTS=all`` adds the other two pairings, and a list such as
-``forge-gradio4,forge-gradio3`` chooses. A server is started once per kind and kept for the session; a page is new for
-every test.
+``forge-gradio4,forge-gradio3`` chooses. A server is started once per kind and kept for the session. A page is loaded
+once for the tests of a file: loading costs more than most tests do. Each finds the txt2img tab in front of it and the
+values that the one before has left, and may have the page loaded again.
 
 - ``host_kind``: the kind as a ``HostKind`` (``.flavour``, ``.gradio``), so that a test can branch or skip.
 - ``server``: the running stand-in as a ``Server``: ``.url``, ``.data`` (its data folder), ``.log()`` (what it
@@ -13,7 +14,7 @@ every test.
   that provokes one.
 - ``host_page``: the same page in a ``HostPage``, with what tests do most: ``fill_prompt``, ``set_number``,
   ``set_slider``, ``choose``, ``open_accordion``, ``checked``, ``generate`` (waits, returns the infotext shown),
-  ``paste`` (puts an infotext into the prompt and presses the paste button), ``tab``, ``gallery_images``.
+  ``paste`` (puts an infotext into the prompt and presses the paste button), ``tab``, ``gallery_images``, ``reload``.
 
 ``CRDIFF_CHROMIUM`` names a browser, else see ``chromium.py``. ``CRDIFF_PYTHON_GRADIO3`` and ``CRDIFF_PYTHON_GRADIO4``
 name other interpreters than those of ``make setup``. Without a browser the tests are skipped, unless
@@ -28,90 +29,17 @@ in each tab), ``setting_sd_model_checkpoint`` (A1111) or ``.model_selection`` (F
 
 from __future__ import annotations
 
-import json
 import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from standins import HOSTS, OTHERS, HostKind, Server
 
 from .host_page import HostPage
 
-ROOT = Path(__file__).resolve().parents[2]
-START_S = 240
 PAGE_MS = 60_000
-
-
-@dataclass(frozen=True)
-class HostKind:
-    """A flavour of the stand-in and the gradio it runs on."""
-
-    flavour: str
-    gradio: int
-
-    def __str__(self) -> str:
-        return f"{self.flavour}-gradio{self.gradio}"
-
-    @property
-    def python(self) -> Path:
-        given = os.environ.get(f"CRDIFF_PYTHON_GRADIO{self.gradio}")
-        folder = ".venv" if self.gradio == 4 else ".venv-gradio3"
-        return Path(given) if given else ROOT / folder / "bin" / "python"
-
-
-HOSTS = [HostKind("a1111", 3), HostKind("forge", 4)]
-OTHERS = [HostKind("forge", 3), HostKind("a1111", 4)]
-
-
-@dataclass
-class Server:
-    """A stand-in host in a process of its own."""
-
-    kind: HostKind
-    url: str
-    data: Path
-    log_file: Path
-    process: subprocess.Popen[bytes]
-
-    def log(self) -> str:
-        return self.log_file.read_text(encoding="utf-8", errors="replace")
-
-    def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
-            return json.loads(answer.read())
-
-    def post(self, path: str, body: Any) -> Any:
-        data = json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            return json.loads(answer.read())
-
-    def wait_until_up(self) -> None:
-        end = time.monotonic() + START_S
-        while time.monotonic() < end:
-            if self.process.poll() is not None:
-                break
-            try:
-                urllib.request.urlopen(self.url, timeout=5).close()
-                return
-            except OSError:
-                time.sleep(0.2)
-        raise RuntimeError(f"the stand-in {self.kind} did not start:\n{self.log()[-5000:]}")
-
-    def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -134,43 +62,10 @@ def host_kind(request: pytest.FixtureRequest) -> HostKind:
 
 
 @pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder with three small random checkpoints, ``sd1-a``, ``sd1-b`` and ``xl-a``; written once."""
-    folder = tmp_path_factory.mktemp("models")
-    code = (
-        "import sys; from pathlib import Path; from common import checkpoints;"
-        "[checkpoints.write_random(Path(sys.argv[1]), f'sd1-{n}', 'sd1', seed) for seed, n in enumerate('ab')];"
-        "checkpoints.write_random(Path(sys.argv[1]), 'xl-a', 'sdxl', 3)"
-    )
-    environment = dict(os.environ, PYTHONPATH=str(ROOT / "demo" / "webui"))
-    subprocess.run([sys.executable, "-c", code, str(folder)], env=environment, check=True)
-    return folder
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="session")
-def server(host_kind: HostKind, checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    data = tmp_path_factory.mktemp(f"data-{host_kind}")
-    log_file = data / "server.log"
-    port = _free_port()
-    command = [str(host_kind.python), "-W", "ignore", str(ROOT / "demo" / "webui" / "launch.py")]
-    command += ["--host-flavour", host_kind.flavour, "--port", str(port), "--models", str(checkpoints)]
-    command += ["--data", str(data), "--extension", str(ROOT), "--ui"]
-    environment = dict(os.environ, PYTHONUNBUFFERED="1", GRADIO_TEMP_DIR=str(data / "gradio"), PYTHONPATH="")
-    environment["HF_ENDPOINT"] = "http://127.0.0.1:9"  # where nobody listens: no test downloads a model
-    with log_file.open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=data)
-    made = Server(host_kind, f"http://127.0.0.1:{port}", data, log_file, process)
-    try:
-        made.wait_until_up()
-        yield made
-    finally:
-        made.stop()
+def server(host_kind: HostKind, standin: Callable[[HostKind], Server]) -> Server:
+    server = standin(host_kind)
+    server.post("/sdapi/v1/options", {"sd_model_checkpoint": "tiny-sd15-a"})
+    return server
 
 
 def _only_this_machine(route: Any) -> None:
@@ -181,8 +76,9 @@ def _only_this_machine(route: Any) -> None:
         route.fulfill(status=200, body="")
 
 
-@pytest.fixture
-def page(server: Server, browser: Any) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def opened(server: Server, browser: Any) -> Iterator[Any]:
+    """The page of a file's tests."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     context.set_default_timeout(PAGE_MS)
     opened = context.new_page()
@@ -191,15 +87,20 @@ def page(server: Server, browser: Any) -> Iterator[Any]:
     opened.on("console", lambda m: opened.errors.append(f"console: {m.text}") if m.type == "error" else None)
     opened.route("**/*", _only_this_machine)
     opened.goto(server.url, wait_until="domcontentloaded")
-    opened.wait_for_selector("#txt2img_generate")
-    # The host's script has run its callbacks once accordions have their visible checkbox.
-    opened.wait_for_selector("#txt2img_hr-visible-checkbox")
+    HostPage(opened).wait_until_loaded()
     yield opened
-    errors = list(opened.errors)
     context.close()
-    assert not errors, errors
+
+
+@pytest.fixture
+def page(opened: Any) -> Iterator[Any]:
+    opened.errors.clear()
+    yield opened
+    assert not opened.errors, opened.errors
 
 
 @pytest.fixture
 def host_page(page: Any) -> HostPage:
-    return HostPage(page)
+    host_page = HostPage(page)
+    host_page.tab("txt2img")
+    return host_page

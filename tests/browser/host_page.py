@@ -20,6 +20,17 @@ class HostPage:
         self.page = page
         self.current = "txt2img"
 
+    def wait_until_loaded(self) -> None:
+        self.page.wait_for_selector("#txt2img_generate", state="attached")
+        # The host's script has run its callbacks once accordions have their visible checkbox.
+        self.page.wait_for_selector("#txt2img_hr-visible-checkbox", state="attached")
+
+    def reload(self) -> None:
+        """Every value is the host's default again."""
+        self.page.reload(wait_until="domcontentloaded")
+        self.wait_until_loaded()
+        self.current = "txt2img"
+
     def tab(self, label: str) -> None:
         """Go to a tab by what its button says."""
         self.page.locator("#tabs > .tab-nav > button", has_text=label).first.click()

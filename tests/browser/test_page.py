@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
+pytestmark = pytest.mark.standin
 INFOTEXT = "a red cube\nNegative prompt: blue\nSteps: 3, Sampler: Euler, CFG scale: 4.5, Seed: 42, Size: 64x128"
 
 
@@ -43,6 +46,7 @@ def test_accordion_and_its_checkbox_stand_for_one_value(host_page):
     assert "Hires" not in text
     host_page.one("txt2img_hr-visible-checkbox").check()
     assert "Hires upscale: 2" in host_page.generate(hr_scale=2, hires_steps=2)
+    host_page.one("txt2img_hr-visible-checkbox").uncheck()
 
 
 def test_paste_fills_the_tab(host_page):
@@ -76,7 +80,7 @@ def test_checkpoint_is_switched_above_the_tabs(host_page, host_kind, server):
     ids = {"a1111": "#setting_sd_model_checkpoint", "forge": ".model_selection"}
     box = host_page.page.locator(ids[host_kind.flavour]).first
     try:
-        for name in ("sd1-b", "sd1-a"):
+        for name in ("tiny-sd15-b", "tiny-sd15-a"):
             box.locator("input").click()
             host_page.page.locator("ul.options li", has_text=name).first.click()
             host_page.page.wait_for_function(
@@ -84,7 +88,7 @@ def test_checkpoint_is_switched_above_the_tabs(host_page, host_kind, server):
             )
             assert f"Model: {name}" in host_page.generate(width=64, height=64, steps=2)
     finally:
-        server.post("/sdapi/v1/options", {"sd_model_checkpoint": "sd1-a"})
+        server.post("/sdapi/v1/options", {"sd_model_checkpoint": "tiny-sd15-a"})
 
 
 def test_extension_script_is_shown_in_both_tabs(host_page):

@@ -16,10 +16,17 @@ def score(images, prompt):
 """
 
 
+@pytest.fixture
+def host_page(host_page):
+    """With an empty search."""
+    host_page.reload()
+    return host_page
+
+
 @pytest.fixture(autouse=True)
 def own_score(server):
     """A score for the search; the server is shared with tests that count the user's own presets."""
-    server.post("/sdapi/v1/options", {"sd_model_checkpoint": "sd1-a"})
+    server.post("/sdapi/v1/options", {"sd_model_checkpoint": "tiny-sd15-a"})
     (server.data / "crdiff").mkdir(exist_ok=True)
     (server.data / "crdiff" / "score.py").write_text(SCORE, encoding="utf-8")
     yield
@@ -69,7 +76,7 @@ def test_a_search_is_started_watched_applied_and_saved(host_page, server):
     search.open("another prompt", width=128)
     search.number("evaluations", 6)
     search.press("resume")
-    search.message("Resuming sd1-a, 96x64, 4 evaluations: a small red house")
+    search.message("Resuming tiny-sd15-a, 96x64, 4 evaluations: a small red house")
     assert "Done: 6 of 6 evaluations" in search.ended("done")
     assert "Size: 64x96" in host_page.info()
     # What was found is offered where prompt and size come back, and nowhere else.

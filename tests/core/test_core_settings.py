@@ -125,7 +125,6 @@ HIRES = st.sampled_from(["both", "first", "second"])
 MODE = st.sampled_from(["exact", "batched", "balanced", "fast"])
 
 
-@settings(deadline=None)
 @given(st.booleans(), PRESET, RATIO, RATIO, RATIO, st.none() | st.floats(-2.0, 3.0), WINDOW, HIRES, MODE)
 def test_round_trip_through_json(enabled, preset, down, mid, up, k, window, hires, mode):
     found = Settings(enabled, preset, down, mid, up, k, *window, hires, mode)

@@ -23,9 +23,9 @@ RATIOS = {"down": 0.31, "mid": 0.32, "up": 0.33}
 FEW_STEPS = 3
 
 
-@pytest.fixture(params=[4, 3], ids=["gradio4", "gradio3"])
-def server(request, servers):
-    return servers[request.param]
+@pytest.fixture(scope="module", params=[4, pytest.param(3, marks=pytest.mark.full)], ids=["gradio4", "gradio3"])
+def server(request, demo):
+    return demo(request.param)
 
 
 def drawn(server, settings, **fields):

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hostkit.client import Client
 from hostkit.studio import Studio
-from hostkit.targets import Target, running, wanted_targets
+from hostkit.targets import STANDINS, Target, running, wanted_targets
 
 
 @pytest.fixture(scope="session", params=wanted_targets())
 def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """The WebUI under test."""
+    """The WebUI under test: a stand-in host that other tests use too, or the one that the environment names."""
     name: str = request.param
-    with running(name, tmp_path_factory.mktemp(name)) as found:
-        yield found
+    if name in STANDINS:
+        server = request.getfixturevalue("standin")(STANDINS[name])
+        yield Target(name, Client(server.url), standin=True)
+    else:
+        with running(name, tmp_path_factory.mktemp(name)) as found:
+            yield found
 
 
 @pytest.fixture(scope="session")

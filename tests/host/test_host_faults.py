@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from hostkit.client import Drawing, HostError
+from hostkit.full import full
 from hostkit.studio import BASE, RATIOS, Studio
 
 SETTINGS = {**RATIOS, "k": 1.5}
@@ -23,9 +24,23 @@ def untouched(studio: Studio) -> Any:
 
 
 @pytest.mark.usefixtures("untouched")
-@pytest.mark.parametrize("error", ["exception", "interrupted", "abort"])
-@pytest.mark.parametrize("where", ["unet", "layer"])
-@pytest.mark.parametrize("which", ["pruned", "dense"])
+@pytest.mark.parametrize(
+    ("which", "where", "error"),
+    [
+        ("pruned", "layer", "exception"),
+        ("dense", "layer", "interrupted"),
+        ("pruned", "unet", "interrupted"),
+        ("dense", "unet", "abort"),
+        full("pruned", "unet", "exception"),
+        full("dense", "unet", "exception"),
+        full("dense", "layer", "exception"),
+        full("dense", "unet", "interrupted"),
+        full("pruned", "layer", "interrupted"),
+        full("pruned", "unet", "abort"),
+        full("pruned", "layer", "abort"),
+        full("dense", "layer", "abort"),
+    ],
+)
 def test_fault_in_a_pass(studio: Studio, which: str, where: str, error: str) -> None:
     whole = studio.crdiff(SETTINGS)
     fault = {"call": PASSES[which], "where": where, "error": error}
@@ -39,8 +54,10 @@ def test_fault_in_a_pass(studio: Studio, which: str, where: str, error: str) -> 
 
 
 @pytest.mark.usefixtures("untouched")
-@pytest.mark.parametrize("where", ["unet", "layer"])
-@pytest.mark.parametrize("which", ["pruned", "dense"])
+@pytest.mark.parametrize(
+    ("which", "where"),
+    [("pruned", "layer"), ("dense", "unet"), full("pruned", "unet"), full("dense", "layer")],
+)
 def test_memory_that_runs_out_in_a_pass(studio: Studio, which: str, where: str) -> None:
     """Once, the pass is repeated without what is kept for speed; twice, it is the host's error."""
     whole = studio.crdiff(SETTINGS)

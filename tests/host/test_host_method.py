@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hostkit.client import Payload, mean_difference
+from hostkit.full import full
 from hostkit.studio import RATIOS, Studio
 
 ZERO = {"down": 0, "mid": 0, "up": 0}
@@ -16,23 +17,23 @@ STRONG = {"down": 0.8, "mid": 0.8, "up": 0.8, "k": 3}
 @pytest.mark.parametrize(
     "settings",
     [
-        {"enabled": False, **RATIOS},
-        {**RATIOS, "k": 0},
-        {**ZERO, "k": 2.5},
-        {**RATIOS, "start": 0.5, "end": 0.5},
-        {**RATIOS, "hires": "second"},
+        pytest.param({"enabled": False, **RATIOS}, id="off"),
+        pytest.param({**RATIOS, "hires": "second"}, id="hires pass only"),
+        full({**RATIOS, "k": 0}, id="k 0"),
+        full({**ZERO, "k": 2.5}, id="no ratios"),
+        full({**RATIOS, "start": 0.5, "end": 0.5}, id="empty window"),
     ],
-    ids=["off", "k 0", "no ratios", "empty window", "hires pass only"],
 )
 def test_settings_that_do_nothing_leave_the_hosts_picture(studio: Studio, settings: dict[str, Any]) -> None:
     studio.assert_same(studio.crdiff(settings), studio.draw())
 
 
-@pytest.mark.parametrize("k", [1.5, 1, 0.5, -1, 2.5])
+@pytest.mark.parametrize("k", [1.5, -1, full(1), full(0.5), full(2.5)])
 def test_amplification(studio: Studio, k: float) -> None:
     studio.check({"k": k})
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("group", ["down", "mid", "up"])
 def test_one_group_at_a_time(studio: Studio, group: str) -> None:
     studio.check({**ZERO, group: 0.9, "k": 3})
@@ -41,16 +42,16 @@ def test_one_group_at_a_time(studio: Studio, group: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "passes"),
     [
-        ({"enabled": False}, 4),
-        ({"k": 0}, 4),
-        ({"k": 1}, 4),
         ({"k": 1.5}, 8),
-        ({"k": -1}, 8),
-        ({**ZERO}, 4),
-        ({"start": 0.5}, 6),
-        ({"end": 0.25}, 5),
         ({"start": 0.25, "end": 0.5}, 5),
-        ({"mode": "fast"}, 4),
+        full({"enabled": False}, 4),
+        full({"k": 0}, 4),
+        full({"k": 1}, 4),
+        full({"k": -1}, 8),
+        full({**ZERO}, 4),
+        full({"start": 0.5}, 6),
+        full({"end": 0.25}, 5),
+        full({"mode": "fast"}, 4),
         ({"mode": "balanced"}, 6),
         ({"mode": "batched"}, 4),
     ],
@@ -77,7 +78,7 @@ def test_batched_is_exact_but_for_rounding(studio: Studio) -> None:
     assert share < 0.02
 
 
-@pytest.mark.parametrize("mode", ["fast", "balanced", "batched"])
+@pytest.mark.parametrize("mode", ["batched", full("fast"), full("balanced")])
 def test_the_infotext_names_the_mode_and_at_k_1_all_are_alike(studio: Studio, mode: str) -> None:
     mine = studio.crdiff({**RATIOS, "k": 1, "mode": mode})
     exact = studio.crdiff({**RATIOS, "k": 1})
@@ -86,12 +87,14 @@ def test_the_infotext_names_the_mode_and_at_k_1_all_are_alike(studio: Studio, mo
     assert "CR-Diff mode" not in exact.infotext
 
 
-@pytest.mark.parametrize("window", [{"start": 0.5}, {"end": 0.5}, {"start": 0.25, "end": 0.5}, {"end": 0.25}])
+@pytest.mark.parametrize(
+    "window", [{"start": 0.25, "end": 0.5}, full({"start": 0.5}), full({"end": 0.5}), full({"end": 0.25})]
+)
 def test_window(studio: Studio, window: dict[str, float]) -> None:
     studio.check({**STRONG, **window}, steps=4)
 
 
-@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("steps", [1, full(2)])
 def test_short_schedules(studio: Studio, steps: int) -> None:
     studio.check(steps=steps)
 

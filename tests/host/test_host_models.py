@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hostkit.client import Payload
+from hostkit.full import full
 from hostkit.studio import RATIOS, Studio
 from test_host_hires import HIRES
 from test_host_method import STRONG
@@ -38,21 +39,28 @@ def test_checkpoint_override_of_one_request(studio: Studio) -> None:
     studio.assert_changed(mine, studio.check())
 
 
-@pytest.mark.parametrize("switch", [0.25, 0.5, 0.75])
+@pytest.mark.parametrize("switch", [0.5, full(0.25), full(0.75)])
 def test_refiner_that_shares_the_first_models_modules(studio: Studio, switch: float) -> None:
     """AUTOMATIC1111 copies the weights into the modules of a checkpoint of the same configuration."""
     first, second = first_and_next(studio, same_config=True)
     refined(studio, first, second, {"refiner_switch_at": switch, "steps": 4})
 
 
-@pytest.mark.parametrize("switch", [0.25, 0.75])
+@pytest.mark.parametrize("switch", [0.25, full(0.75)])
 def test_refiner_with_modules_of_its_own(studio: Studio, switch: float) -> None:
     first, second = first_and_next(studio, same_config=False)
     refined(studio, first, second, {"refiner_switch_at": switch, "steps": 4})
 
 
-@pytest.mark.parametrize("same_config", [True, False], ids=["same modules", "new modules"])
-@pytest.mark.parametrize("window", [{"end": 0.5}, {"start": 0.5}], ids=["first half", "second half"])
+@pytest.mark.parametrize(
+    ("same_config", "window"),
+    [
+        pytest.param(True, {"start": 0.5}, id="same modules, second half"),
+        pytest.param(False, {"end": 0.5}, id="new modules, first half"),
+        full(True, {"end": 0.5}, id="same modules, first half"),
+        full(False, {"start": 0.5}, id="new modules, second half"),
+    ],
+)
 def test_refiner_and_window(studio: Studio, same_config: bool, window: dict[str, float]) -> None:
     first, second = first_and_next(studio, same_config=same_config)
     with studio.on_title(first):

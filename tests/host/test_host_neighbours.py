@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hostkit.client import Payload, difference
+from hostkit.full import full
 from hostkit.infotext import parse
 from hostkit.studio import RATIOS, Studio
 from test_host_hires import HIRES
@@ -23,14 +24,17 @@ def untouched(studio: Studio) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(
-    ("kind", "counterpart"),
+    ("kind", "counterpart", "when"),
     [
-        ("unet", "module hook"),
-        ("layer", "layer hook"),
-        ("wrapper", "wrapper"),
-        ("function wrapper", "function wrapper"),
+        ("unet", "module hook", "before"),
+        ("layer", "layer hook", "after"),
+        ("wrapper", "wrapper", "after"),
+        ("function wrapper", "function wrapper", "before"),
+        full("unet", "module hook", "after"),
+        full("layer", "layer hook", "before"),
+        full("wrapper", "wrapper", "before"),
+        full("function wrapper", "function wrapper", "after"),
     ],
 )
 def test_two_extensions_hook_the_model(studio: Studio, kind: str, counterpart: str, when: str) -> None:
@@ -62,8 +66,13 @@ def test_two_extensions_hook_the_model(studio: Studio, kind: str, counterpart: s
 
 @pytest.mark.parametrize(
     "payload",
-    [{}, HIRES, {"n_iter": 2}, {"init_images": [picture()], "n_iter": 2, "steps": 5}],
-    ids=["txt2img", "hires fix", "two batches", "img2img, two batches"],
+    [
+        pytest.param({**HIRES, "n_iter": 2}, id="hires fix, two batches"),
+        pytest.param({"init_images": [picture()], "n_iter": 2, "steps": 5}, id="img2img, two batches"),
+        full({}, id="txt2img"),
+        full(HIRES, id="hires fix"),
+        full({"n_iter": 2}, id="two batches"),
+    ],
 )
 def test_sampler_wrapped_by_another_extension(studio: Studio, payload: Payload) -> None:
     wrapped = studio.crdiff(SETTINGS, scripts={"second hook": [{"kind": "sampler"}]}, **payload)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hostkit.client import Payload, encode
+from hostkit.full import full
 from hostkit.studio import RATIOS, Studio
 
 LONG = "a photo of a cat, " + "fluffy, " * 60
@@ -62,10 +63,12 @@ def test_img2img(studio: Studio, payload: Payload) -> None:
     studio.check(**drawn_on(payload))
 
 
-@pytest.mark.parametrize("payload", IMG2IMG.values(), ids=IMG2IMG.keys())
-def test_inpainting_checkpoint(studio: Studio, payload: Payload) -> None:
+@pytest.mark.parametrize(
+    "name", ["inpaint, latent noise", *(full(name) for name in IMG2IMG if name != "inpaint, latent noise")]
+)
+def test_inpainting_checkpoint(studio: Studio, name: str) -> None:
     with studio.on(studio.checkpoint(layout="sd15", inpainting=True)):
-        studio.check(**drawn_on(payload))
+        studio.check(**drawn_on(IMG2IMG[name]))
 
 
 def test_txt2img_with_an_inpainting_checkpoint(studio: Studio) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hostkit.full import full
 from hostkit.studio import Studio
 from hostkit.targets import can_restart, running
 
@@ -61,7 +62,7 @@ def test_token_merging(studio: Studio) -> None:
         studio.check()
 
 
-@pytest.mark.parametrize("flag", ["--medvram", "--lowvram"])
+@pytest.mark.parametrize("flag", ["--lowvram", full("--medvram")])
 def test_memory_flags(studio: Studio, flag: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """They split the model up between CPU and GPU; without a GPU only their hooks are left of them."""
     name: str = request.node.callspec.params["target"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crdiff.errors import PresetError
@@ -136,7 +136,6 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["family", "source", "checkpoints", "presets"]), JSON_VALUES)
 def test_any_value_in_any_place_loads_or_is_one_sentence(tmp_path_factory: Any, key: str, content: Any) -> None:
     path = tmp_path_factory.mktemp("any") / "any.json"
@@ -151,7 +150,6 @@ def test_any_value_in_any_place_loads_or_is_one_sentence(tmp_path_factory: Any, 
         assert len(presets) == 1
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_parse_or_are_one_sentence(data: bytes) -> None:
     try:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from crdiff.errors import PresetError
@@ -149,7 +149,6 @@ def test_many_equally_near_presets_are_counted_rather_than_listed() -> None:
     assert phrase.count("own preset") == 3
 
 
-@settings(deadline=None)
 @given(st.integers(64, 2000), st.integers(64, 2000), st.integers(64, 2000), RATIOS, RATIOS)
 def test_between_two_squares_the_ratios_are_linear_in_the_logarithm(
     a: int, b: int, c: int, low: Ratios, high: Ratios
@@ -171,7 +170,6 @@ def test_k_is_interpolated_only_if_every_preset_carries_one() -> None:
     assert found(with_k, Size(2048, 2048)).k == 2.0
 
 
-@settings(deadline=None)
 @given(SHIPPED_FAMILIES, SIZES)
 def test_turned_size_gives_the_same_ratios_in_the_shipped_tables(family: Family, size: Size) -> None:
     one = found(SHIPPED, size, None, family)
@@ -179,7 +177,6 @@ def test_turned_size_gives_the_same_ratios_in_the_shipped_tables(family: Family,
     assert one.ratios == other.ratios
 
 
-@settings(deadline=None)
 @given(tables(), SIZES)
 def test_turned_size_gives_the_same_ratios_in_any_table(presets: tuple[Preset, ...], size: Size) -> None:
     one, other = found(presets, size), found(presets, size.transposed)
@@ -187,7 +184,6 @@ def test_turned_size_gives_the_same_ratios_in_any_table(presets: tuple[Preset, .
     assert [preset.name for preset, _ in one.used] == [preset.name for preset, _ in other.used]
 
 
-@settings(deadline=None)
 @given(SIZES, RATIOS, RATIOS, SIZES)
 def test_both_orientations_listed_with_different_ratios(size: Size, tall: Ratios, wide: Ratios, asked: Size) -> None:
     assume(size.height != size.width)
@@ -206,7 +202,6 @@ def test_both_orientations_listed_with_different_ratios(size: Size, tall: Ratios
     assert weights.get("tall") == weights.get("wide")
 
 
-@settings(deadline=None)
 @given(tables())
 def test_every_preset_is_reproduced_at_its_size(presets: tuple[Preset, ...]) -> None:
     for preset in presets:
@@ -216,7 +211,6 @@ def test_every_preset_is_reproduced_at_its_size(presets: tuple[Preset, ...]) -> 
             assert not match.estimated
 
 
-@settings(deadline=None)
 @given(tables(), SIZES)
 def test_interpolation_stays_in_the_convex_hull(presets: tuple[Preset, ...], size: Size) -> None:
     match = found(presets, size)
@@ -231,7 +225,6 @@ def test_interpolation_stays_in_the_convex_hull(presets: tuple[Preset, ...], siz
         assert min(values) <= match.ratios[group] <= max(values)
 
 
-@settings(deadline=None)
 @given(tables(), SIZES, RATIOS)
 def test_presets_that_agree_are_not_changed_by_rounding(
     presets: tuple[Preset, ...], size: Size, ratios: Ratios
@@ -240,7 +233,6 @@ def test_presets_that_agree_are_not_changed_by_rounding(
     assert (found(agreed, size).ratios, found(agreed, size).k) == (ratios, 1.1)
 
 
-@settings(deadline=None)
 @given(tables(), SIZES, st.randoms(use_true_random=False))
 def test_order_of_the_presets_does_not_matter(presets: tuple[Preset, ...], size: Size, shuffle: random.Random) -> None:
     shuffled = list(presets)
@@ -248,7 +240,6 @@ def test_order_of_the_presets_does_not_matter(presets: tuple[Preset, ...], size:
     assert found(tuple(shuffled), size) == found(presets, size)
 
 
-@settings(deadline=None)
 @given(SHIPPED_FAMILIES, SIZES)
 def test_interpolation_uses_the_nearest_presets(family: Family, size: Size) -> None:
     match = found(SHIPPED, size, None, family)
@@ -289,7 +280,6 @@ def test_far_above_the_table_the_largest_preset_serves(
     assert match.estimated
 
 
-@settings(deadline=None)
 @given(SHIPPED_FAMILIES, st.integers(64, 300), st.integers(1, 8))
 def test_outside_the_table_the_ratios_no_longer_change(family: Family, side: int, factor: int) -> None:
     # The smallest area of all tables is 480x360, the largest 1536x1536, the largest aspect 560:400.
@@ -330,14 +320,12 @@ def fine_tables(draw: st.DrawFn) -> tuple[Preset, ...]:
     return tuple(Preset.own(f"p{place}", SDXL, Size(*size), draw(RATIOS)) for place, size in enumerate(sizes))
 
 
-@settings(max_examples=300, deadline=None)
 @given(fine_tables(), FINE_SIZES, FINE_SIZES)
 def test_ratios_have_no_jumps_between_sizes(presets: tuple[Preset, ...], start: Size, end: Size) -> None:
     assume(start != end)
     assert largest_step(presets, start, end) < 0.005 + 2 * ROUNDING
 
 
-@settings(max_examples=300, deadline=None)
 @given(SHIPPED_FAMILIES, FINE_SIZES, FINE_SIZES)
 def test_shipped_tables_have_no_jumps_between_sizes(family: Family, start: Size, end: Size) -> None:
     assume(start != end)

@@ -72,7 +72,6 @@ def test_a_store_without_a_file_is_empty_and_makes_none(store: PresetStore) -> N
     assert not store.path.exists()
 
 
-@settings(deadline=None)
 @given(PRESETS)
 def test_every_preset_survives_saving_and_exchange(tmp_path_factory: Any, own: Preset) -> None:
     folder = tmp_path_factory.mktemp("trip")
@@ -156,7 +155,6 @@ def test_a_name_that_became_built_in_later_can_still_be_renamed_or_deleted(tmp_p
     assert names(later) == ["mine"]
 
 
-@settings(deadline=None)
 @example("cafe\u0301")
 @example("one\N{RIGHT-TO-LEFT OVERRIDE}two")
 @given(st.text(max_size=90) | st.text(alphabet='ab ,:"\n\\\r\t\x00\u202e\u00e9e\u0301', max_size=12))
@@ -390,4 +388,4 @@ def test_store_behaves_like_a_dictionary(tmp_path_factory: Any) -> None:
     class Machine(StoreAgainstDictionary):
         _folders = tmp_path_factory
 
-    run_state_machine_as_test(Machine, settings=settings(max_examples=25, stateful_step_count=12, deadline=None))
+    run_state_machine_as_test(Machine, settings=settings(stateful_step_count=12))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crdiff import files
@@ -56,7 +56,6 @@ class CutAfter(io.FileIO):
         return written
 
 
-@settings(deadline=None)
 @given(st.integers(0, 400))
 def test_power_cut_after_any_byte_of_the_write(tmp_path_factory: Any, room: int) -> None:
     store, old = prepared(tmp_path_factory.mktemp("cut"))

@@ -151,7 +151,7 @@ study({storage!r}, slow, iterations=200).run(Budget(evaluations=24))
 """
 
 
-@pytest.mark.parametrize("url", [journal_file, pytest.param(sqlite, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("url", [journal_file, pytest.param(sqlite, marks=pytest.mark.full)])
 def test_of_three_workers_one_is_killed(url, tmp_path):
     storage = url(tmp_path)
     code = WORKER.format(root=str(ROOT), here=str(ROOT / "tests" / "search"), storage=storage)

@@ -197,7 +197,7 @@ def test_one_process_holds_one_host(tmp_path: Path) -> None:
     assert "refused:" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("flavour", ["a1111", "forge"])
 def test_launched(flavour: str, models: Path, tmp_path: Path) -> None:
     """The command line: starts, answers, and ends when told to."""

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-WEBUI = str(ROOT / "demo" / "webui")
-if WEBUI not in sys.path:
-    sys.path.insert(0, WEBUI)
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+for folder in (str(ROOT / "demo" / "webui"), str(HERE)):
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
 
+import first_image  # noqa: E402
 from common.checkpoints import write_random  # noqa: E402
 from common.process import HostProcess  # noqa: E402
 
@@ -58,16 +60,11 @@ def target(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def host(target: str, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """``.loaded_at_start`` is what of a search it had loaded before the first one."""
     data = tmp_path_factory.mktemp(f"data-{target}")
     (data / "crdiff").mkdir()
     (data / "crdiff" / "score.py").write_text(SCORE, encoding="utf-8")
     with HostProcess(target, models=models, data=data, extensions=[ROOT]) as process:
         process.data = data
-        yield process
-
-
-@pytest.fixture
-def fresh_host(target: str, models: Path, tmp_path: Path) -> Iterator[Any]:
-    """One that no other test has used."""
-    with HostProcess(target, models=models, data=tmp_path, extensions=[ROOT]) as process:
+        process.loaded_at_start = process.run(first_image.loaded)
         yield process

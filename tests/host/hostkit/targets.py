@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from standins import HOSTS, SETTINGS, free_port, start_standin
 
 from hostkit.checkpoints import Checkpoint, read_checkpoint
 from hostkit.client import Client, HostError
-from hostkit.server import free_port, make_data_folder, start
+from hostkit.server import make_data_folder, start
 
 HERE = Path(__file__).resolve().parent.parent
 REPOSITORY = HERE.parent.parent
@@ -22,14 +22,7 @@ EXTENSIONS = {
     "crdiff-test-faults": HERE / "fault_extension",
     "crdiff-test-reference": HERE / "reference_extension",
 }
-SETTINGS: dict[str, object] = {
-    "live_previews_enable": False,
-    "auto_launch_browser": "Disable",
-    "samples_format": "png",
-    # Pictures alone in answers, without a grid in front of a batch.
-    "return_grid": False,
-}
-STANDIN_FLAVOURS = ("a1111", "forge")
+STANDINS = {f"standin-{kind.flavour}": kind for kind in HOSTS}
 
 
 @dataclass
@@ -50,7 +43,6 @@ class Target:
     name: str
     client: Client
     standin: bool
-    flags: tuple[str, ...] = ()
     forge: bool = field(init=False)
     checkpoints: list[Checkpoint] = field(init=False)
     loras: list[str] = field(init=False)
@@ -59,6 +51,9 @@ class Target:
 
     def __post_init__(self) -> None:
         client = self.client
+        # An image waits for the first checkpoint, which loads in the background. A setting does not, and two loads at
+        # a time leave AUTOMATIC1111 with half a model.
+        client.draw({"steps": 1, "width": 64, "height": 64, "save_images": False})
         self.forge = "forge_unet_storage_dtype" in client.options()
         entries = [read_checkpoint(entry) for entry in client.get("/sdapi/v1/sd-models")]
         self.checkpoints = sorted((entry for entry in entries if entry), key=lambda entry: entry.title)
@@ -84,7 +79,7 @@ def wanted_targets() -> Sequence[str]:
     """Names of the targets this test run has: one WebUI named by the environment, else the stand-in's flavours."""
     if os.environ.get("WEBUI_URL") or os.environ.get("WEBUI_ROOT"):
         return ["webui"]
-    return [f"standin-{flavour}" for flavour in STANDIN_FLAVOURS]
+    return list(STANDINS)
 
 
 @contextmanager
@@ -97,26 +92,24 @@ def running(name: str, folder: Path, flags: Sequence[str] = ()) -> Iterator[Targ
         flags: further command line flags.
     """
     url = os.environ.get("WEBUI_URL")
-    if name == "webui" and url:
+    if name in STANDINS:
+        standin = start_standin(STANDINS[name], folder, folder / "models", flags)
+        try:
+            standin.wait_until_up()
+            yield Target(name, Client(standin.url), standin=True)
+        finally:
+            standin.stop()
+    elif url:
         yield Target(url, Client(url), standin=False)
-        return
-    port = free_port()
-    data = folder / "data"
-    make_data_folder(data, EXTENSIONS if name == "webui" else {}, SETTINGS)
-    if name == "webui":
-        root = Path(os.environ["WEBUI_ROOT"]).resolve()
-        command = _installed_command(root, data, port)
     else:
-        root = REPOSITORY
-        command = _standin_command(name.removeprefix("standin-"), folder, data, port)
-    server = start([*command, *flags], root, port, folder / "webui.log")
-    try:
-        # A picture waits for the first checkpoint, which loads in the background. A setting does not, and two loads at
-        # a time leave AUTOMATIC1111 with half a model.
-        server.client.draw({"steps": 1, "width": 64, "height": 64, "save_images": False})
-        yield Target(str(root) if name == "webui" else name, server.client, name != "webui", tuple(flags))
-    finally:
-        server.stop()
+        root = Path(os.environ["WEBUI_ROOT"]).resolve()
+        port, data = free_port(), folder / "data"
+        make_data_folder(data, EXTENSIONS, SETTINGS)
+        server = start([*_installed_command(root, data, port), *flags], root, port, folder / "webui.log")
+        try:
+            yield Target(str(root), server.client, standin=False)
+        finally:
+            server.stop()
 
 
 def can_restart(name: str) -> bool:
@@ -136,11 +129,3 @@ def _installed_command(root: Path, data: Path, port: int) -> list[str]:
     for flag, place in folders.items():
         command += [f"--{flag}", str(place)]
     return command + shlex.split(os.environ.get("WEBUI_ARGS", ""))
-
-
-def _standin_command(flavour: str, folder: Path, data: Path, port: int) -> list[str]:
-    command: list[Any] = [sys.executable, "demo/webui/launch.py", "--host-flavour", flavour, "--port", port]
-    command += ["--models", folder / "models", "--data", data, "--api"]
-    for extension in EXTENSIONS.values():
-        command += ["--extension", extension]
-    return [str(part) for part in command]
