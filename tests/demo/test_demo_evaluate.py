@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from crdiff.method.groups import Ratios
+from crdiff.method.schedule import Schedule
 from crdiff.models.family import OTHER
 from crdiff.presets.size import Size
 from crdiff.presets.store import from_text, to_text
@@ -136,7 +137,8 @@ def test_presets_are_found_kept_and_resumed(checkpoint, tmp_path, monkeypatch, c
     find_presets.main()
     assert {path: path.read_bytes() for path in work.iterdir()} == written
     assert from_text(out.read_text("utf-8"))[-1] == found
-    out.write_text(to_text([replace(found, ratios=Ratios(0.2, 0.2, 0.2), k=None)]), encoding="utf-8")
+    others = Schedule.constant(Ratios(0.2, 0.2, 0.2))
+    out.write_text(to_text([replace(found, schedule=others, k=None)]), encoding="utf-8")
     monkeypatch.setattr(sys, "argv", [*command, "--only-k"])
     find_presets.main()
     (again,) = from_text(out.read_text("utf-8"))

@@ -217,7 +217,7 @@ def test_launched(flavour: str, models: Path, tmp_path: Path) -> None:
         body = json.dumps({"prompt": "x", "steps": 1, "width": 64, "height": 64}).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{port}/sdapi/v1/txt2img", body,
                                          {"Content-Type": "application/json"})
-        for _ in range(300):
+        for _ in range(1200):
             assert process.poll() is None, (tmp_path / "log.txt").read_text()
             try:
                 with urllib.request.urlopen(request) as answer:
