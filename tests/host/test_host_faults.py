@@ -128,7 +128,7 @@ def test_interrupt(studio: Studio) -> None:
 
 @pytest.mark.usefixtures("untouched")
 def test_skip_goes_on_with_the_next_batch(studio: Studio) -> None:
-    steps = 30
+    steps = 16
     run = Running(lambda: studio.crdiff(SETTINGS, steps=steps, n_iter=2))
     run.wait_for_step(studio, 2)
     studio.client.post("/sdapi/v1/skip")
