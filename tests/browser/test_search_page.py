@@ -55,7 +55,7 @@ def test_a_search_is_started_watched_applied_and_saved(host_page, server):
     shown = [float(text) for text in row.locator("td").all_inner_texts()[2:5]]
     row.locator("[data-crdiff-apply]").click()
     search.ratios_become(shown)
-    assert host_page.chosen("txt2img_crdiff_preset") == "Custom"
+    host_page.page.wait_for_function("() => document.querySelector('#txt2img_crdiff_preset input').value === 'Custom'")
     # The score of the best image, at the user's k, is the one that the panel shows.
     search.press("test")
     tested = float(re.search(r"own gives the image ([\d.]+) for “a small red house”", search.message("gives"))[1])
