@@ -40,17 +40,15 @@ def prepare(p: Any) -> None:
 
 
 def apply_override_settings(p: Any) -> None:
-    from modules import processing
-
     if sd_models.checkpoint_aliases.get(p.override_settings.get("sd_model_checkpoint")) is None:
         p.override_settings.pop("sd_model_checkpoint", None)
     flavour.set_config(p.override_settings, is_api=True, run_callbacks=False, save_config=False)
     _model, just_loaded = sd_models.forge_model_reload()
-    if processing.need_global_unload:
+    if sd_models.model_data.need_global_unload:
         if not just_loaded:
             memory_management.unload_all_models()
         _clear_prompt_cache(p)
-    processing.need_global_unload = False
+    sd_models.model_data.need_global_unload = False
 
 
 def _clear_prompt_cache(p: Any) -> None:

@@ -24,8 +24,6 @@ from modules.paths import data_path
 from modules.sd_samplers_common import decode_first_stage  # noqa: F401
 from modules.shared import cmd_opts, opts, state
 
-need_global_unload = False
-
 
 def process_images(p: StableDiffusionProcessing) -> Processed:
     """Settings for this job only, the model they ask for, and the job itself."""

@@ -85,4 +85,4 @@ from modules import shared_options, shared_state  # noqa: E402
 options_templates = shared_options.options_templates
 opts = options.Options(options_templates)
 opts.load(config_filename)
-state = shared_state.State()
+state = shared_state.State(sys.modules[__name__])

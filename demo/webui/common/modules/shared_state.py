@@ -8,7 +8,7 @@ import logging
 import time
 from typing import Any
 
-from modules import devices, shared
+from modules import devices
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,9 @@ class State:
     id_live_preview = 0
     textinfo: str | None = None
     time_start: float | None = None
+
+    def __init__(self, shared: Any) -> None:
+        self._shared = shared
 
     def skip(self) -> None:
         self.skipped = True
@@ -63,7 +66,7 @@ class State:
         devices.torch_gc()
 
     def nextjob(self) -> None:
-        if shared.opts.live_previews_enable and shared.opts.show_progress_every_n_steps == -1:
+        if self._shared.opts.live_previews_enable and self._shared.opts.show_progress_every_n_steps == -1:
             self.do_set_current_image()
         self.job_no += 1
         self.sampling_step = 0
@@ -76,8 +79,8 @@ class State:
 
     def set_current_image(self) -> None:
         """Makes a preview of the current latent, if previews are on and enough steps have gone by."""
-        every = shared.opts.show_progress_every_n_steps
-        if not shared.parallel_processing_allowed or not shared.opts.live_previews_enable or every == -1:
+        every = self._shared.opts.show_progress_every_n_steps
+        if not self._shared.parallel_processing_allowed or not self._shared.opts.live_previews_enable or every == -1:
             return
         if self.sampling_step - self.current_image_sampling_step >= every:
             self.do_set_current_image()
@@ -89,13 +92,13 @@ class State:
 
         # A preview is taken from another thread, and the model may be switched under it.
         with contextlib.suppress(Exception):
-            make = sd_samplers_common.samples_to_image_grid if shared.opts.show_progress_grid else (
+            make = sd_samplers_common.samples_to_image_grid if self._shared.opts.show_progress_grid else (
                 sd_samplers_common.sample_to_image)
             self.assign_current_image(make(self.current_latent))
             self.current_image_sampling_step = self.sampling_step
 
     def assign_current_image(self, image: Any) -> None:
-        if shared.opts.live_previews_image_format == "jpeg" and image.mode in ("RGBA", "P"):
+        if self._shared.opts.live_previews_image_format == "jpeg" and image.mode in ("RGBA", "P"):
             image = image.convert("RGB")
         self.current_image = image
         self.id_live_preview += 1

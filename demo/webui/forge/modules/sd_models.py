@@ -29,6 +29,7 @@ class SdModelData:
         self.sd_model: Any = FakeInitialModel()
         self.forge_loading_parameters: dict[str, Any] = {}
         self.forge_hash = ""
+        self.need_global_unload = False
 
     def get_sd_model(self) -> Any:
         return self.sd_model

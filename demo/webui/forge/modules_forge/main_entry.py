@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from backend.args import dynamic_args
-from modules import processing, sd_models, shared
+from modules import sd_models, shared
 
 forge_unet_storage_dtype_options: dict[str, tuple[Any, bool]] = {
     "Automatic": (None, False),
@@ -25,7 +25,7 @@ def refresh_model_loading_parameters() -> None:
         "checkpoint_info": sd_models.select_checkpoint(),
         "unet_storage_dtype": storage,
     }
-    processing.need_global_unload = True
+    sd_models.model_data.need_global_unload = True
 
 
 def checkpoint_change(ckpt_name: str, save: bool = True, refresh: bool = True) -> bool:
