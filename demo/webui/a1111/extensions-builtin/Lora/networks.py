@@ -7,6 +7,7 @@ stood in the weight at that first moment is taken for the original from then on.
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ available_networks: dict[str, network.NetworkOnDisk] = {}
 available_network_aliases: dict[str, network.NetworkOnDisk] = {}
 loaded_networks: list[network.Network] = []
 extra_network_lora: Any = None
+originals = SimpleNamespace()
+"""The layers' own methods, as ``Linear_forward``, where other extensions find them."""
 
 
 def assign_network_names_to_compvis_modules(sd_model: Any) -> None:
@@ -165,6 +168,7 @@ def network_forward(org_module: torch.nn.Module, x: torch.Tensor, original_forwa
 def patch_layers() -> None:
     """Class patches that let every layer look after its own weights."""
     for kind in (torch.nn.Linear, torch.nn.Conv2d, torch.nn.GroupNorm, torch.nn.LayerNorm):
+        setattr(originals, f"{kind.__name__}_forward", kind.forward)
         kind.forward = _forward(kind.forward)
         kind._load_from_state_dict = _load_state_dict(kind._load_from_state_dict)
 
