@@ -16,7 +16,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_OFFLINE := 1
 export CRDIFF_REQUIRE_BROWSER := 1
 
-.PHONY: help setup browser demo test test-all test-host test-browser lint format clean
+.PHONY: help setup browser demo test test-all test-host test-browser test-gpu lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -44,6 +44,9 @@ test-host: setup ## run tests/host in full, against WEBUI_ROOT if given
 
 test-browser: setup browser ## run tests/browser
 	$(PY) -m pytest tests/browser $(PYTEST_ARGS)
+
+test-gpu: setup ## run tests/gpu, with a PyTorch that reaches a GPU; GPU_PYTHON=python3 takes another environment's
+	$(or $(GPU_PYTHON),$(PY)) -m pytest tests/gpu $(PYTEST_ARGS)
 
 lint: setup ## ruff, and mypy: strict for crdiff, plain for crdiff/webui
 	$(PY) -m ruff check .

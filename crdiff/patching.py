@@ -49,6 +49,11 @@ class Patch:
         )
         return found
 
+    @property
+    def alone(self) -> bool:
+        """Whether no override of anybody else is in force inside this one."""
+        return self._previous is None
+
     def remove(self) -> None:
         """Put back what was there, unless somebody has wrapped this meanwhile."""
         self._call = None

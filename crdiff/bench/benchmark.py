@@ -10,24 +10,20 @@ import torch
 
 from crdiff.bench.allocations import measure
 from crdiff.bench.floors import Arithmetic, count_operations
-from crdiff.bench.modes import CASES, Case, Running
+from crdiff.bench.graph import DenseGraph, GraphCosts, MeasuredBackend
+from crdiff.bench.modes import CASES, GRAPH, Case, Running
 from crdiff.bench.operations import OperationCounter
 from crdiff.bench.options import Options
 from crdiff.bench.random_unet import SHAPES, StepInputs, build_unet, make_steps, with_the_same_weights
-from crdiff.bench.reference import TwoUNets
+from crdiff.bench.steps import SCHEDULE, StepFunction, mode_step, reference_step, take_turn
 from crdiff.bench.thresholds import ThresholdCosts, Weights, compare
 from crdiff.bench.timing import Progress, Spread, Times, Turn, interleave, no_progress, ratio
 from crdiff.bench.unet import UNetModel
+from crdiff.guidance.graphs import CudaBackend
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import StepWindow
 from crdiff.models.architecture import find_layers
 from crdiff.pruning.store import Store
-
-SCHEDULE = 16
-"""Steps of a picture; every mode's state is a matter of fewer."""
-
-StepFunction = Callable[[int], torch.Tensor]
-"""Gives the prediction of a step; from the schedule's end on its inputs come again."""
 
 _STEPS_BUDGET = 8.0
 _DISABLED_BUDGET = 2.0
@@ -56,7 +52,8 @@ class StepCosts:
 
     Attributes:
         step_ratio: time of a step over that of one dense pass in the same round.
-        operations: multiplications and additions of a step over those of one dense pass, counted while it ran.
+        operations: multiplications and additions of a step over those of one dense pass, counted while it ran; 0 if
+            it was replayed.
         extra_bytes: memory during a step beyond that of a dense pass, at the peak, with what is held between steps.
         setup_extra_bytes: the same until the first step is done.
         bitwise_equal: whether every step equals the authors' design bit for bit.
@@ -88,6 +85,7 @@ class Results:
         disabled: a pass with a run that has been closed over one that never had any.
         outside_window: the same of a step outside the window of a run that has acted.
         thresholds: the profile against kthvalue on this UNet's weights.
+        graph: a step in a CUDA graph; None where none was measured.
     """
 
     options: Options
@@ -100,6 +98,7 @@ class Results:
     disabled: Spread
     outside_window: Spread
     thresholds: ThresholdCosts
+    graph: GraphCosts | None = None
 
 
 @dataclass(frozen=True)
@@ -186,10 +185,12 @@ def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned], 
     memory = _Memory(unet, steps[0], device)
     store = Store()
 
+    backend = MeasuredBackend(device) if any(case.graphs for case in cases) else None
     turns = {"dense": Turn(lambda index: unet(*steps[index % SCHEDULE]))}
     checked: dict[tuple[str, str], _Checked] = {}
     for pruned in group_sets:
         ratios = pruned.of(options.ratios)
+        captures = backend if pruned is group_sets[0] else CudaBackend()
         chosen = [case for case in cases if pruned is group_sets[0] or case.all_groups]
         compared = max([case.steps for case in chosen], default=1)
         dense = tuple(unet(*inputs) for inputs in steps[:compared])
@@ -201,10 +202,15 @@ def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned], 
             checked["reference", pruned.name] = _check(watched, expected)
         for case in chosen:
             progress(f"checking {case.name}, {pruned.name}")
-            watched = memory.watch(partial(mode_step, case, unet, ratios, options.k, steps, store), case.steps)
+            watched = memory.watch(
+                partial(mode_step, case, unet, ratios, options.k, steps, store, captures), case.steps
+            )
             turns[_turn_name(case.name, pruned.name)] = Turn(partial(take_turn, watched.step, case.steps), case.steps)
             checked[case.name, pruned.name] = _check(watched, expected)
         del watched
+    if backend is not None:
+        dense_graph = DenseGraph(unet, steps[0])
+        turns["dense graph"] = Turn(lambda index: dense_graph.step(steps[index % SCHEDULE]))
     times = interleave(turns, device, options.rounds, _STEPS_BUDGET, progress)
     floors = {pruned.name: operations.floor(pruned.groups) for pruned in group_sets}
 
@@ -248,7 +254,14 @@ def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned], 
         ratio(off, "disabled", "dense"),
         ratio(off, "outside", "dense"),
         compare(_weights(unet), options.ratios, device, min(options.rounds or _THRESHOLD_ROUNDS, _THRESHOLD_ROUNDS)),
+        None if backend is None else _graph_costs(times, backend),
     )
+
+
+def _graph_costs(times: Times, backend: MeasuredBackend) -> GraphCosts:
+    step = _turn_name(GRAPH.name, ALL.name)
+    dense = "dense graph"
+    return GraphCosts(ratio(times, dense, "dense"), ratio(times, step, dense), backend.seconds, backend.bytes)
 
 
 def _turn_name(mode: str, case: str) -> str:
@@ -257,28 +270,6 @@ def _turn_name(mode: str, case: str) -> str:
 
 def _check(watched: _Watched, expected: _Expected) -> _Checked:
     return _Checked(watched.operations, watched.extra, watched.setup_extra, *expected.compare(watched.found))
-
-
-def take_turn(step: StepFunction, steps: int, index: int) -> None:
-    """One round's share: as many steps as are timed together. Each begins a schedule of its own."""
-    first = (index + 2) * SCHEDULE
-    for position in range(steps) if steps > 1 else (index % SCHEDULE,):
-        step(first + position)
-
-
-def reference_step(unet: UNetModel, ratios: Ratios, k: float, steps: tuple[StepInputs, ...]) -> StepFunction:
-    """The authors' design."""
-    two = TwoUNets(unet, ratios, k)
-    return lambda index: two.step(steps[index % SCHEDULE])
-
-
-def mode_step(
-    case: Case, unet: UNetModel, ratios: Ratios, k: float, steps: tuple[StepInputs, ...], store: Store
-) -> StepFunction:
-    """A case, with its first step done."""
-    running = Running(case, with_the_same_weights(unet), ratios, k, steps, store)
-    running.step(0)
-    return running.step
 
 
 def _when_off(

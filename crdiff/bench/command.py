@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     from crdiff.bench.benchmark import run_benchmark
-    from crdiff.bench.modes import CASES
+    from crdiff.bench.modes import CASES, GRAPH
     from crdiff.bench.options import parse_options, parse_rounds
     from crdiff.bench.overhead import measure_overhead, overhead_lines
     from crdiff.bench.report import threshold_lines, thresholds_to_json, to_json, to_text
@@ -75,7 +75,8 @@ def run(arguments: argparse.Namespace) -> None:
         return
     given = ("family", "size", "dtype", "device", "scale", "rounds", "ratios", "k")
     options = parse_options(**{name: getattr(arguments, name) for name in given})
-    cases = {case.name: case for case in CASES}
+    offered = (*CASES, GRAPH) if options.device.type == "cuda" else CASES
+    cases = {case.name: case for case in offered}
     if arguments.modes is not None:
         cases = {name: cases[choice("The mode", name, cases)] for name in arguments.modes.split(",")}
     count = None if arguments.weights is None else parse_count(arguments.weights)

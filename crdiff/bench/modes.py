@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
+from crdiff.bench.graph import arguments_of
 from crdiff.bench.random_unet import StepInputs
 from crdiff.bench.unet import UNetModel
 from crdiff.guidance.access import PlainAccess
+from crdiff.guidance.graphs import Backend
 from crdiff.guidance.run import Run
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Position, Schedule, StepWindow
@@ -30,6 +32,7 @@ class Case:
         policy: how many copies of pruned weights are kept.
         all_groups: whether it is measured with some groups left unpruned too.
         steps: number of consecutive steps that are timed together, for modes whose steps cost differently.
+        graphs: whether steps are captured in CUDA graphs.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Case:
     policy: CopyPolicy = CopyPolicy.AUTO
     all_groups: bool = False
     steps: int = 1
+    graphs: bool = False
 
     @property
     def both_passes(self) -> bool:
@@ -56,6 +60,9 @@ def _cases() -> Iterator[Case]:
 
 CASES = tuple(_cases())
 
+GRAPH = Case("graph", DEFAULT_MODE, all_groups=True, graphs=True)
+"""Only on CUDA."""
+
 
 class Running:
     """A case at work on one UNet.
@@ -68,6 +75,7 @@ class Running:
         steps: the inputs of the schedule's steps.
         store: what has been gathered of weights seen before.
         window: the steps to act in.
+        backend: what captures, for a case with graphs.
     """
 
     def __init__(
@@ -79,10 +87,12 @@ class Running:
         steps: tuple[StepInputs, ...],
         store: Store,
         window: StepWindow = StepWindow(),  # noqa: B008 (frozen)
+        backend: Backend | None = None,
     ) -> None:
         plan = Plan(Schedule.constant(ratios), k, "benchmark")
         self._unet, self._steps = unet, steps
-        self.run = Run(Planner(lambda checkpoint: plan, window, case.mode), PlainAccess("bench"), store, case.policy)
+        planner = Planner(lambda checkpoint: plan, window, case.mode)
+        self.run = Run(planner, PlainAccess("bench"), store, case.policy, backend if case.graphs else None)
 
     def step(self, index: int) -> torch.Tensor:
         """The prediction of step ``index``; beyond the schedule's end its inputs come again."""
@@ -94,4 +104,5 @@ class Running:
             inputs.x.device,
             inputs.context,
             lambda: self._unet(*inputs.doubled()),
+            arguments_of(self._unet, inputs),
         )

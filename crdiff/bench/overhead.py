@@ -13,9 +13,9 @@ from functools import partial
 
 import torch
 
-from crdiff.bench.benchmark import SCHEDULE, mode_step, reference_step, take_turn
 from crdiff.bench.modes import CASES, Case, Running
 from crdiff.bench.random_unet import SHAPES, build_unet, make_steps, with_the_same_weights
+from crdiff.bench.steps import SCHEDULE, mode_step, reference_step, take_turn
 from crdiff.bench.timing import Progress, Times, Turn, interleave, no_progress, ratio
 from crdiff.method.groups import Ratios
 from crdiff.models.family import Family

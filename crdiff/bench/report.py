@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from crdiff.bench.benchmark import ALL, Results, StepCosts
+from crdiff.bench.graph import GraphCosts
 from crdiff.bench.options import Options
 from crdiff.bench.thresholds import ThresholdCosts
 from crdiff.bench.timing import Spread
@@ -35,6 +36,16 @@ def to_json(found: Results) -> Json:
         "disabled_spread": _range(found.disabled),
         "outside_window_ratio": found.outside_window.median,
         "outside_window_spread": _range(found.outside_window),
+        **({} if found.graph is None else {"graph": _graph_json(found.graph)}),
+    }
+
+
+def _graph_json(costs: GraphCosts) -> Json:
+    return {
+        "dense_graph_ratio": costs.dense_graph_ratio.median,
+        "step_over_dense_graph": costs.step_over_dense_graph.median,
+        "capture_seconds": costs.capture_seconds,
+        "pool_bytes": costs.pool_bytes,
     }
 
 
@@ -95,7 +106,9 @@ def _range(spread: Spread) -> list[float]:
 
 def to_text(found: Results) -> str:
     """Tables in Markdown with what was measured above them."""
-    return "\n".join([*_heading(found), "", *_steps(found), "", *_off(found), *threshold_lines(found.thresholds)])
+    return "\n".join(
+        [*_heading(found), "", *_steps(found), "", *_off(found), *_graph(found), *threshold_lines(found.thresholds)]
+    )
 
 
 def _heading(found: Results) -> Iterator[str]:
@@ -139,6 +152,16 @@ def _off(found: Results) -> Iterator[str]:
     yield f"Switched off: {_with_range(found.disabled)} of a dense pass. Outside the window: " + (
         f"{_with_range(found.outside_window)}."
     )
+
+
+def _graph(found: Results) -> Iterator[str]:
+    costs = found.graph
+    if costs is not None:
+        yield (
+            f"In a CUDA graph a dense pass takes {_with_range(costs.dense_graph_ratio)} of one without, a whole step "
+            f"{_with_range(costs.step_over_dense_graph)} of that; capturing took {costs.capture_seconds:.3g} s once, "
+            f"and holds {costs.pool_bytes / _MIB:.1f} MiB until the run ends."
+        )
 
 
 def threshold_lines(found: ThresholdCosts) -> Iterator[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from crdiff.guidance.access import WeightsIdentity
+from crdiff.guidance.graphs import StepGraphs
 from crdiff.guidance.shared_calls import SharedCalls
 from crdiff.method.groups import Ratios
 from crdiff.models.architecture import ModelLayers
@@ -42,6 +43,8 @@ class PreparedModel:
         criterion: what decides which weights are pruned.
         shared: the calls both passes have in common.
         policy: how many copies of pruned weights are kept.
+        graphs: of its predictions; None if they are always computed.
+        sharing: whether what the passes have in common is computed once.
     """
 
     model: torch.nn.Module
@@ -52,6 +55,7 @@ class PreparedModel:
     criterion: Criterion
     shared: SharedCalls
     policy: CopyPolicy
+    graphs: StepGraphs | None = None
     sharing: bool = True
     _weights: dict[tuple[Ratios, float], WeightCopies] = field(default_factory=dict)
     _shared_for: WeightCopies | None = None
@@ -104,13 +108,20 @@ class PreparedModel:
     def free_memory(self) -> bool:
         """Give back all that is kept for speed, for the rest of the run; whether there was anything."""
         dropped = [copies.drop() for copies in self._weights.values()]
-        had = any(dropped) or self.sharing
+        graphed = self.graphs is not None and self.graphs.holding
+        had = any(dropped) or self.sharing or graphed
+        self._close_graphs()
         self.sharing = False
         self.shared.remove()
         return had
 
     def remove(self) -> None:
         """Take every patch away."""
+        self._close_graphs()
         self.shared.remove()
         self.patches.remove()
         self._weights.clear()
+
+    def _close_graphs(self) -> None:
+        if self.graphs is not None:
+            self.graphs.close()

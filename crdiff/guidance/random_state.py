@@ -53,10 +53,13 @@ class RandomState:
             and [state for _, state in self.extra] == [state for _, state in other.extra]
         )
 
+    def moved(self) -> bool:
+        """Whether anything has been drawn since."""
+        return not self.same_as(RandomState.capture(self.device, [generator for generator, _ in self.extra]))
+
     def restore(self) -> bool:
         """Put every generator back to where it was; whether any had moved. Asking costs less than setting them."""
-        generators = [generator for generator, _ in self.extra]
-        if self.same_as(RandomState.capture(self.device, generators)):
+        if not self.moved():
             return False
         torch.set_rng_state(self.torch_cpu)
         if self.torch_device is not None:

@@ -11,6 +11,7 @@ import torch
 
 from crdiff.errors import CRDiffError
 from crdiff.guidance.access import ModelAccess, WeightsIdentity
+from crdiff.guidance.graphs import Arguments, Backend, StepGraphs
 from crdiff.guidance.prepared import Applied, PreparedModel
 from crdiff.guidance.random_state import RandomState, RandomWatch
 from crdiff.guidance.shared_calls import SharedCalls
@@ -39,6 +40,7 @@ class Run:
         access: the host's model.
         store: what criteria have gathered of weights seen before; None keeps it for this run only.
         policy: how many copies of pruned weights are kept during the run.
+        graphs: what captures steps in graphs, where the host takes its calls apart; None computes every step.
     """
 
     def __init__(
@@ -47,11 +49,14 @@ class Run:
         access: ModelAccess,
         store: Store | None = None,
         policy: CopyPolicy = CopyPolicy.AUTO,
+        graphs: Backend | None = None,
     ) -> None:
         self._planner = planner
         self._access = access
         self._store = Store() if store is None else store
         self._policy = policy
+        self._graphs = graphs
+        self._replayed = 0
         self._model: PreparedModel | None = None
         self._refused: tuple[torch.nn.Module, WeightsIdentity] | None = None
         self._mode = MODES[planner.mode]()
@@ -77,6 +82,12 @@ class Run:
         self._position = position
         self._calls = 0
 
+    @property
+    def replayed(self) -> int:
+        """How many predictions were replayed from a graph so far."""
+        graphs = None if self._model is None else self._model.graphs
+        return self._replayed + (0 if graphs is None else graphs.replayed)
+
     def predict(
         self,
         unet: torch.nn.Module,
@@ -84,21 +95,23 @@ class Run:
         device: torch.device,
         context: torch.Tensor | None = None,
         doubled: Pass | None = None,
+        arguments: Arguments | None = None,
     ) -> torch.Tensor:
         """What the host takes for the UNet's prediction.
 
         Args:
             unet: the UNet that ``forward`` runs.
-            forward: see Inputs, as are ``context`` and ``doubled``.
+            forward: see Inputs, as are ``context``, ``doubled`` and ``arguments``.
             device: where the UNet runs.
             context: of the call.
             doubled: of the call.
+            arguments: of the call.
         """
         if self._inside or self.position not in self._planner.window:
             return forward()
         self._inside = True
         try:
-            return self._predict(unet, Inputs(forward, doubled, context), device)
+            return self._predict(unet, Inputs(forward, doubled, context, arguments), device)
         finally:
             self._inside = False
 
@@ -169,6 +182,7 @@ class Run:
             criterion=CRITERIA[self._planner.criterion](state, self._store),
             shared=SharedCalls(unet, layers.architecture, RandomWatch(device, self._access.generators).drawn),
             policy=self._policy,
+            graphs=None if self._graphs is None else StepGraphs(unet, device, self._graphs),
         )
         model.patches.install()
         self._model = model
@@ -192,6 +206,7 @@ class Run:
     def _release(self) -> None:
         self._mode = MODES[self._planner.mode]()
         if self._model is not None:
+            self._replayed = self.replayed
             self._model.remove()
             self._model = None
 

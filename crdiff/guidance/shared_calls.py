@@ -104,6 +104,7 @@ class SharedCalls:
         self._equal_pairs: dict[tuple[int, int, int | None], torch.Tensor] = {}
         self._watching_draws = False
         self._unlike: torch.Tensor | None = None
+        self._trusting = False
         self.replayed = 0
         """How many calls have been taken over so far."""
 
@@ -178,6 +179,20 @@ class SharedCalls:
             unit.calls = []
         self._copies, self._equal_pairs = {}, {}
         self._unlike = None
+
+    @property
+    def has_companions(self) -> bool:
+        """Whether modules beside the UNet have run in a pass."""
+        return bool(self._companions)
+
+    @contextmanager
+    def trusting(self) -> Iterator[None]:
+        """Within the block equal places mean equal inputs: passes are captured that were compared when computed."""
+        self._trusting = True
+        try:
+            yield
+        finally:
+            self._trusting = False
 
     def drew(self) -> None:
         """The first pass has drawn random numbers, so from now on each call is watched for it."""
@@ -294,6 +309,8 @@ class SharedCalls:
         return True
 
     def _equal_bits(self, copy: torch.Tensor, given: torch.Tensor) -> bool:
+        if self._trusting:
+            return True
         if given.device.type == "cpu":
             return torch.equal(copy, given)
         differs = (copy != given).any()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import torch
 
 from crdiff.errors import UnsupportedModelError
+from crdiff.guidance.graphs import Arguments
 from crdiff.guidance.prepared import PreparedModel
 from crdiff.guidance.random_state import RandomState
 from crdiff.method.amplify import amplify
@@ -27,11 +29,13 @@ class Inputs:
         forward: one pass on the call's inputs; each call of it must start from the same inputs.
         doubled: one pass on them with all rows repeated, in their order, after themselves; None if there is none.
         context: the conditioning, (batch, tokens, width), by which a change of prompt is noticed.
+        arguments: the call taken apart, for graphs; None if it holds more than tensors and plain values.
     """
 
     forward: Pass
     doubled: Pass | None = None
     context: torch.Tensor | None = None
+    arguments: Arguments | None = None
 
 
 @dataclass
@@ -45,6 +49,7 @@ class DenoiserStep:
         call: which UNet call of its position this is.
         inputs: of the call.
         before: the random state that every pass starts from.
+        capturing: whether the passes are captured in a graph, where nothing is drawn.
     """
 
     model: PreparedModel
@@ -53,8 +58,10 @@ class DenoiserStep:
     call: int
     inputs: Inputs
     before: RandomState
+    capturing: bool = False
     _recorded: bool = field(default=False, init=False)
     _ran: bool = field(default=False, init=False)
+    _alike: bool = field(default=True, init=False)
 
     @property
     def k(self) -> float:
@@ -75,12 +82,19 @@ class DenoiserStep:
         return prediction
 
     def mixed(self) -> torch.Tensor:
-        weights = self._weights(self.k)
+        if not self._recorded:
+            return self._predicted("mixed", DenoiserStep._mixed, self._weights(self.k))
+        return self._sharing(self._mixed, last=False)
 
-        def run() -> torch.Tensor:
-            return self._pass(weights, self.inputs.forward)
+    def _mixed(self) -> torch.Tensor:
+        return self._pass(self._weights(self.k), self.inputs.forward)
 
-        return self._sharing(run, last=False) if self._recorded else run()
+    def exact(self) -> torch.Tensor:
+        return self._predicted("exact", DenoiserStep._exact, self._weights(1.0))
+
+    def _exact(self) -> torch.Tensor:
+        pruned = self.pruned()
+        return self.amplified(pruned, self.dense())
 
     def dense(self) -> torch.Tensor:
         self._recorded = False
@@ -91,7 +105,10 @@ class DenoiserStep:
         shared = self.model.shared
         with shared.replaying(last=last):
             prediction = run()
-        return run() if shared.mistaken() else prediction
+        if not self.capturing and shared.mistaken():
+            self._alike = False
+            return run()
+        return prediction
 
     def both(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         if self.inputs.doubled is None:
@@ -101,6 +118,16 @@ class DenoiserStep:
 
     def amplified(self, pruned: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
         return amplify(pruned, dense, self.k)
+
+    def _predicted(
+        self, kind: str, compute: Callable[[DenoiserStep], torch.Tensor], weights: WeightCopies
+    ) -> torch.Tensor:
+        """A whole prediction: replayed if a graph of it is at hand."""
+        graphs = self.model.graphs
+        if graphs is None or self.inputs.arguments is None or self.capturing:
+            return compute(self)
+        state = (self.ratios, self.k, weights, weights.changes, self.model.sharing)
+        return graphs.predict(_Prediction(kind, state, self.inputs.arguments, self, compute))
 
     def _weights(self, k: float) -> WeightCopies:
         weights = self.model.weights(self.ratios, k)
@@ -136,5 +163,34 @@ class DenoiserStep:
 
     def _restore(self) -> bool:
         """Let the next pass draw what the first one has drawn, if it has."""
+        if self.capturing:
+            return False
         ran, self._ran = self._ran, False
         return ran and self.before.restore()
+
+    def unfit(self) -> str | None:
+        """What the passes did that a graph of them cannot hold; None if they did nothing of the kind."""
+        if self.before.moved():
+            return "random numbers are drawn inside a pass"
+        if self.model.shared.has_companions:
+            return "another model runs beside the UNet"
+        return None if self._alike else "the inputs of the passes differ"
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    """See Computation."""
+
+    kind: str
+    state: Any
+    arguments: Arguments
+    step: DenoiserStep
+    compute: Callable[[DenoiserStep], torch.Tensor]
+
+    def eager(self) -> tuple[torch.Tensor, str | None]:
+        return self.compute(self.step), self.step.unfit()
+
+    def captured(self, tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        inputs = Inputs(partial(self.arguments.run, tensors))
+        with self.step.model.shared.trusting():
+            return self.compute(replace(self.step, inputs=inputs, capturing=True))

@@ -48,6 +48,9 @@ class Step(Protocol):
     def mixed(self) -> torch.Tensor:
         """One pass with the weights ``k * pruned + (1 - k) * dense``."""
 
+    def exact(self) -> torch.Tensor:
+        """The pruned and the dense pass, amplified: ``amplified(pruned(), dense())``."""
+
     def both(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         """The pruned and the dense pass as one of twice the rows; None if the host cannot double its inputs."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from crdiff.errors import SettingsError
+from crdiff.guidance.graphs import CudaBackend
 from crdiff.guidance.run import Run
 from crdiff.method.schedule import Position
 from crdiff.patching import Original, Patch
@@ -134,7 +135,8 @@ class Generation:
 
         host = select_host(shared.sd_model)
         planner = plan_for(self._settings, size, self._library)
-        run = Run(planner, host.access(), self._store, host.copy_policy(options.copy_policy()))
+        backend = CudaBackend() if options.graphs() else None
+        run = Run(planner, host.access(), self._store, host.copy_policy(options.copy_policy()), backend)
         outer = self._slot.current
         try:
             with host.hooked(run) as hook:
@@ -148,6 +150,7 @@ class Generation:
     def _report(self, p: Any, run: Run, hires_pass: bool) -> None:
         params = p.extra_generation_params
         infotext.write_applied(params, run.applied, hires_pass=hires_pass)
+        infotext.write_graphs(params, run.replayed)
         if run.refusals:
             infotext.write_note(params, " ".join(run.refusals))
         for reason in run.refusals:

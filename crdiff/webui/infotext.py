@@ -20,6 +20,7 @@ HIRES_RATIOS_KEY = _PREFIX + "hires ratios"
 SOURCE_KEY = _PREFIX + "source"
 SPARSITY_KEY = _PREFIX + "sparsity"
 NOTE_KEY = _PREFIX + "note"
+GRAPHS_KEY = _PREFIX + "CUDA graphs"
 
 
 def key_of(name: str) -> str:
@@ -78,6 +79,12 @@ def write_applied(params: dict[str, Any], applied: Sequence[Applied], *, hires_p
 def write_note(params: dict[str, Any], note: str) -> None:
     """Say why an image was drawn without CR-Diff although it was on."""
     params[NOTE_KEY] = note
+
+
+def write_graphs(params: dict[str, Any], replayed: int) -> None:
+    """Say how many of the UNet's predictions were replayed from a CUDA graph, if any were."""
+    if replayed:
+        params[GRAPHS_KEY] = replayed
 
 
 def _short(number: float) -> str:

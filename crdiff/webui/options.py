@@ -15,6 +15,8 @@ ADETAILER = "crdiff_in_adetailer"
 DISK_CACHE = "crdiff_disk_cache"
 LOG_LEVEL = "crdiff_log_level"
 COPIES = "crdiff_kept_weights"
+GRAPHS = "crdiff_cuda_graphs"
+_GRAPHS_AUTO, _GRAPHS_OFF = "auto", "off"
 
 
 def add_options() -> None:
@@ -50,6 +52,19 @@ def add_options() -> None:
         ),
     )
     shared.opts.add_option(
+        GRAPHS,
+        shared.OptionInfo(
+            _GRAPHS_AUTO,
+            "CUDA graphs",
+            gr.Radio,
+            {"choices": [_GRAPHS_AUTO, _GRAPHS_OFF]},
+            section=_SECTION,
+        ).info(
+            "auto: after a run's first steps both passes are launched as one graph where the GPU and the model allow "
+            "it, for the same image in less time; off: never, which saves the memory of a pass"
+        ),
+    )
+    shared.opts.add_option(
         LOG_LEVEL,
         shared.OptionInfo(
             _DEFAULT_LOG_LEVEL,
@@ -73,6 +88,11 @@ def copy_policy() -> CopyPolicy:
     """Whether pruned copies are kept; a value nobody offers counts as the default."""
     chosen = option(COPIES, CopyPolicy.AUTO.value)
     return CopyPolicy(chosen) if chosen in [policy.value for policy in CopyPolicy] else CopyPolicy.AUTO
+
+
+def graphs() -> bool:
+    """Whether steps may be captured in CUDA graphs."""
+    return bool(option(GRAPHS, _GRAPHS_AUTO) != _GRAPHS_OFF)
 
 
 def apply_log_level() -> None:

@@ -24,7 +24,7 @@ from crdiff.patching import Original, Patch
 from crdiff.pruning.copies import CopyPolicy
 from crdiff.pruning.criterion import LinearCall
 from crdiff.pruning.linear import ChangeWeight, LayerRun, run_with_weight
-from crdiff.webui.hosts.arguments import repeated
+from crdiff.webui.hosts.arguments import repeated, taken_apart
 from crdiff.webui.hosts.checkpoint import live_checkpoint
 
 _WRAPPERS = (
@@ -208,7 +208,8 @@ def _hooked_class(wrapper: Any, run: Run) -> Iterator[None]:
             result: torch.Tensor = original(self, *repeated(args, len(x)), **repeated(kwargs, len(x)))
             return result
 
-        return run.predict(self.diffusion_model, once, x.device, _context(args, kwargs), doubled)
+        arguments = taken_apart(args, kwargs, x.device, lambda some, named: original(self, *some, **named))
+        return run.predict(self.diffusion_model, once, x.device, _context(args, kwargs), doubled, arguments)
 
     patch = Patch(wrapper, "forward", forward)
     try:

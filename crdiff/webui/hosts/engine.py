@@ -15,7 +15,7 @@ import torch
 
 from crdiff.guidance.run import Run
 from crdiff.patching import Original, Patch
-from crdiff.webui.hosts.arguments import doubled, fresh, repeated
+from crdiff.webui.hosts.arguments import doubled, fresh, repeated, taken_apart
 
 
 def live_model(engine: Any) -> Any:
@@ -53,7 +53,8 @@ class EngineHook:
 
             context = kwargs.get("c_crossattn")
             context = context if isinstance(context, torch.Tensor) else None
-            return self._run.predict(model.diffusion_model, once, x.device, context, twice)
+            arguments = taken_apart(args, kwargs, x.device, lambda some, named: original(*some, **named))
+            return self._run.predict(model.diffusion_model, once, x.device, context, twice, arguments)
 
         self._model = model
         self._patch = Patch(model, "apply_model", apply_model)

@@ -1,0 +1,227 @@
+"""A step's passes and their mix as one CUDA graph: launched at once, for the same result bit for bit.
+
+Where launching rules, a step in a graph costs less than the host's own pass. The first steps of a run are computed
+eagerly; then one is captured, and what its first replay gives is compared with what was computed. Whatever a graph
+cannot hold is found beforehand or at each step, and then the run goes on eagerly.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from crdiff.guidance.static_model import StaticModel
+
+_log = logging.getLogger("crdiff")
+
+EAGER_STEPS = 2
+"""Before a capture: copies of pruned weights are made in the second one, and libraries have chosen their kernels."""
+
+_MOST_GRAPHS = 3
+"""Of a run, whose calls may come in several shapes; each graph holds the memory of its passes."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of a UNet call, taken apart.
+
+    Attributes:
+        tensors: all tensors among them, in order, each on the UNet's device.
+        rest: everything else and where the tensors belong; equal for calls that differ in nothing but tensors.
+        run: one pass on other tensors of the same shapes.
+    """
+
+    tensors: tuple[torch.Tensor, ...]
+    rest: Any
+    run: Callable[[tuple[torch.Tensor, ...]], torch.Tensor]
+
+
+class Graph(Protocol):
+    """Work that was captured."""
+
+    def replay(self) -> None:
+        """Do it again, on what the same memory holds now."""
+
+
+class Backend(Protocol):
+    """What captures: CUDA, and in tests a stand-in."""
+
+    def obstacle(self, device: torch.device) -> str | None:
+        """Why nothing can be captured on a device; None if it can."""
+
+    def capture(self, work: Callable[[], torch.Tensor]) -> tuple[Graph, torch.Tensor]:
+        """Capture ``work``; the tensor holds its result after each replay."""
+
+    def close(self) -> None:
+        """All graphs are gone: give back their memory."""
+
+
+class CudaBackend:
+    """See Backend. The graphs of a run share one pool of memory."""
+
+    def __init__(self) -> None:
+        self._pool: Any = None
+
+    def obstacle(self, device: torch.device) -> str | None:
+        if device.type != "cuda" or not hasattr(torch.cuda, "CUDAGraph"):
+            return "the model does not run on CUDA"
+        version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+        return "PyTorch is older than 2.1" if version < (2, 1) else None
+
+    def capture(self, work: Callable[[], torch.Tensor]) -> tuple[Graph, torch.Tensor]:
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        graph = torch.cuda.CUDAGraph()
+        cached = torch.is_autocast_cache_enabled()
+        # Casts that autocast has cached, or would cache here, lie in memory that is not the graph's for good.
+        torch.set_autocast_cache_enabled(False)
+        try:
+            # Other threads, such as one that decodes a preview, may use the device meanwhile.
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                result = work()
+        finally:
+            torch.set_autocast_cache_enabled(cached)
+        return graph, result
+
+    def close(self) -> None:
+        self._pool = None
+
+
+class Computation(Protocol):
+    """A step's way to its prediction, as graphs need it."""
+
+    @property
+    def kind(self) -> str:
+        """Which of the step's predictions this is."""
+
+    @property
+    def state(self) -> Any:
+        """What it computes with beside its arguments; when this is no longer equal, no graph holds any more."""
+
+    @property
+    def arguments(self) -> Arguments:
+        """Of the call."""
+
+    def eager(self) -> tuple[torch.Tensor, str | None]:
+        """The prediction, and what has been met on the way to it that a graph cannot hold."""
+
+    def captured(self, tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """The prediction from other tensors, while a graph is captured."""
+
+
+@dataclass
+class _Shape:
+    """Calls alike in everything but their tensors' values."""
+
+    signature: Any
+    eager_steps: int = 0
+    graph: Graph | None = None
+    inputs: tuple[torch.Tensor, ...] = ()
+    output: torch.Tensor | None = None
+
+
+class StepGraphs:
+    """The graphs of one model in a run, until ``close``.
+
+    Args:
+        model: the UNet.
+        device: where it runs.
+        backend: what captures.
+    """
+
+    def __init__(self, model: torch.nn.Module, device: torch.device, backend: Backend) -> None:
+        self._model, self._device, self._backend = model, device, backend
+        self._shapes: list[_Shape] = []
+        self._state: Any = None
+        self._static: StaticModel | None = None
+        self.off: str | None = backend.obstacle(device)
+        """Why no graph is used any more; None while they may be."""
+        self.replayed = 0
+        """How many predictions were replayed."""
+
+    @property
+    def holding(self) -> bool:
+        """Whether there is a graph."""
+        return any(shape.graph is not None for shape in self._shapes)
+
+    def predict(self, step: Computation) -> torch.Tensor:
+        """The prediction of a step: replayed where a graph holds it, else computed."""
+        if self.off is not None:
+            return step.eager()[0]
+        if self._static is not None and (changed := self._static.changed()) is not None:
+            self._give_up(changed)
+            return step.eager()[0]
+        shape = self._shape_of(step)
+        if shape.graph is not None and shape.output is not None:
+            for mine, given in zip(shape.inputs, step.arguments.tensors):
+                mine.copy_(given)
+            shape.graph.replay()
+            self.replayed += 1
+            return shape.output.clone()
+        prediction, obstacle = step.eager()
+        if obstacle is not None:
+            self._give_up(obstacle)
+        elif shape.eager_steps < EAGER_STEPS:
+            shape.eager_steps += 1
+        elif sum(other.graph is not None for other in self._shapes) < _MOST_GRAPHS:
+            self._capture(shape, step, prediction)
+        return prediction
+
+    def _shape_of(self, step: Computation) -> _Shape:
+        if self._state != step.state:
+            self._forget()
+            self._state = step.state
+        tensors = [(one.shape, one.dtype, one.device, one.stride()) for one in step.arguments.tensors]
+        signature = (step.kind, step.arguments.rest, tensors, _autocast(), torch.is_inference_mode_enabled())
+        for shape in self._shapes:
+            if shape.signature == signature:
+                return shape
+        self._shapes.append(_Shape(signature))
+        return self._shapes[-1]
+
+    def _capture(self, shape: _Shape, step: Computation, expected: torch.Tensor) -> None:
+        """Capture a step that was just computed, unless the model or the memory does not allow for it."""
+        static = self._static or StaticModel(self._model, self._device)
+        if (obstacle := static.obstacle()) is not None or torch.is_grad_enabled():
+            self._give_up(obstacle or "gradients are recorded")
+            return
+        try:
+            shape.inputs = tuple(tensor.clone() for tensor in step.arguments.tensors)
+            shape.graph, shape.output = self._backend.capture(lambda: step.captured(shape.inputs))
+            shape.graph.replay()
+            equal = torch.equal(shape.output, expected)
+        except Exception as error:  # whatever goes wrong in a capture, the step has been computed already
+            self._give_up(str(error).strip().split("\n")[0] or type(error).__name__)
+            return
+        if equal:
+            self._static = static
+        else:
+            self._give_up("a replayed step differs from the computed one")
+
+    def _give_up(self, reason: str) -> None:
+        _log.info("CUDA graphs are not used: %s.", reason)
+        self.off = reason
+        self.close()
+
+    def close(self) -> None:
+        """Free every graph and its memory; what comes later is computed."""
+        self._forget()
+        self.off = self.off or "the run is over"
+
+    def _forget(self) -> None:
+        self._shapes.clear()
+        self._state = self._static = None
+        self._backend.close()
+
+
+def _autocast() -> torch.dtype | None:
+    """What autocast casts to on CUDA; None where it is off."""
+    if not torch.is_autocast_enabled():
+        return None
+    # torch 2.4 has a function for every kind of device and deprecates the other.
+    known = getattr(torch, "get_autocast_dtype", None)
+    return torch.get_autocast_gpu_dtype() if known is None else known("cuda")

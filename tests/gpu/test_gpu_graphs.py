@@ -1,0 +1,220 @@
+"""Steps in CUDA graphs against two whole UNets, bit for bit, and what ends them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from crdiff.bench.graph import arguments_of
+from crdiff.bench.random_unet import SHAPES, build_unet, make_steps
+from crdiff.bench.reference import TwoUNets
+from crdiff.guidance.access import PlainAccess
+from crdiff.guidance.graphs import CudaBackend
+from crdiff.guidance.run import Run
+from crdiff.method.groups import Ratios
+from crdiff.method.schedule import Position, Schedule
+from crdiff.models.architecture import find_layers
+from crdiff.models.unet import SD15, SDXL
+from crdiff.plan import Plan, Planner
+from crdiff.presets.size import Size
+from crdiff.pruning.copies import CopyPolicy
+
+RATIOS, K, STEPS = Ratios(0.397, 0.434, 0.387), 1.5, 12
+SCALE = 0.25
+
+
+class Drawn:
+    """A run on a UNet with random weights, whose steps are drawn one after the other."""
+
+    def __init__(
+        self, family=SD15, mode="exact", policy=CopyPolicy.AUTO, graphs=True, ratios=RATIOS, k=K, dtype=torch.float16
+    ) -> None:
+        self.device = torch.device("cuda", torch.cuda.current_device())
+        self.shape = SHAPES[family].scaled(SCALE)
+        self.unet = build_unet(self.shape, self.device, dtype)
+        self.dtype, self.ratios, self.k, self.mode, self.policy, self.graphs = dtype, ratios, k, mode, policy, graphs
+        self.begin("a")
+
+    def begin(self, name: str) -> None:
+        planner = Planner(
+            lambda checkpoint: Plan(Schedule.constant(self.ratios), self.k, "by hand"), mode=self.mode
+        )  # fmt: skip
+        backend = CudaBackend() if self.graphs else None
+        self.run = Run(planner, PlainAccess(name), policy=self.policy, graphs=backend)
+
+    def inputs(self, size=Size(256, 320)):  # noqa: B008 (frozen)
+        return make_steps(self.shape, size, STEPS, self.device, self.dtype)
+
+    def step(self, index: int, inputs, forward: Callable[[], torch.Tensor] | None = None) -> torch.Tensor:
+        self.run.position = Position(index, STEPS)
+        return self.run.predict(
+            self.unet, forward or (lambda: self.unet(*inputs)), self.device, inputs.context,
+            arguments=arguments_of(self.unet, inputs),
+        )  # fmt: skip
+
+    def expected(self, inputs) -> torch.Tensor:
+        return TwoUNets(self.unet, self.ratios, self.k).step(inputs)
+
+
+def draw(drawn: Drawn, size=Size(256, 320)) -> None:  # noqa: B008 (frozen)
+    """All steps, each compared with two whole passes."""
+    two = TwoUNets(drawn.unet, drawn.ratios, drawn.k)
+    expected = [two.step(inputs) for inputs in drawn.inputs(size)]
+    for index, inputs in enumerate(drawn.inputs(size)):
+        assert torch.equal(drawn.step(index, inputs), expected[index]), index
+
+
+@pytest.mark.parametrize("family", [SD15, SDXL])
+@pytest.mark.parametrize("policy", [CopyPolicy.ALWAYS, CopyPolicy.NEVER])
+@pytest.mark.parametrize("ratios", [RATIOS, Ratios(0.0, 0.4, 0.4)], ids=str)
+def test_exact_in_a_graph_equals_two_unets(family, policy, ratios):
+    drawn = Drawn(family, policy=policy, ratios=ratios)
+    draw(drawn)
+    assert drawn.run.replayed >= STEPS // 2
+    drawn.run.close()
+
+
+@pytest.mark.parametrize("family", [SD15, SDXL])
+@pytest.mark.parametrize("policy", [CopyPolicy.ALWAYS, CopyPolicy.NEVER])
+def test_exact_without_graphs_equals_two_unets(family, policy):
+    drawn = Drawn(family, policy=policy, graphs=False)
+    draw(drawn)
+    drawn.run.close()
+
+
+@pytest.mark.parametrize("mode", ["fast", "balanced"])
+def test_other_modes_in_a_graph_equal_themselves_without(mode):
+    graphed, plain = Drawn(mode=mode), Drawn(mode=mode, graphs=False)
+    for index, inputs in enumerate(graphed.inputs()):
+        assert torch.equal(graphed.step(index, inputs), plain.step(index, inputs))
+    assert graphed.run.replayed > 0
+    graphed.run.close(), plain.run.close()
+
+
+@pytest.mark.parametrize("context", [torch.inference_mode, lambda: torch.autocast("cuda", torch.float16)])
+def test_under_what_hosts_draw_in(context):
+    with context():
+        drawn = Drawn()
+        draw(drawn)
+        assert drawn.run.replayed >= STEPS // 2
+        drawn.run.close()
+
+
+def test_float32_weights_under_autocast():
+    """Their casts are cached from pass to pass, and a graph must not read what was cached before."""
+    with torch.autocast("cuda", torch.float16):
+        graphed, plain = Drawn(dtype=torch.float32), Drawn(dtype=torch.float32, graphs=False)
+        for drawn in (graphed, plain):
+            drawn.unet.requires_grad_(True)
+        for index, inputs in enumerate(graphed.inputs()):
+            assert torch.equal(graphed.step(index, inputs), plain.step(index, inputs))
+        graphed.run.close(), plain.run.close()
+
+
+class InsideError(Exception):
+    pass
+
+
+def test_an_error_inside_a_pass_goes_through_and_leaves_the_model_as_it_was():
+    drawn = Drawn()
+    draw(drawn)
+    (inputs, *_) = drawn.inputs()
+    dense, expected = drawn.unet(*inputs), drawn.expected(inputs)
+    handle = drawn.unet.middle_block.register_forward_hook(_fail)
+    with pytest.raises(InsideError):
+        drawn.step(0, inputs)
+    handle.remove()
+    assert torch.equal(drawn.step(0, inputs), expected)
+    drawn.run.close()
+    assert torch.equal(drawn.unet(*inputs), dense)
+    assert not any("forward" in module.__dict__ for module in drawn.unet.modules())
+
+
+def _fail(*_: object) -> None:
+    raise InsideError
+
+
+def test_another_shape_in_the_middle_of_a_run():
+    drawn = Drawn()
+    for size in (Size(256, 320), Size(320, 256), Size(256, 320)):
+        draw(drawn, size)
+    assert drawn.run.replayed >= STEPS
+    drawn.run.close()
+
+
+@pytest.mark.parametrize("new_run", [True, False], ids=["between runs", "within a run"])
+def test_weights_changed_in_place(new_run):
+    """As a LoRA is merged."""
+    drawn = Drawn()
+    draw(drawn)
+    if new_run:
+        drawn.run.close()
+    for layer in find_layers(drawn.unet).layers[::7]:
+        layer.module.get_parameter("weight").neg_()  # the magnitudes, and so the thresholds, stay
+    if new_run:
+        drawn.begin("a with a LoRA")
+    draw(drawn)
+    drawn.run.close()
+
+
+def test_no_memory_for_a_graph():
+    drawn = Drawn(SDXL)
+    two = TwoUNets(drawn.unet, drawn.ratios, drawn.k)
+    steps = drawn.inputs(Size(512, 512))
+    expected = [two.step(inputs) for inputs in steps]
+    del two
+    for index in range(3):
+        assert torch.equal(drawn.step(index, steps[index]), expected[index])
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(drawn.device).total_memory
+    # A step's own memory comes back to it from the allocator; there is none beside it for a graph's pool.
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**21) / total)
+    try:
+        with contextlib.suppress(torch.cuda.OutOfMemoryError):
+            drawn.step(3, steps[3])
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    for index in range(STEPS):
+        assert torch.equal(drawn.step(index, steps[index]), expected[index])
+    drawn.run.close()
+
+
+def test_memory_comes_back_when_the_run_ends():
+    drawn = Drawn(SDXL, policy=CopyPolicy.NEVER)
+    (inputs, *_) = drawn.inputs()
+    drawn.unet(*inputs)
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+    draw(drawn)
+    assert drawn.run.replayed > 0
+    drawn.run.close()
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    # What libraries keep for themselves, such as a workspace for each stream, stays.
+    assert torch.cuda.memory_reserved() - before <= 128 * 2**20
+
+
+def test_another_thread_that_uses_the_device_meanwhile():
+    """A preview of the image is decoded in the thread of the request that asks for it."""
+    drawn, stop, errors = Drawn(), threading.Event(), []
+
+    def preview() -> None:
+        try:
+            while not stop.is_set():
+                torch.randn(64, 64, device=drawn.device).matmul(torch.ones(64, 64, device=drawn.device)).cpu()
+        except RuntimeError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=preview)
+    thread.start()
+    try:
+        draw(drawn)
+    finally:
+        stop.set()
+        thread.join()
+        drawn.run.close()
+    assert not errors
