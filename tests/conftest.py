@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from standins import HOSTS, HostKind, Server, start_standin, write_models
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,9 +99,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if config.args_source is config.ArgsSource.ARGS and not hasattr(config, "workerinput"):
         config.option.full = True  # handed on to the workers of -n, which are told all paths
-    settings.register_profile("full", deadline=None, max_examples=200)
-    settings.register_profile("ci", deadline=None, max_examples=30, derandomize=True)
-    settings.load_profile("full" if config.getoption("full") else "ci")
+    if config.pluginmanager.hasplugin("hypothesispytest"):  # tests/host runs where there is none, too
+        from hypothesis import settings
+
+        settings.register_profile("full", deadline=None, max_examples=200)
+        settings.register_profile("ci", deadline=None, max_examples=30, derandomize=True)
+        settings.load_profile("full" if config.getoption("full") else "ci")
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
 
