@@ -122,7 +122,7 @@ class WeightCopies(Pruning):
             self.changes += 1
         return pruned
 
-    def ready(self, call: LinearCall) -> Callable[[], torch.Tensor]:
+    def ready(self, call: LinearCall) -> Callable[[], torch.Tensor] | None:
         copy = self._copies.get(call.layer.name)
         if copy is not None and copy.of(call.weight):
             return copy.get

@@ -56,8 +56,10 @@ class Pruning:
         """The weight, (out, in), that a layer it wants multiplies by; a function of the call's layer and weight."""
         return call.weight
 
-    def ready(self, call: LinearCall) -> Callable[[], torch.Tensor]:
-        """Gives ``weight(call)`` as often as it is called, while the layer's weight is what it is now."""
+    def ready(self, call: LinearCall) -> Callable[[], torch.Tensor] | None:
+        """Gives ``weight(call)`` as often as it is called, while the layer's weight is what it is now; there is no
+        input in the call. None where ``weight`` has to be asked each time.
+        """
         return partial(self.weight, call)
 
     def factor(self, layer: Layer) -> float | None:

@@ -264,6 +264,9 @@ class _Observed(Pruning):
         self._observer.see(call)
         return call.weight
 
+    def ready(self, call: LinearCall) -> None:
+        """An observer sees every call, with its input."""
+
 
 def _scaled(layer: Layer, forward: Original, factor: float, *args: Any, **kwargs: Any) -> torch.Tensor:
     """The layer's product times ``factor``, plus its bias as it is."""

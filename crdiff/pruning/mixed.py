@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 
@@ -33,12 +32,19 @@ class Mixed(Pruning):
         differentiated = torch.is_grad_enabled() and (call.weight.requires_grad or pruned.requires_grad)
         return amplify_weight(call.weight, pruned, self._k, None if differentiated else self._scratch.like(pruned))
 
-    def ready(self, call: LinearCall) -> Callable[[], torch.Tensor]:
+    def ready(self, call: LinearCall) -> Callable[[], torch.Tensor] | None:
         weight, pruned = call.weight, self._pruning.ready(call)
-        if torch.is_grad_enabled() and weight.requires_grad:
-            return partial(self.weight, call)
+        if pruned is None or (torch.is_grad_enabled() and weight.requires_grad):
+            return None
         out = self._scratch.like(weight)
-        return lambda: amplify_weight(weight, pruned(), self._k, out)
+
+        def mixed() -> torch.Tensor:
+            found = pruned()
+            return amplify_weight(
+                weight, found, self._k, out if found.dtype is out.dtype else self._scratch.like(found)
+            )
+
+        return mixed
 
     def factor(self, layer: Layer) -> float | None:
         factor = self._pruning.factor(layer)
