@@ -79,13 +79,22 @@ class HostPage:
         return self.one(f"{accordion_id}-visible-checkbox").is_checked()
 
     def open_accordion(self, accordion_id: str) -> None:
+        """Open it unless it is; a page that was just loaded may not heed a press yet."""
         header = self.one(accordion_id).locator(".label-wrap").first
-        if "open" not in (header.get_attribute("class") or "").split():
+        for _ in range(OPENED_AT_MOST):
+            if "open" in (header.get_attribute("class") or "").split():
+                return
             header.locator("span").first.click()
-            self.page.wait_for_function(
-                "id => document.getElementById(id).querySelector('.label-wrap').classList.contains('open')",
-                arg=accordion_id.format(tab=self.current),
-            )
+            try:
+                self.page.wait_for_function(
+                    "id => document.getElementById(id).querySelector('.label-wrap').classList.contains('open')",
+                    arg=accordion_id.format(tab=self.current),
+                    timeout=OPEN_MS,
+                )
+                return
+            except PlaywrightTimeout:
+                continue
+        raise AssertionError(f"{accordion_id} does not open")
 
     def info(self) -> str:
         """The infotext shown below the gallery."""

@@ -18,7 +18,7 @@ class Search:
     def open(self, prompt, **fields):
         host_page = self.host_page
         host_page.open_accordion("{tab}_crdiff")
-        self.one("accordion").locator(".label-wrap").first.click()
+        host_page.open_accordion(f"{self.id}accordion")
         self.one("start").wait_for(state="visible")
         for name, value in {**FIELDS, **fields}.items():
             host_page.set_number("{tab}_" + name, value)
