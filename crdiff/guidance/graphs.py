@@ -7,7 +7,9 @@ cannot hold is found beforehand or at each step, and then the run goes on eagerl
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -73,22 +75,57 @@ class CudaBackend:
         return "PyTorch is older than 2.1" if version < (2, 1) else None
 
     def capture(self, work: Callable[[], torch.Tensor]) -> tuple[Graph, torch.Tensor]:
+        _rehearse(work)
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        cached = torch.is_autocast_cache_enabled()
+        cached, stream = torch.is_autocast_cache_enabled(), torch.cuda.current_stream()
         # Casts that autocast has cached, or would cache here, lie in memory that is not the graph's for good.
         torch.set_autocast_cache_enabled(False)
         try:
             # Other threads, such as one that decodes a preview, may use the device meanwhile.
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 result = work()
+        except BaseException:
+            _recover(stream, self._pool)
+            raise
         finally:
             torch.set_autocast_cache_enabled(cached)
         return graph, result
 
     def close(self) -> None:
         self._pool = None
+
+
+def _rehearse(work: Callable[[], object]) -> None:
+    """Do the work once, to see that it never waits for the device: a capture would be spoilt by that.
+
+    Raises:
+        RuntimeError: it does.
+    """
+    mode = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            work()
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
+    if any("synchronizing" in str(one.message) for one in caught):
+        raise RuntimeError("a pass waits for the device")
+
+
+def _recover(stream: torch.cuda.Stream, pool: Any) -> None:
+    """After a capture that was spoilt torch leaves its stream, its pool and the generator as while capturing."""
+    torch.cuda.set_stream(stream)
+    device = stream.device.index
+    end = getattr(torch._C, "_cuda_endAllocateToPool", None)
+    generator = torch.cuda.default_generators[device]
+    with contextlib.suppress(RuntimeError):
+        if end is not None:
+            end(device, pool)
+    with contextlib.suppress(RuntimeError, AttributeError):  # torch 2.4 has them
+        generator.graphsafe_set_state(generator.clone_state())
 
 
 class Computation(Protocol):

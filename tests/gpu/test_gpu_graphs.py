@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 
@@ -39,12 +38,12 @@ class Drawn:
         self.dtype, self.ratios, self.k, self.mode, self.policy, self.graphs = dtype, ratios, k, mode, policy, graphs
         self.begin("a")
 
-    def begin(self, name: str) -> None:
+    def begin(self, name: str, backend: CudaBackend | None = None) -> None:
         planner = Planner(
             lambda checkpoint: Plan(Schedule.constant(self.ratios), self.k, "by hand"), mode=self.mode
         )  # fmt: skip
-        backend = CudaBackend() if self.graphs else None
-        self.run = Run(planner, PlainAccess(name), policy=self.policy, graphs=backend)
+        self.backend = backend or (CudaBackend() if self.graphs else None)
+        self.run = Run(planner, PlainAccess(name), policy=self.policy, graphs=self.backend)
 
     def inputs(self, size=Size(256, 320)):  # noqa: B008 (frozen)
         return make_steps(self.shape, size, STEPS, self.device, self.dtype)
@@ -161,25 +160,76 @@ def test_weights_changed_in_place(new_run):
     drawn.run.close()
 
 
+class Starved(CudaBackend):
+    """Captures while hardly any memory may be taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tried = 0
+
+    def capture(self, work):
+        self.tried += 1
+        torch.cuda.empty_cache()
+        total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**21) / total)
+        try:
+            return super().capture(work)
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+
+
 def test_no_memory_for_a_graph():
-    drawn = Drawn(SDXL)
-    two = TwoUNets(drawn.unet, drawn.ratios, drawn.k)
-    steps = drawn.inputs(Size(512, 512))
-    expected = [two.step(inputs) for inputs in steps]
-    del two
-    for index in range(3):
-        assert torch.equal(drawn.step(index, steps[index]), expected[index])
-    torch.cuda.empty_cache()
-    total = torch.cuda.get_device_properties(drawn.device).total_memory
-    # A step's own memory comes back to it from the allocator; there is none beside it for a graph's pool.
-    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**21) / total)
-    try:
-        with contextlib.suppress(torch.cuda.OutOfMemoryError):
-            drawn.step(3, steps[3])
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
-    for index in range(STEPS):
-        assert torch.equal(drawn.step(index, steps[index]), expected[index])
+    drawn = Drawn(SDXL, policy=CopyPolicy.NEVER)
+    drawn.begin("a", backend=Starved())
+    draw(drawn, Size(512, 512))
+    assert drawn.backend.tried == 1
+    assert drawn.run.replayed == 0
+    drawn.run.close()
+    assert torch.randn(4, device=drawn.device).isfinite().all()
+
+
+class Spoilt(CudaBackend):
+    """Captures work that waits for the device in a way that nothing foretells."""
+
+    def capture(self, work):
+        def waiting():
+            result = work()
+            torch.cuda.synchronize()
+            return result
+
+        return super().capture(waiting)
+
+
+def test_a_capture_that_was_spoilt_leaves_torch_as_it_was():
+    drawn = Drawn()
+    drawn.begin("a", backend=Spoilt())
+    stream = torch.cuda.current_stream()
+    draw(drawn)
+    assert drawn.run.replayed == 0
+    drawn.run.close()
+    assert torch.cuda.current_stream() == stream
+    assert torch.randn(4, device=drawn.device).isfinite().all()
+    state = torch.cuda.get_rng_state()
+    first = torch.rand(4, device=drawn.device)
+    torch.cuda.set_rng_state(state)
+    assert torch.equal(torch.rand(4, device=drawn.device), first)
+    drawn.begin("b")
+    draw(drawn)
+    assert drawn.run.replayed >= STEPS // 2
+    drawn.run.close()
+
+
+def test_a_pass_that_waits_for_the_device_is_computed():
+    drawn = Drawn()
+    plain = type(drawn.unet).forward
+
+    def waiting(self, x, timesteps, *args, **kwargs):
+        return plain(self, x + float(timesteps.max()) * 1e-3, timesteps, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(drawn.unet), "forward", waiting)
+        draw(drawn)
+    assert drawn.run.replayed == 0
     drawn.run.close()
 
 
@@ -205,7 +255,7 @@ def test_another_thread_that_uses_the_device_meanwhile():
     def preview() -> None:
         try:
             while not stop.is_set():
-                torch.randn(64, 64, device=drawn.device).matmul(torch.ones(64, 64, device=drawn.device)).cpu()
+                torch.ones(64, 64, device=drawn.device).matmul(torch.ones(64, 64, device=drawn.device)).cpu()
         except RuntimeError as error:
             errors.append(error)
 
