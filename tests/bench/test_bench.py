@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from crdiff.__main__ import main
+from crdiff.bench import overhead
 from crdiff.bench.benchmark import GROUP_SETS, run_benchmark
 from crdiff.bench.floors import count_operations
 from crdiff.bench.modes import Case
 from crdiff.bench.options import parse_options
 from crdiff.bench.random_unet import SHAPES, build_unet, make_steps, with_the_same_weights
 from crdiff.bench.report import to_json, to_text
+from crdiff.bench.timing import Turn, interleave
 from crdiff.models.architecture import find_layers
 from crdiff.models.unet import SD15, SDXL
 from crdiff.modes.registry import MODES
@@ -182,3 +184,29 @@ def test_a_bad_option_gets_one_sentence(words, named, capsys):
     assert printed.out == ""
     assert printed.err.startswith("crdiff: ") and printed.err.count("\n") == 1
     assert named in printed.err
+
+
+def test_overhead_as_json(monkeypatch, capsys):
+    monkeypatch.setattr(overhead, "_SCALE", 0.03)
+    assert main(["bench", "--overhead", "--rounds", "1", "--json"]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert set(found) == {"sdxl", "sd15"}
+    named = {"reference", "exact", "on_the_fly", "kept_copies", "batched", "balanced", "fast", "off"}
+    assert all(named <= set(ratios) and min(ratios.values()) > 0 for ratios in found.values())
+    assert "SDXL: round 1 of 1" in printed.err
+
+
+@pytest.mark.parametrize(("seconds", "rounds"), [(100.0, 2), (1.0, 9), (0.1, 30)])
+def test_rounds_end_with_the_time_that_there_is(monkeypatch, seconds, rounds):
+    """20 seconds, of which each of two turns takes its share; a slow machine still gets two rounds."""
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    def work(_):
+        now[0] += seconds
+
+    lines = []
+    times = interleave({"a": Turn(work), "b": Turn(work)}, CPU, None, 20.0, lines.append)
+    assert len(times["a"]) == len(times["b"]) == rounds
+    assert len(lines) == 2 + rounds

@@ -26,13 +26,17 @@ RATIOS, K, STEPS = Ratios(0.397, 0.434, 0.387), 1.5, 12
 SCALE = 0.25
 
 
+def the_device() -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device())
+
+
 class Drawn:
     """A run on a UNet with random weights, whose steps are drawn one after the other."""
 
     def __init__(
         self, family=SD15, mode="exact", policy=CopyPolicy.AUTO, graphs=True, ratios=RATIOS, k=K, dtype=torch.float16
     ) -> None:
-        self.device = torch.device("cuda", torch.cuda.current_device())
+        self.device = the_device()
         self.shape = SHAPES[family].scaled(SCALE)
         self.unet = build_unet(self.shape, self.device, dtype)
         self.dtype, self.ratios, self.k, self.mode, self.policy, self.graphs = dtype, ratios, k, mode, policy, graphs
@@ -231,6 +235,31 @@ def test_a_pass_that_waits_for_the_device_is_computed():
         draw(drawn)
     assert drawn.run.replayed == 0
     drawn.run.close()
+
+
+@pytest.mark.parametrize("differs", [1, 4], ids=["from the first step on", "later"])
+def test_inputs_that_differ_from_pass_to_pass(differs):
+    """What the passes seem to share is compared without waiting for the device, and a difference is noticed."""
+    drawn = Drawn(graphs=False, ratios=Ratios(0.0, 0.4, 0.4))
+    (inputs, *_) = drawn.inputs()
+    pruned = TwoUNets(drawn.unet, drawn.ratios, 1.0)
+    calls: list[int] = []
+
+    def forward() -> torch.Tensor:
+        calls.append(0)
+        x, timesteps, context, y = inputs
+        return drawn.unet(x + 0.125 * len(calls), timesteps, context, y)
+
+    for _ in range(differs):
+        drawn.step(0, inputs)
+    found = drawn.step(0, inputs, forward)
+    assert not torch.equal(found, drawn.step(0, inputs))
+    x = inputs.x
+    sparse = pruned.step(inputs._replace(x=x + 0.125)).float()
+    drawn.run.close()
+    assert len(calls) == 3, "the dense pass is run again without what was taken over"
+    dense = drawn.unet(*inputs._replace(x=x + 0.125 * 3)).float()
+    assert torch.equal(found, (K * sparse + (1.0 - K) * dense).to(torch.float16))
 
 
 def test_memory_comes_back_when_the_run_ends():
