@@ -5,14 +5,16 @@ A stand-in captures here: what it "replays" is computed again, from the static i
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import warnings
 
 import pytest
 import torch
 from run_bench import CPU, Bench, mixed, touched
 from small_unet import make_inputs, make_unet, prunable_modules
 
-from crdiff.guidance.graphs import EAGER_STEPS, Arguments, CudaBackend
+from crdiff.guidance.graphs import EAGER_STEPS, Arguments, CudaBackend, rehearse
 from crdiff.guidance.run import Run
 from crdiff.method.schedule import Position
 from crdiff.webui.hosts.arguments import taken_apart, together
@@ -245,3 +247,18 @@ def test_a_call_taken_apart():
 @pytest.mark.parametrize("value", [lambda x: x, object(), torch.zeros(2, device="meta"), {"patches": [print]}])
 def test_a_call_with_more_than_tensors_and_plain_values_is_not_taken_apart(value):
     assert taken_apart((torch.zeros(2), value), {}, CPU, None) is None
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_rehearsal_tells_a_wait_from_the_debug_modes_own_notice(monkeypatch, waits):
+    """The texts are those of PyTorch, which gives the notice when the mode is first set."""
+    notice = "Synchronization debug mode is a prototype feature and does not yet detect all synchronizing operations"
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: warnings.warn(notice, stacklevel=2))
+
+    def work() -> None:
+        if waits:
+            warnings.warn("called a synchronizing CUDA operation (Triggered internally)", stacklevel=2)
+
+    with pytest.raises(RuntimeError, match="waits for the device") if waits else contextlib.nullcontext():
+        rehearse(work)
