@@ -59,13 +59,14 @@ def test_a_refused_request_leaves_nothing_behind(studio: Studio) -> None:
     studio.assert_same(studio.draw(), plain)
 
 
-FULL_LIST = [True, "Custom", *RATIOS.values(), 2.0, 0.25, 0.8, "both", "exact"]
+FULL_LIST = [True, "Custom", *RATIOS.values(), 2.0, 0.25, 0.8, "both", "exact", "magnitude"]
 
 
 @pytest.mark.parametrize(
     ("args", "settings"),
     [
         (FULL_LIST, {**RATIOS, "k": 2, "start": 0.25, "end": 0.8}),
+        (FULL_LIST[:10], {**RATIOS, "k": 2, "start": 0.25, "end": 0.8}),  # that of version 1.0.0
         (FULL_LIST[:6], {**RATIOS, "k": 2}),
         (FULL_LIST[:5], {**RATIOS}),
         (FULL_LIST[:3], {"down": RATIOS["down"]}),
@@ -74,7 +75,7 @@ FULL_LIST = [True, "Custom", *RATIOS.values(), 2.0, 0.25, 0.8, "both", "exact"]
         ([{}], {"enabled": False}),
         ([{"enabled": True, "preset": "CUSTOM", **RATIOS}], {**RATIOS}),
     ],
-    ids=["full list", "six", "five", "three", "off", "no arguments", "empty object", "preset's case"],
+    ids=["full list", "ten", "six", "five", "three", "off", "no arguments", "empty object", "preset's case"],
 )
 def test_arguments(studio: Studio, args: list[Any], settings: dict[str, Any]) -> None:
     studio.assert_same(studio.draw(scripts={"cr-diff": args}), studio.crdiff(settings))
