@@ -26,7 +26,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options; what they may be is checked when they are used, so that a bad one gets a sentence."""
     parser.add_argument("--family", default="sd15", metavar="sd15|sdxl", help="whose shape the UNet has (sd15)")
-    parser.add_argument("--size", default="192x192", metavar="HEIGHTxWIDTH", help="picture size in pixels (192x192)")
+    parser.add_argument("--size", default="192x192", metavar="HEIGHTxWIDTH", help="image size in pixels (192x192)")
     parser.add_argument(
         "--dtype", metavar="float32|float16|bfloat16", help="float32 on a CPU, float16 on a GPU by default"
     )

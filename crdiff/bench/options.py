@@ -23,7 +23,7 @@ class Options:
 
     Attributes:
         family: SD15 or SDXL.
-        size: picture size in pixels.
+        size: image size in pixels.
         dtype: of weights and activations.
         device: cpu or cuda.
         scale: width of the UNet as a share of the family's, in (0, 1].

@@ -15,7 +15,7 @@ from crdiff.method.groups import Ratios
 from crdiff.pruning.store import Store
 
 SCHEDULE = 16
-"""Steps of a picture; every mode's state is a matter of fewer."""
+"""Steps of an image; every mode's state is a matter of fewer."""
 
 StepFunction = Callable[[int], torch.Tensor]
 """Gives the prediction of a step; from the schedule's end on its inputs come again."""

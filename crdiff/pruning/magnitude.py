@@ -10,7 +10,7 @@ from crdiff.method.groups import Ratios
 from crdiff.models.architecture import Layer
 from crdiff.pruning.criterion import GroupSparsity, LinearCall, Observer, Pruning, check_complete
 from crdiff.pruning.histogram import DetailBuilder, MagnitudeProfile, ProfileBuilder
-from crdiff.pruning.shrink import Scratch, zero_up_to, zeroing
+from crdiff.pruning.masking import Scratch, zero_up_to, zeroing
 from crdiff.pruning.store import Store, WeightsState
 
 NAME = "magnitude"

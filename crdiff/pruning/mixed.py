@@ -9,7 +9,7 @@ import torch
 from crdiff.method.amplify import amplify_factor, amplify_weight
 from crdiff.models.architecture import Layer
 from crdiff.pruning.criterion import LinearCall, Pruning
-from crdiff.pruning.shrink import Scratch
+from crdiff.pruning.masking import Scratch
 
 
 class Mixed(Pruning):

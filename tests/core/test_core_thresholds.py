@@ -194,7 +194,7 @@ def test_weights_as_in_a_checkpoint(dtype, ratio):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_a_backend_without_the_kernel_masks_the_same(dtype, monkeypatch):
-    monkeypatch.setattr("crdiff.pruning.shrink._has_hardshrink", lambda *_: False)
+    monkeypatch.setattr("crdiff.pruning.masking._has_hardshrink", lambda *_: False)
     special = torch.tensor([[0.0, -0.0, 1e-3, -1e-3, 1e-3, 0.25, -0.5, 3.0, math.nan]])
     model, ratios = Model({"down": [special.to(dtype)], "mid": [], "up": [torch.ones(2, 2).to(dtype)]}), Ratios(0.5)
     model.look(ratios)
