@@ -34,6 +34,13 @@ def studio(plain_studio: Studio) -> Iterator[Studio]:
         yield plain_studio
 
 
+@pytest.fixture
+def untouched(studio: Studio) -> Iterator[None]:
+    """A test must leave the WebUI's modules as it found them."""
+    with studio.untouched():
+        yield
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What the target has no means for is a gap in the check, so it is listed even in a quiet run."""
     skipped = terminalreporter.stats.get("skipped", [])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hostkit.client import Drawing, HostError
@@ -15,12 +14,6 @@ from hostkit.studio import BASE, RATIOS, Studio
 SETTINGS = {**RATIOS, "k": 1.5}
 PASSES = {"pruned": 3, "dense": 4}
 """Which UNet call of a run is which pass of the second step."""
-
-
-@pytest.fixture
-def untouched(studio: Studio) -> Any:
-    with studio.untouched():
-        yield
 
 
 @pytest.mark.usefixtures("untouched")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,12 +15,6 @@ from test_host_requests import picture
 
 SETTINGS = {**RATIOS, "k": 1.5}
 SCALE = -1
-
-
-@pytest.fixture
-def untouched(studio: Studio) -> Iterator[None]:
-    with studio.untouched():
-        yield
 
 
 @pytest.mark.parametrize(
