@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
+from crdiff.guidance.graphs import Arguments
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.pruning.linear import LayerRun, run_with_weight
 
@@ -47,6 +48,24 @@ class ModelAccess(Protocol):
 
     def generators(self) -> Iterable[random.Random]:
         """Random generators of the host's own that a forward pass may draw from."""
+
+
+class HostedRun(Protocol):
+    """What a host's hook hands its UNet calls to, such as ``Run``, which see."""
+
+    def predict(
+        self,
+        unet: torch.nn.Module,
+        forward: Callable[[], torch.Tensor],
+        device: torch.device,
+        context: torch.Tensor | None = None,
+        doubled: Callable[[], torch.Tensor] | None = None,
+        arguments: Arguments | None = None,
+    ) -> torch.Tensor:
+        """What the host takes for the UNet's prediction."""
+
+    def companion(self, module: torch.nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """A call of a module beside the UNet."""
 
 
 class PlainAccess:

@@ -71,7 +71,17 @@ class Pruning:
         return 1.0
 
 
-class Observer(Protocol):
+class Watcher(Protocol):
+    """Looks at layers as they compute."""
+
+    def wants(self, layer: Layer) -> bool:
+        """Whether it has anything to look at in this layer; a layer may run several times in a pass."""
+
+    def see(self, call: LinearCall) -> None:
+        """Look at a layer that is about to compute."""
+
+
+class Observer(Watcher, Protocol):
     """Looks at the layers for a criterion."""
 
     @property
@@ -79,12 +89,6 @@ class Observer(Protocol):
         """Denoiser calls to watch. With 1, an extra pass is run before the first pruned one; with more, that many calls
         are watched while they are computed densely, as without CR-Diff.
         """
-
-    def wants(self, layer: Layer) -> bool:
-        """Whether it has anything to look at in this layer; a layer may run several times in a pass."""
-
-    def see(self, call: LinearCall) -> None:
-        """Look at a layer that is about to compute."""
 
     def finish(self, layers: int) -> None:
         """All calls are over, in which ``layers`` layers should have been seen.

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from crdiff.errors import UnsupportedModelError
 from crdiff.models.architecture import Layer
 from crdiff.patching import Original, Patch
-from crdiff.pruning.criterion import LinearCall, Observer, Pruning
+from crdiff.pruning.criterion import LinearCall, Pruning, Watcher
 from crdiff.pruning.plain import PlainLayer, PlainWatch
 
 ChangeWeight = Callable[[LinearCall], torch.Tensor]
@@ -183,9 +183,9 @@ class LayerPatches:
         forward = type(layer.module).forward.__get__(layer.module)
         return self._run_layer(layer, forward, *args, **kwargs)
 
-    def observing(self, observer: Observer) -> AbstractContextManager[None]:
-        """Within the block ``observer`` sees the layers compute."""
-        return self.applying(_Observed(observer))
+    def observing(self, watcher: Watcher) -> AbstractContextManager[None]:
+        """Within the block ``watcher`` sees the layers compute."""
+        return self.applying(_Observed(watcher))
 
     def changed(self, pruning: Pruning) -> list[str]:
         """Names of the layers and transformer blocks that compute something else in a pass with ``pruning``."""
@@ -252,20 +252,20 @@ class LayerPatches:
 
 
 class _Observed(Pruning):
-    """A pass that changes nothing, in which an observer looks on."""
+    """A pass that changes nothing, in which a watcher looks on."""
 
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
 
     def wants(self, layer: Layer) -> bool:
-        return self._observer.wants(layer)
+        return self._watcher.wants(layer)
 
     def weight(self, call: LinearCall) -> torch.Tensor:
-        self._observer.see(call)
+        self._watcher.see(call)
         return call.weight
 
     def ready(self, call: LinearCall) -> None:
-        """An observer sees every call, with its input."""
+        """A watcher sees every call, with its input."""
 
 
 def _scaled(layer: Layer, forward: Original, factor: float, *args: Any, **kwargs: Any) -> torch.Tensor:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy.typing as npt
 import torch
@@ -18,6 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from crdiff.files import write_atomically
+
+if TYPE_CHECKING:
+    from crdiff.pruning.calibrations import Calibrations
 
 _FORMAT = "1"
 _DIGEST = "digest"
@@ -39,6 +42,16 @@ class Record:
 
     header: dict[str, str]
     arrays: dict[str, npt.NDArray[Any]]
+
+    @property
+    def digest(self) -> str:
+        """A hash of all of it: a damaged count would prune wrongly, in silence, as long as the file lives."""
+        digest = hashlib.sha256(json.dumps([self.header[name] for name in sorted(self.header)]).encode())
+        for key in sorted(self.arrays):
+            array = self.arrays[key]
+            digest.update(f"{key}{array.dtype}{array.shape}".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -93,9 +106,11 @@ class Store:
     Args:
         folder: where data is kept between runs; None keeps it in memory only.
         capacity: how many entries stay in memory.
+        calibrations: of models, for criteria that need one; None has none.
     """
 
-    def __init__(self, folder: Path | None = None, capacity: int = 8) -> None:
+    def __init__(self, folder: Path | None = None, capacity: int = 8, calibrations: Calibrations | None = None) -> None:
+        self.calibrations = calibrations
         self._folder = folder
         self._capacity = capacity
         self._lock = threading.Lock()
@@ -115,7 +130,7 @@ class Store:
                 known: T = self._memory[criterion, state]
                 return known
         path = self._path(criterion, state)
-        found = None if path is None else _read(path, read)
+        found = None if path is None else read_record(path, read)
         if found is not None:
             self._remember(criterion, state, found)
         return found
@@ -126,8 +141,7 @@ class Store:
         path = self._path(criterion, state)
         if path is not None:
             with contextlib.suppress(OSError):
-                metadata = {**record.header, _DIGEST: _digest(record)}
-                write_atomically(path, save(record.arrays, metadata=metadata))
+                write_record(path, record)
 
     def _remember(self, criterion: str, state: WeightsState, data: Any) -> None:
         with self._lock:
@@ -143,7 +157,22 @@ class Store:
         return self._folder / f"{prefix}{state.digest}.safetensors"
 
 
-def _read(path: Path, read: Callable[[Record], T]) -> T | None:
+def write_record(path: Path, record: Record) -> None:
+    """Replace a file by one that holds ``record``.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_atomically(path, save(record.arrays, metadata={**record.header, _DIGEST: record.digest}))
+
+
+def read_record(path: Path, read: Callable[[Record], T]) -> T | None:
+    """What ``read`` makes of a file's record; None if there is no such file, or if it is damaged.
+
+    Args:
+        path: of the file.
+        read: a KeyError, ValueError or TypeError means that the record is damaged.
+    """
     try:
         if not path.is_file():
             return None
@@ -151,16 +180,6 @@ def _read(path: Path, read: Callable[[Record], T]) -> T | None:
             header = dict(file.metadata())
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
         digest, record = header.pop(_DIGEST), Record(header, arrays)
-        return read(record) if digest == _digest(record) else None
+        return read(record) if digest == record.digest else None
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
-
-
-def _digest(record: Record) -> str:
-    """A hash of everything in a file: a damaged count would prune wrongly, in silence, as long as the file lives."""
-    digest = hashlib.sha256(json.dumps([record.header[name] for name in sorted(record.header)]).encode())
-    for key in sorted(record.arrays):
-        array = record.arrays[key]
-        digest.update(f"{key}{array.dtype}{array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()

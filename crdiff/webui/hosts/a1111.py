@@ -17,8 +17,7 @@ from typing import Any
 import torch
 
 from crdiff.errors import UnsupportedModelError
-from crdiff.guidance.access import WeightsIdentity
-from crdiff.guidance.run import Run
+from crdiff.guidance.access import HostedRun, WeightsIdentity
 from crdiff.models.architecture import Layer
 from crdiff.patching import Original, Patch
 from crdiff.pruning.copies import CopyPolicy
@@ -157,7 +156,7 @@ class A1111:
         return CopyPolicy.NEVER if getattr(shared.cmd_opts, "lowvram", False) else wanted
 
     @contextmanager
-    def hooked(self, run: Run) -> Iterator[A1111Hook]:
+    def hooked(self, run: HostedRun) -> Iterator[A1111Hook]:
         """See Host. Two passes at the wrapper, whatever the sampler, ControlNet or tiling above it does."""
         with ExitStack() as hooks:
             for module_name, class_name in _WRAPPERS:
@@ -171,7 +170,7 @@ class A1111:
 
 
 @contextmanager
-def _shared_class(module: Any, run: Run) -> Iterator[None]:
+def _shared_class(module: Any, run: HostedRun) -> Iterator[None]:
     def forward(original: Original, self: Any, *args: Any, **kwargs: Any) -> Any:
         return run.companion(self, partial(original, self), *args, **kwargs)
 
@@ -193,7 +192,7 @@ def _context(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | No
 
 
 @contextmanager
-def _hooked_class(wrapper: Any, run: Run) -> Iterator[None]:
+def _hooked_class(wrapper: Any, run: HostedRun) -> Iterator[None]:
     def forward(original: Original, self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         x = args[0] if args else kwargs.get("x")
         if not isinstance(x, torch.Tensor):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from crdiff.guidance.access import ModelAccess
-from crdiff.guidance.run import Run
+from crdiff.guidance.access import HostedRun, ModelAccess
 from crdiff.pruning.copies import CopyPolicy
 from crdiff.webui.hosts.a1111 import A1111
 from crdiff.webui.hosts.forge import Forge
@@ -35,7 +34,7 @@ class Host(Protocol):
     def copy_policy(self, wanted: CopyPolicy) -> CopyPolicy:
         """Whether copies of pruned weights can be kept, where ``wanted`` is what the user has set."""
 
-    def hooked(self, run: Run) -> AbstractContextManager[DenoiserHook]:
+    def hooked(self, run: HostedRun) -> AbstractContextManager[DenoiserHook]:
         """Within the block the run stands in for the host's UNet calls; afterwards every hook is gone."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from crdiff.guidance.run import Run
+from crdiff.guidance.access import HostedRun
 from crdiff.patching import Original, Patch
 from crdiff.webui.hosts.arguments import doubled, fresh, repeated, taken_apart
 
@@ -26,7 +26,7 @@ def live_model(engine: Any) -> Any:
 class EngineHook:
     """Keeps a run connected to the model of the moment."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: HostedRun) -> None:
         self._run = run
         self._model: Any = None
         self._patch: Patch | None = None
@@ -67,7 +67,7 @@ class EngineHook:
 
 
 @contextmanager
-def hooked_engine(run: Run) -> Iterator[EngineHook]:
+def hooked_engine(run: HostedRun) -> Iterator[EngineHook]:
     """See Host.hooked."""
     hook = EngineHook(run)
     try:

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from crdiff.guidance.access import WeightsIdentity
-from crdiff.guidance.run import Run
+from crdiff.guidance.access import HostedRun, WeightsIdentity
 from crdiff.pruning.copies import CopyPolicy
 from crdiff.pruning.linear import LayerRun, run_with_weight
 from crdiff.webui.hosts.checkpoint import live_checkpoint
@@ -70,5 +69,5 @@ class Forge:
         """See Host. Layers that are streamed in multiply by a moved weight, of which no copy is kept anyway."""
         return wanted
 
-    def hooked(self, run: Run) -> AbstractContextManager[EngineHook]:
+    def hooked(self, run: HostedRun) -> AbstractContextManager[EngineHook]:
         return hooked_engine(run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
-from crdiff.guidance.run import Run
+from crdiff.guidance.access import HostedRun
 from crdiff.pruning.copies import CopyPolicy
 from crdiff.webui.hosts.engine import EngineHook, hooked_engine
 from crdiff.webui.hosts.forge import ForgeAccess, named_loras
@@ -39,5 +39,5 @@ class Reforge:
         """See Host. Layers that are streamed in multiply by a moved weight, of which no copy is kept anyway."""
         return wanted
 
-    def hooked(self, run: Run) -> AbstractContextManager[EngineHook]:
+    def hooked(self, run: HostedRun) -> AbstractContextManager[EngineHook]:
         return hooked_engine(run)

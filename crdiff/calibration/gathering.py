@@ -1,0 +1,148 @@
+"""What a calibration gathers while a model draws: sums over the inputs of its layers, in float32 on their device."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from crdiff.models.architecture import Layer
+from crdiff.pruning.criterion import LinearCall
+from crdiff.pruning.statistics import Columns, LayerStatistics, Statistics
+
+DAMPING = 0.01
+"""Of the mean of a Hessian's diagonal, added to it before it is inverted (OBS-Diff, SparseGPT)."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one input adds to the sums: 0-dimensional int64 counts, (in,) and (in, in) float32."""
+
+    tokens: torch.Tensor
+    skipped: torch.Tensor
+    squares: torch.Tensor
+    products: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """How much a block has changed its input, summed over the images; 0-dimensional."""
+
+    sum: torch.Tensor
+    images: torch.Tensor
+
+
+@dataclass
+class Gathering:
+    """The sums of one model with one state of its weights; see Watcher.
+
+    Column sums take 2.3 MB for SDXL. Hessians take 4 bytes for each pair of a layer's inputs: of SDXL 2.8 GiB for
+    the down group, 1.3 GiB mid, 4.1 GiB up; of SD1.x 1 GiB together.
+
+    Attributes:
+        hessians: the groups whose layers' Hessians are gathered too.
+    """
+
+    hessians: Collection[str] = ()
+    _layers: dict[str, _Seen] = field(default_factory=dict)
+    _blocks: dict[str, _Changes] = field(default_factory=dict)
+    _last: tuple[torch.Tensor, bool, _Seen] | None = None
+
+    def wants(self, layer: Layer) -> bool:
+        return True
+
+    def see(self, call: LinearCall) -> None:
+        """Add an input, (..., in); a token with a value that is not finite is skipped and counted."""
+        assert call.input is not None, "a file shows no inputs"
+        name, hessian = call.layer.name, call.layer.group in self.hessians
+        # Queries, keys and values are made of one input.
+        if self._last is None or self._last[0] is not call.input or self._last[1] != hessian:
+            self._last = (call.input, hessian, _sums(call.input, hessian))
+        self._layers[name] = _added(self._layers.get(name), self._last[2])
+
+    def see_block(self, name: str, x: torch.Tensor, result: torch.Tensor) -> None:
+        """Add a transformer block's input and output, both (images, ...)."""
+        new, known = _changes(x, result), self._blocks.get(name)
+        self._blocks[name] = new if known is None else _Changes(known.sum + new.sum, known.images + new.images)
+
+    def end_pass(self) -> None:
+        """A denoiser call is over: its activations need not be kept any longer."""
+        self._last = None
+
+    def statistics(self, made: Mapping[str, str]) -> Statistics:
+        """What has been gathered so far. A Hessian that cannot be inverted is left out.
+
+        Args:
+            made: see Statistics.
+        """
+        layers = {name: _finished(seen) for name, seen in self._layers.items()}
+        seen = {name: (float(changes.sum), int(changes.images)) for name, changes in self._blocks.items()}
+        blocks = {name: changes / images for name, (changes, images) in seen.items() if images}
+        return Statistics(layers, blocks, dict(made))
+
+
+@torch.no_grad()
+def _sums(x: torch.Tensor, hessian: bool) -> _Seen:
+    rows = x.detach().flatten(0, -2).float()
+    finite = rows.square().sum(-1).isfinite()
+    rows = torch.where(finite[:, None], rows, 0.0)
+    products = _exact_product(rows) if hessian else None
+    return _Seen(finite.sum(), (~finite).sum(), rows.square().sum(0), products)
+
+
+@torch.no_grad()
+def _changes(x: torch.Tensor, result: torch.Tensor) -> _Changes:
+    before, after = x.flatten(1).float(), result.flatten(1).float()
+    change = 1.0 - torch.nn.functional.cosine_similarity(before, after, dim=1)
+    finite = change.isfinite()
+    return _Changes(torch.where(finite, change, 0.0).sum(), finite.sum())
+
+
+def _exact_product(rows: torch.Tensor) -> torch.Tensor:
+    """``rows.T @ rows`` without TF32, whose ten bits spoil an inverse."""
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        # Under autocast a product would be one of float16.
+        with torch.autocast(rows.device.type, enabled=False):
+            return rows.T @ rows
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
+def _added(known: _Seen | None, new: _Seen) -> _Seen:
+    if known is None:
+        return new
+    products = None
+    if known.products is not None and new.products is not None:
+        products = known.products + new.products
+    return _Seen(known.tokens + new.tokens, known.skipped + new.skipped, known.squares + new.squares, products)
+
+
+def _finished(seen: _Seen) -> LayerStatistics:
+    inverse = None if seen.products is None else _inverse_diagonal(seen.products, int(seen.tokens))
+    squares: Columns = seen.squares.cpu().numpy()
+    return LayerStatistics(int(seen.tokens), squares, int(seen.skipped), inverse)
+
+
+def damped_hessian(products: torch.Tensor, tokens: int) -> torch.Tensor:
+    """2 / tokens * sum of x x^T, (in, in), ready to be inverted: inputs that never moved get 1, then damping is added.
+
+    Args:
+        products: the sum of x x^T.
+        tokens: how many were summed.
+    """
+    hessian = products * (2.0 / max(tokens, 1))
+    diagonal = hessian.diagonal()
+    diagonal[diagonal == 0.0] = 1.0
+    diagonal += DAMPING * diagonal.mean()
+    return hessian
+
+
+def _inverse_diagonal(products: torch.Tensor, tokens: int) -> Columns | None:
+    factor, failed = torch.linalg.cholesky_ex(damped_hessian(products, tokens))
+    if bool(failed):
+        return None
+    found: Columns = torch.cholesky_inverse(factor).diagonal().cpu().numpy().copy()
+    return found if bool((found > 0.0).all()) else None

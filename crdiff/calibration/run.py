@@ -1,0 +1,157 @@
+"""A run in which nothing is pruned: the model draws as without CR-Diff, and a calibration watches its layers.
+
+How a host calibrates a model::
+
+    calibration = Calibration()
+    for ...:                              # ordinary images, at the model's native size
+        with CalibrationRun(calibration, host.access()) as run, host.hooked(run):
+            ...                           # one call of the sampler
+        run.refusals                      # why nothing could be watched, if anything stood in the way
+    for state, gathering in calibration.gatherings.items():
+        calibrations.put(state, gathering.statistics({"images": "16", "size": "1024x1024", ...}))
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+
+from crdiff.calibration.gathering import Gathering
+from crdiff.errors import CRDiffError
+from crdiff.guidance.access import ModelAccess, WeightsIdentity
+from crdiff.guidance.graphs import Arguments
+from crdiff.guidance.random_state import RandomState
+from crdiff.guidance.step import Pass
+from crdiff.method.schedule import Position
+from crdiff.models.architecture import find_layers
+from crdiff.patching import Original, Patch
+from crdiff.pruning.linear import LayerPatches
+from crdiff.pruning.store import WeightsState, fingerprint
+
+_log = logging.getLogger("crdiff")
+
+
+@dataclass
+class Calibration:
+    """What several runs gather together; of a job that changes its model, such as to a refiner, for each apart.
+
+    Attributes:
+        hessians: see Gathering.
+        gatherings: by the state of the weights.
+        calls: denoiser calls that were watched.
+    """
+
+    hessians: Collection[str] = ()
+    gatherings: dict[WeightsState, Gathering] = field(default_factory=dict)
+    calls: int = 0
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A model whose layers are watched."""
+
+    model: torch.nn.Module
+    identity: WeightsIdentity
+    patches: LayerPatches
+    blocks: dict[str, torch.nn.Module]
+    gathering: Gathering
+
+
+class CalibrationRun:
+    """One sampler call, as ``Run`` is one; what the UNet predicts is the host's own.
+
+    Args:
+        calibration: gathers.
+        access: the host's model.
+    """
+
+    def __init__(self, calibration: Calibration, access: ModelAccess) -> None:
+        self._calibration, self._access = calibration, access
+        self._watched: _Watched | None = None
+        self._inside = False
+        self.position = Position(0, 1)
+        self.refusals: list[str] = []
+
+    def __enter__(self) -> CalibrationRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def predict(
+        self,
+        unet: torch.nn.Module,
+        forward: Pass,
+        device: torch.device,
+        context: torch.Tensor | None = None,
+        doubled: Pass | None = None,
+        arguments: Arguments | None = None,
+    ) -> torch.Tensor:
+        """The UNet's prediction; see ``Run.predict``."""
+        if self._inside or self.refusals:
+            return forward()
+        self._inside = True
+        before = RandomState.capture(device, self._access.generators())
+        try:
+            watched = self._watch(unet)
+            with watched.patches.observing(watched.gathering), _watching_blocks(watched):
+                prediction = forward()
+            watched.gathering.end_pass()
+            self._calibration.calls += 1
+            return prediction
+        except CRDiffError as refusal:
+            self.refusals.append(str(refusal))
+            _log.warning("%s The model is not calibrated.", refusal)
+            self.close()
+            before.restore()
+            return forward()
+        finally:
+            self._inside = False
+
+    def companion(self, module: torch.nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """A call of a module beside the UNet; see ``Run.companion``."""
+        return forward(*args, **kwargs)
+
+    def _watch(self, unet: torch.nn.Module) -> _Watched:
+        identity, known = self._access.identity(), self._watched
+        if known is not None and known.model is unet and known.identity == identity:
+            return known
+        self.close()
+        layers = find_layers(unet).layers
+        stored = fingerprint(self._access.stored_weight(layer.module) for layer in layers)
+        state = WeightsState(identity.checkpoint.key, identity.precision, identity.modifiers, stored)
+        gathering = self._calibration.gatherings.setdefault(state, Gathering(self._calibration.hessians))
+        blocks = {layer.block: unet.get_submodule(layer.block) for layer in layers}
+        patches = LayerPatches(unet, layers, self._access.run_layer)
+        patches.install()
+        self._watched = _Watched(unet, identity, patches, blocks, gathering)
+        return self._watched
+
+    def close(self) -> None:
+        """Remove every patch and forget the model."""
+        if self._watched is not None:
+            self._watched.patches.remove()
+            self._watched = None
+
+
+@contextmanager
+def _watching_blocks(watched: _Watched) -> Iterator[None]:
+    with ExitStack() as patches:
+        for name, block in watched.blocks.items():
+            patch = Patch(block, "forward", partial(_seen_block, watched.gathering, name))
+            patches.callback(patch.remove)
+        yield
+
+
+def _seen_block(gathering: Gathering, name: str, forward: Original, *args: Any, **kwargs: Any) -> Any:
+    """A transformer block's forward; its first argument is its input."""
+    result = forward(*args, **kwargs)
+    if args and isinstance(args[0], torch.Tensor) and isinstance(result, torch.Tensor):
+        gathering.see_block(name, args[0], result)
+    return result

@@ -1,0 +1,147 @@
+"""The calibrations of models, in a folder: one file for each state of the weights and way of calibrating."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from crdiff.errors import CRDiffError
+from crdiff.pruning.statistics import Statistics
+from crdiff.pruning.store import Record, Store, WeightsState, read_record, write_record
+
+_DIGITS = 16
+_CHECKPOINT = "checkpoint"
+_MODIFIERS = "modifiers"
+
+
+class MissingCalibrationError(CRDiffError):
+    """A criterion needs to know what the model's layers see, and nobody has watched this model yet."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A calibration in the folder.
+
+    Attributes:
+        path: its file.
+        checkpoint: identity of the checkpoint, such as its sha256.
+        modifiers: what had changed the weights, such as each LoRA with its strengths.
+        statistics: what it knows.
+        bytes: the file's size.
+        time: of the calibration, in seconds since the epoch.
+    """
+
+    path: Path
+    checkpoint: str
+    modifiers: tuple[str, ...]
+    statistics: Statistics
+    bytes: int
+    time: float
+
+
+class Calibrations:
+    """The calibrations in a folder, which need not exist yet; the latest of a state of the weights is the one in force.
+
+    Args:
+        folder: where they are kept, under the host's data path.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._read: dict[tuple[Path, int], Stored] = {}
+
+    def of(self, state: WeightsState) -> Statistics | None:
+        """The latest calibration of these weights; None if there is none. A damaged file counts as none."""
+        found = self._matching(f"{_short(state.checkpoint)}-{state.digest[:_DIGITS]}-*")
+        return found[0].statistics if found else None
+
+    def of_checkpoint(self, checkpoint: str) -> tuple[Stored, ...]:
+        """All calibrations of a checkpoint with whatever LoRAs and in whatever precision, the latest first.
+
+        Args:
+            checkpoint: ``Checkpoint.key``.
+        """
+        return self._matching(f"{_short(checkpoint)}-*")
+
+    def all(self) -> tuple[Stored, ...]:
+        """Every calibration, the latest first."""
+        return self._matching("*")
+
+    def put(self, state: WeightsState, statistics: Statistics) -> Path:
+        """Keep a calibration; one of the same weights that was made in the same way is replaced.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        record = statistics.to_record()
+        header = {**record.header, _CHECKPOINT: state.checkpoint, _MODIFIERS: json.dumps(state.modifiers)}
+        path = self._folder / f"{_short(state.checkpoint)}-{state.digest[:_DIGITS]}-{_key(statistics.made)}.safetensors"
+        write_record(path, Record(header, record.arrays))
+        return path
+
+    def delete(self, stored: Stored) -> None:
+        """Remove a calibration.
+
+        Raises:
+            OSError: its file cannot be removed.
+        """
+        stored.path.unlink(missing_ok=True)
+
+    def _matching(self, pattern: str) -> tuple[Stored, ...]:
+        found: list[Stored] = []
+        with self._lock, contextlib.suppress(OSError):
+            for path in self._folder.glob(f"{pattern}.safetensors"):
+                stored = self._load(path)
+                if stored is not None:
+                    found.append(stored)
+        return tuple(sorted(found, key=lambda one: one.time, reverse=True))
+
+    def _load(self, path: Path) -> Stored | None:
+        stat = path.stat()
+        key = (path, stat.st_mtime_ns)
+        if key not in self._read:
+            loaded = read_record(path, lambda record: (_origin(record), Statistics.from_record(record)))
+            if loaded is None:
+                return None
+            (checkpoint, modifiers), statistics = loaded
+            self._read = {other: known for other, known in self._read.items() if other[0] != path}
+            self._read[key] = Stored(path, checkpoint, modifiers, statistics, stat.st_size, stat.st_mtime)
+        return self._read[key]
+
+
+def needed(what: str, state: WeightsState, store: Store) -> Statistics:
+    """The calibration in force of these weights.
+
+    Args:
+        what: the criterion that needs it, as the user knows it.
+        state: of the weights.
+        store: where calibrations are looked up.
+
+    Raises:
+        MissingCalibrationError: there is none.
+    """
+    known = None if store.calibrations is None else store.calibrations.of(state)
+    if known is None:
+        how = "with the LoRAs in use" if state.modifiers else "without LoRAs"
+        raise MissingCalibrationError(
+            f"The criterion {what} has to know what the model's layers see: calibrate this checkpoint {how} first."
+        )
+    return known
+
+
+def _origin(record: Record) -> tuple[str, tuple[str, ...]]:
+    return record.header[_CHECKPOINT], tuple(json.loads(record.header[_MODIFIERS]))
+
+
+def _short(checkpoint: str) -> str:
+    return hashlib.sha256(checkpoint.encode()).hexdigest()[:_DIGITS]
+
+
+def _key(made: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:_DIGITS]

@@ -1,0 +1,103 @@
+"""What a calibration knows of a model: the size of its layers' inputs, and how much its blocks change theirs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from crdiff.pruning.store import Record
+
+Columns = npt.NDArray[np.float32]
+"""One number for each input of a layer."""
+
+_HEADER = ("layers", "blocks", "made")
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """Of the inputs of one Linear, over every token of every image that was watched.
+
+    Attributes:
+        tokens: how many were counted.
+        squares: (in,), the sum of the squares of each input.
+        skipped: tokens that were left out because they held values that are not finite.
+        inverse: (in,), the diagonal of the inverse of the damped Hessian; None if no Hessian was gathered, or if it
+            could not be inverted.
+    """
+
+    tokens: int
+    squares: Columns
+    skipped: int = 0
+    inverse: Columns | None = None
+
+    @property
+    def norms(self) -> Columns:
+        """(in,), the root mean square of each input: its norm over the tokens, whatever their number."""
+        found: Columns = np.sqrt(self.squares / np.float32(max(self.tokens, 1)))
+        return found
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """A calibration of a model.
+
+    Attributes:
+        layers: by name.
+        blocks: of each transformer block, by name, how much it changes its input: 1 - cos(input, output), the mean
+            over the images.
+        made: how it was made, such as the size, the number of images and the sampler, in words for users and reports.
+    """
+
+    layers: Mapping[str, LayerStatistics]
+    blocks: Mapping[str, float]
+    made: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """Eight hexadecimal digits that tell it from any other."""
+        return self.to_record().digest[:8]
+
+    @property
+    def tokens(self) -> int:
+        """The fewest tokens that a layer was watched with."""
+        return min((layer.tokens for layer in self.layers.values()), default=0)
+
+    @property
+    def skipped(self) -> int:
+        """Tokens left out, in all layers together."""
+        return sum(layer.skipped for layer in self.layers.values())
+
+    @property
+    def uninverted(self) -> tuple[str, ...]:
+        """Names of the layers without a Hessian."""
+        return tuple(name for name, layer in self.layers.items() if layer.inverse is None)
+
+    def to_record(self) -> Record:
+        """The statistics as they are stored."""
+        counts = {name: [layer.tokens, layer.skipped] for name, layer in self.layers.items()}
+        header = {"layers": json.dumps(counts), "blocks": json.dumps(self.blocks), "made": json.dumps(self.made)}
+        arrays = {f"{name}.squares": layer.squares for name, layer in self.layers.items()}
+        for name, layer in self.layers.items():
+            if layer.inverse is not None:
+                arrays[f"{name}.inverse"] = layer.inverse
+        return Record(header, arrays)
+
+    @classmethod
+    def from_record(cls, record: Record) -> Statistics:
+        """The statistics of a record.
+
+        Raises:
+            KeyError, ValueError, TypeError: the record is not one of statistics.
+        """
+        counts, blocks, made = (json.loads(record.header[name]) for name in _HEADER)
+        layers = {
+            name: LayerStatistics(
+                int(tokens), record.arrays[f"{name}.squares"], int(skipped), record.arrays.get(f"{name}.inverse")
+            )
+            for name, (tokens, skipped) in counts.items()
+        }
+        return cls(layers, {name: float(change) for name, change in blocks.items()}, made)

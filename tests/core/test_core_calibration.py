@@ -1,0 +1,183 @@
+"""What a calibration gathers, against hooks on a copy of the model and numpy; and how it is kept."""
+
+from __future__ import annotations
+
+import copy
+import os
+
+import numpy as np
+import pytest
+import torch
+from run_bench import CPU, Access, touched
+from small_unet import Fused, TransformerBlock, make_inputs, make_unet
+from torch import nn
+
+from crdiff.calibration.gathering import DAMPING, Gathering
+from crdiff.calibration.run import Calibration, CalibrationRun
+from crdiff.models.architecture import Layer, find_layers
+from crdiff.pruning.calibrations import Calibrations, MissingCalibrationError, needed
+from crdiff.pruning.criterion import LinearCall
+from crdiff.pruning.statistics import LayerStatistics, Statistics
+from crdiff.pruning.store import Store, WeightsState
+
+STATE = WeightsState("a" * 64, "float16", (), "print")
+
+
+def seen_by_hooks(unet, calls):
+    """Every input of the prunable layers as rows, and the blocks' changes, of a copy that only hooks look at."""
+    copied = copy.deepcopy(unet)
+    inputs: dict[str, list[np.ndarray]] = {}
+    changes: dict[str, list[float]] = {}
+    for layer in find_layers(copied).layers:
+        layer.module.register_forward_hook(
+            lambda _, args, __, name=layer.name: inputs.setdefault(name, []).append(args[0].flatten(0, -2).numpy())
+        )
+    for name, block in copied.named_modules():
+        if isinstance(block, TransformerBlock):
+            block.register_forward_hook(
+                lambda _, args, result, name=name: changes.setdefault(name, []).extend(map(change, args[0], result))
+            )
+    results = [copied(*call) for call in calls]
+    return {name: np.concatenate(rows).astype(np.float64) for name, rows in inputs.items()}, changes, results
+
+
+def change(before, after):
+    a, b = before.flatten().double().numpy(), after.flatten().double().numpy()
+    return 1.0 - a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+@pytest.fixture(scope="module")
+def calibrated():
+    """Two runs of a model, of one call and of two."""
+    unet, calls = make_unet(), [make_inputs(seed) for seed in range(3)]
+    calibration, found = Calibration(hessians=("up",)), []
+    for part in (calls[:1], calls[1:]):
+        with CalibrationRun(calibration, Access()) as run:
+            found += [run.predict(unet, lambda call=call: unet(*call), CPU) for call in part]
+        assert run.refusals == []
+    ((state, gathering),) = calibration.gatherings.items()
+    assert (calibration.calls, state.checkpoint) == (3, "a")
+    return unet, calls, found, gathering.statistics({"size": "48x40"})
+
+
+def test_the_model_draws_as_without_it(calibrated):
+    unet, calls, found, _ = calibrated
+    _, _, expected = seen_by_hooks(unet, calls)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert touched(unet) == []
+
+
+def test_sums_are_those_of_the_inputs(calibrated):
+    unet, calls, _, statistics = calibrated
+    inputs, changes, _ = seen_by_hooks(unet, calls)
+    assert statistics.layers.keys() == inputs.keys()
+    for name, rows in inputs.items():
+        layer = statistics.layers[name]
+        np.testing.assert_allclose(layer.squares, (rows**2).sum(0), rtol=1e-5)
+        np.testing.assert_allclose(layer.norms, np.sqrt((rows**2).mean(0)), rtol=1e-5)
+        assert (layer.tokens, layer.skipped) == (len(rows), 0)
+    assert statistics.blocks == pytest.approx({name: np.mean(found) for name, found in changes.items()}, rel=1e-4)
+    assert statistics.tokens == 180
+
+
+def test_the_inverse_is_that_of_the_damped_hessian(calibrated):
+    unet, calls, _, statistics = calibrated
+    inputs, _, _ = seen_by_hooks(unet, calls)
+    assert set(statistics.uninverted) == {name for name in inputs if not name.startswith("output_blocks.")}
+    for name, rows in inputs.items():
+        if name.startswith("output_blocks."):
+            hessian = 2.0 * rows.T @ rows / len(rows)
+            hessian += DAMPING * np.diag(hessian).mean() * np.eye(len(hessian))
+            np.testing.assert_allclose(statistics.layers[name].inverse, np.diag(np.linalg.inv(hessian)), rtol=2e-3)
+
+
+def watched(*inputs: torch.Tensor, hessian: bool = False) -> LayerStatistics:
+    layer = Layer("layer", "mid", "block", nn.Linear(3, 2))
+    gathering = Gathering(("mid",) if hessian else ())
+    for x in inputs:
+        gathering.see(LinearCall(layer, layer.module.weight, x))
+    return gathering.statistics({}).layers["layer"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_tokens_that_are_not_finite_are_skipped_and_counted(dtype):
+    x = torch.tensor([[1.0, 2.0, 3.0], [1.0, float("inf"), 0.0], [float("nan"), 0.0, 0.0], [-2.0, 0.0, 200.0]])
+    found = watched(x.to(dtype)[None], hessian=True)
+    assert (found.tokens, found.skipped) == (2, 2)
+    assert found.squares.tolist() == [5.0, 4.0, 40009.0]
+    assert np.isfinite(found.inverse).all()
+
+
+def test_an_input_that_never_moves_does_not_spoil_the_inverse():
+    """The Hessian of a dead input is 1, as in the authors' code."""
+    rows = torch.tensor([[1.0, 0.0, 2.0], [3.0, 0.0, -1.0]])
+    damping = DAMPING * (10.0 + 1.0 + 5.0) / 3
+    inverse = np.linalg.inv(np.array([[10.0, 0.0, -1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 5.0]]) + damping * np.eye(3))
+    np.testing.assert_allclose(watched(rows, hessian=True).inverse, np.diag(inverse), rtol=1e-5)
+
+
+def test_layers_that_cannot_be_reached_are_refused_and_drawn():
+    """From the random numbers it would have had."""
+    unet, inputs = make_unet(linear=Fused, noisy=True), make_inputs()
+    with CalibrationRun(Calibration(), Access()) as run:
+        run.predict(unet, lambda: unet(*inputs), CPU)
+    first, again = unet.drawn
+    assert first == again
+    (reason,) = run.refusals
+    assert "cannot reach the weights of Fused layers" in reason
+    assert touched(unet) == []
+
+
+def some(value: float, **made: str) -> Statistics:
+    layer = LayerStatistics(7, np.array([value, 2.0], np.float32), 1, np.array([0.5, 0.25], np.float32))
+    return Statistics({"a.b": layer}, {"a": 0.125}, made)
+
+
+def test_kept_until_deleted(tmp_path):
+    Calibrations(tmp_path / "new").put(STATE, some(1.0, size="512x512"))
+    calibrations = Calibrations(tmp_path / "new")
+    found = calibrations.of(STATE)
+    assert found.id == some(1.0, size="512x512").id != some(1.5, size="512x512").id
+    assert (found.blocks, found.made, found.tokens, found.skipped) == ({"a": 0.125}, {"size": "512x512"}, 7, 1)
+    assert found.layers["a.b"].inverse.tolist() == [0.5, 0.25]
+    (stored,) = calibrations.of_checkpoint(STATE.checkpoint)
+    assert (stored.checkpoint, stored.modifiers) == (STATE.checkpoint, ())
+    assert stored.bytes == stored.path.stat().st_size
+    calibrations.delete(stored)
+    assert calibrations.of(STATE) is None and calibrations.all() == ()
+
+
+def test_each_state_of_the_weights_has_its_own(tmp_path):
+    calibrations = Calibrations(tmp_path)
+    with_lora = WeightsState(STATE.checkpoint, STATE.precision, ("lora 0.8",), STATE.fingerprint)
+    calibrations.put(with_lora, some(3.0))
+    store = Store(calibrations=calibrations)
+    assert needed("wanda", with_lora, store).layers["a.b"].squares[0] == 3.0
+    with pytest.raises(MissingCalibrationError, match=r"^The criterion wanda has to know .* without LoRAs first.$"):
+        needed("wanda", STATE, store)
+    with pytest.raises(MissingCalibrationError):
+        needed("wanda", STATE, Store())
+    assert [one.modifiers for one in calibrations.of_checkpoint(STATE.checkpoint)] == [("lora 0.8",)]
+    assert calibrations.of_checkpoint("another") == ()
+
+
+def test_the_latest_counts_and_the_same_way_replaces(tmp_path):
+    calibrations = Calibrations(tmp_path)
+    first = calibrations.put(STATE, some(1.0, size="512x512"))
+    second = calibrations.put(STATE, some(2.0, size="80x128"))
+    for age, path in enumerate([second, first]):
+        stamp = path.stat().st_mtime_ns - age * 10**9
+        os.utime(path, ns=(stamp, stamp))
+    assert calibrations.of(STATE).made == {"size": "80x128"}
+    assert calibrations.put(STATE, some(5.0, size="512x512")) == first
+    assert len(calibrations.all()) == 2
+
+
+def test_a_damaged_file_counts_as_none(tmp_path):
+    path = Calibrations(tmp_path).put(STATE, some(1.0))
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    assert Calibrations(tmp_path).of(STATE) is None
+    path.write_bytes(b"short")
+    assert Calibrations(tmp_path).of(STATE) is None
