@@ -10,34 +10,11 @@ from typing import NoReturn
 
 from crdiff import checks
 from crdiff.errors import PresetError
+from crdiff.presets.names import check_name
 
-NAME_LIMIT = 80
 NOTE_LIMIT = 500
 LINE_LIMIT = 300
-_BARRED_IN_NAMES = ',:"'
 _SHOWN = 60
-
-
-def check_name(name: object, key: str = "A preset name") -> str:
-    """``name`` in Unicode normal form C, fit for a preset.
-
-    Names travel in an image's generation parameters, where commas, colons, double quotes and line breaks divide
-    the entries.
-
-    Raises:
-        PresetError: not 1 to 80 printable characters, a barred character, or a space at either end.
-    """
-    if not isinstance(name, str):
-        raise PresetError(f"{key} must be text, not {_shown(name)}.")
-    normal = unicodedata.normalize("NFC", name)
-    if not 1 <= len(normal) <= NAME_LIMIT:
-        raise PresetError(f"{key} must have 1 to {NAME_LIMIT} characters, not {len(normal)}.")
-    for character in normal:
-        if character in _BARRED_IN_NAMES or not character.isprintable():
-            raise PresetError(f"{key} must not contain the character {character!r}.")
-    if normal != normal.strip():
-        raise PresetError(f"{key} must not begin or end with a space.")
-    return normal
 
 
 @dataclass(frozen=True)

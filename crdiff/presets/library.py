@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from crdiff.checks import shown
 from crdiff.errors import PresetError, SettingsError
 from crdiff.models.family import Family
 from crdiff.presets.lookup import Match, look_up
+from crdiff.presets.names import same
 from crdiff.presets.size import Size
 from crdiff.presets.store import PresetStore
 from crdiff.presets.table import BUILT_IN_FOLDER, LoadedPresets, Preset, load_folder
@@ -60,15 +62,15 @@ class PresetLibrary:
         return [preset.name for preset in (*self.own().presets, *self.built_in.presets)]
 
     def named(self, name: str) -> Preset:
-        """The preset of that name, whatever its case.
+        """The preset of that name, as names are compared (see names.same).
 
         Raises:
             SettingsError: there is none.
         """
         for preset in reversed(self.presets()):
-            if preset.name.casefold() == name.strip().casefold():
+            if same(preset.name, name):
                 return preset
-        raise SettingsError(f"CR-Diff: preset {name!r} does not exist; use auto, custom or the name of a preset.")
+        raise SettingsError(f"CR-Diff: preset {shown(name)} does not exist; use auto, custom or the name of a preset.")
 
     def match(self, family: Family, sha256: str | None, size: Size) -> Match:
         """What ``auto`` finds.

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import threading
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace as with_changes
 from enum import Enum
 from pathlib import Path
 
 from crdiff import files
+from crdiff.checks import shown
 from crdiff.errors import PresetError
-from crdiff.presets.document import NAME_LIMIT, Value, check_name, parse_document
+from crdiff.presets.document import Value, parse_document
+from crdiff.presets.names import RESERVED, check_name, same, told_apart
 from crdiff.presets.table import LoadedPresets, Preset, read_family, read_k, read_schedule, read_size
 
 _FORMAT = "cr-diff presets"
@@ -81,12 +82,12 @@ class PresetStore:
 
     Args:
         path: the file, in a folder that outlives an update of the extension.
-        reserved: names that own presets cannot take, such as those of the built-in ones; case is ignored.
+        reserved: names that own presets cannot take besides ``names.RESERVED``, such as those of the built-in ones.
     """
 
     def __init__(self, path: Path, reserved: Iterable[str] = ()) -> None:
         self.path = path
-        self._reserved = frozenset(name.casefold() for name in reserved)
+        self._reserved = tuple(reserved)
         self._problems: tuple[str, ...] = ()
 
     def load(self) -> LoadedPresets:
@@ -110,7 +111,7 @@ class PresetStore:
         own = with_changes(preset, native=False, source="", built_in=False)
         with _FILE_LOCK:
             presets = self._read()
-            others = [other for other in presets if other.name != own.name]
+            others = [other for other in presets if not same(other.name, own.name)]
             if len(others) < len(presets) and not overwrite:
                 raise PresetError(f"There is a preset named {own.name!r} already.")
             self._write([*others, own])
@@ -127,7 +128,7 @@ class PresetStore:
         with _FILE_LOCK:
             presets = self._read()
             preset = self._find(presets, name)
-            if new_name != preset.name and any(other.name == new_name for other in presets):
+            if any(other is not preset and same(other.name, new_name) for other in presets):
                 raise PresetError(f"There is a preset named {new_name!r} already.")
             renamed = with_changes(preset, name=new_name)
             self._write([renamed if other is preset else other for other in presets])
@@ -178,17 +179,11 @@ class PresetStore:
         incoming = from_text(data, file)
         with _FILE_LOCK:
             presets = self._read()
-            taken = {preset.name for preset in presets}
-            announced = {preset.name for preset in incoming}
-            added: list[Preset] = []
-            for preset in incoming:
-                name = preset.name
-                if name in taken or name.casefold() in self._reserved:
-                    if clash is Clash.REFUSE:
-                        raise PresetError(f"{file}: there is a preset named {name!r} already.")
-                    name = self._numbered(name, taken | announced)
-                taken.add(name)
-                added.append(with_changes(preset, name=name))
+            taken = [*RESERVED, *self._reserved, *(preset.name for preset in presets)]
+            added = _told_apart(incoming, taken)
+            for preset, renamed in zip(incoming, added):
+                if clash is Clash.REFUSE and renamed is not preset:
+                    raise PresetError(f"{file}: there is a preset named {preset.name!r} already.")
             if added:
                 self._write([*presets, *added])
         return tuple(preset.name for preset in added)
@@ -206,25 +201,17 @@ class PresetStore:
         return self.import_text(data, clash, path.name)
 
     def _find(self, presets: Sequence[Preset], name: str) -> Preset:
-        normal = unicodedata.normalize("NFC", name)
         for preset in presets:
-            if preset.name == normal:
+            if same(preset.name, name):
                 return preset
-        self._refuse_reserved(normal)
-        raise PresetError(f"There is no own preset named {name!r}.")
+        self._refuse_reserved(name)
+        raise PresetError(f"There is no own preset named {shown(name)}.")
 
     def _refuse_reserved(self, name: str) -> None:
-        if name.casefold() in self._reserved:
-            raise PresetError(f"The name {name!r} belongs to a built-in preset, which cannot be changed.")
-
-    def _numbered(self, name: str, taken: set[str]) -> str:
-        number = 2
-        while True:
-            suffix = f" ({number})"
-            candidate = name[: NAME_LIMIT - len(suffix)].rstrip() + suffix
-            if candidate not in taken and candidate.casefold() not in self._reserved:
-                return candidate
-            number += 1
+        if any(same(name, other) for other in self._reserved):
+            raise PresetError(f"The name {shown(name)} belongs to a built-in preset, which cannot be changed.")
+        if any(same(name, word) for word in RESERVED):
+            raise PresetError(f"The name {shown(name)} has a meaning of its own; choose another.")
 
     def _read(self) -> tuple[Preset, ...]:
         """The presets of the file; a file with a fault is moved aside, and none are left.
@@ -240,7 +227,8 @@ class PresetStore:
             reason = error.strerror or error
             raise PresetError(f"{self.path.name}: the file of own presets cannot be read ({reason}).") from None
         try:
-            return from_text(data, self.path.name)
+            # Names that an earlier version told apart are kept, and so are those that were no words of ours then.
+            return tuple(_told_apart(from_text(data, self.path.name), [*RESERVED, *self._reserved]))
         except PresetError as error:
             fault = str(error).removesuffix(".")
         aside = _free_backup(self.path)
@@ -253,6 +241,12 @@ class PresetStore:
 
     def _write(self, presets: Sequence[Preset]) -> None:
         _write_file(self.path, to_text(presets))
+
+
+def _told_apart(presets: Sequence[Preset], taken: Sequence[str]) -> list[Preset]:
+    """``presets``, numbered where a name is the same as that of one before or as one of ``taken``."""
+    names = told_apart([preset.name for preset in presets], taken)
+    return [preset if name == preset.name else with_changes(preset, name=name) for preset, name in zip(presets, names)]
 
 
 def _read_preset(value: Value) -> Preset:

@@ -11,7 +11,8 @@ from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import Schedule, Stage
 from crdiff.models.architecture import known_families
 from crdiff.models.family import OTHER, Family
-from crdiff.presets.document import Value, check_name, parse_document
+from crdiff.presets.document import Value, parse_document
+from crdiff.presets.names import check_name, same
 from crdiff.presets.size import Size
 from crdiff.settings import SPECS
 
@@ -251,7 +252,7 @@ def _read_preset(value: Value, family: Family, source: str, base: frozenset[str]
 
 
 def _clash(preset: Preset, other: Preset) -> str | None:
-    if preset.name.casefold() == other.name.casefold():
+    if same(preset.name, other.name):
         return f"has the name {preset.name!r}, which another preset has already"
     same_scope = preset.limited == other.limited and (not preset.limited or preset.checkpoints & other.checkpoints)
     if preset.family == other.family and preset.size == other.size and same_scope:

@@ -15,7 +15,7 @@ from crdiff.errors import SettingsError
 from crdiff.method.groups import Ratios
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import OTHER
-from crdiff.presets.document import NAME_LIMIT
+from crdiff.presets.names import NAME_LIMIT
 from crdiff.presets.lookup import look_up
 from crdiff.presets.size import Size
 from crdiff.presets.store import PresetStore

@@ -21,6 +21,7 @@ from crdiff.errors import PresetError
 from crdiff.method.groups import Ratios
 from crdiff.models.family import OTHER
 from crdiff.models.unet import SD15, SD21, SDXL
+from crdiff.presets.library import PresetLibrary
 from crdiff.presets.lookup import How, look_up
 from crdiff.presets.size import Size
 from crdiff.presets.store import Clash, PresetStore
@@ -151,7 +152,8 @@ def test_built_in_names_are_protected(store: PresetStore, name: str) -> None:
 def test_a_name_that_became_built_in_later_can_still_be_renamed_or_deleted(tmp_path: Path) -> None:
     PresetStore(tmp_path / "p.json").save(preset("SDXL 512x768"))
     later = PresetStore(tmp_path / "p.json", reserved=["SDXL 512x768"])
-    later.rename("SDXL 512x768", "mine")
+    assert names(later) == ["SDXL 512x768 (2)"]
+    later.rename("SDXL 512x768 (2)", "mine")
     assert names(later) == ["mine"]
 
 
@@ -179,6 +181,61 @@ def test_hostile_names_are_kept_whole_or_refused(tmp_path_factory: Any, name: st
     assert dict(parameter.findall(infotext)) == {"Steps": "20", "CR-Diff preset": normal, "Seed": "1"}
     store.delete(name)
     assert names(store) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Portrait", "pORTRAIT"), ("Stra\u00dfe", "STRASSE"), ("a b", "A  b"), ("caf\u00e9", "CAFE\u0301")],
+)
+def test_every_door_takes_two_spellings_of_a_name_for_one(store: PresetStore, one: str, other: str) -> None:
+    store.save(preset(one, 0.1))
+    exported = store.export_text()
+    with pytest.raises(PresetError, match="already"):
+        store.save(preset(other, 0.2))
+    store.save(preset("cats"))
+    with pytest.raises(PresetError, match="already"):
+        store.rename("cats", other)
+    store.delete("CATS")
+    assert json.loads(store.export_text([other]))["presets"][0]["name"] == one
+    with pytest.raises(PresetError, match="already"):
+        store.import_text(exported)
+    assert store.import_text(exported, Clash.NUMBER) == (f"{one} (2)",)
+    store.delete(f"{other} (2)")
+    library = PresetLibrary(store.path.parent)
+    assert library.named(f" {other} ").name == one
+    store.save(preset(other, 0.3), overwrite=True)
+    assert [own.ratios.down for own in store.load().presets] == [0.3]
+    store.rename(other, one)
+    assert names(store) == [unicodedata.normalize("NFC", one)]
+
+
+@pytest.mark.parametrize("name", ["auto", "Auto", "CUSTOM", "cr-diff  Preset"])
+def test_reserved_words_are_no_names(store: PresetStore, name: str) -> None:
+    store.save(preset("cats"))
+    exported = store.export_text().replace("cats", name)
+    for change in (lambda: store.save(preset(name)), lambda: store.rename("cats", name)):
+        with pytest.raises(PresetError, match="choose another"):
+            change()
+    with pytest.raises(PresetError, match="already"):
+        store.import_text(exported)
+    assert store.import_text(exported, Clash.NUMBER) == (f"{name} (2)",)
+
+
+def test_names_that_version_1_0_0_told_apart_are_all_kept(store: PresetStore) -> None:
+    """A file of then, in which each of these was a preset of its own."""
+    stored = ["Portrait", "portrait (2)", "portrait", "Auto", "SDXL 1024x1024", "640x832"]
+    store.save(preset("x"))
+    document = json.loads(store.path.read_text(encoding="utf-8"))
+    entries = [
+        {**document["presets"][0], "name": name, "ratios": {"down": place / 10, "mid": 0, "up": 0}}
+        for place, name in enumerate(stored)
+    ]
+    store.path.write_text(json.dumps({**document, "presets": entries}), encoding="utf-8")
+    kept = ["Portrait", "portrait (2)", "portrait (3)", "Auto (2)", "SDXL 1024x1024 (2)", "640x832"]
+    library = PresetLibrary(store.path.parent)
+    assert [library.named(name).ratios.down for name in kept] == [place / 10 for place in range(len(stored))]
+    library.store.save(preset("dogs"))
+    assert names(store) == [*kept, "dogs"]
 
 
 def test_import_is_all_or_nothing(store: PresetStore) -> None:
