@@ -15,8 +15,8 @@ from crdiff.errors import SettingsError
 from crdiff.method.groups import Ratios
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import OTHER
-from crdiff.presets.names import NAME_LIMIT
 from crdiff.presets.lookup import look_up
+from crdiff.presets.names import NAME_LIMIT
 from crdiff.presets.size import Size
 from crdiff.presets.store import PresetStore
 from crdiff.presets.table import BUILT_IN_FOLDER, Preset, load_folder
