@@ -40,7 +40,6 @@ class Match:
         how: the way they were found.
         used: the presets they come from, each with its weight; the weights are positive, sum to 1 and fall.
         estimated: True if no preset was found at this size, turned or not.
-        fine_tune: True if the checkpoint is known not to be one the preset was found on.
     """
 
     size: Size
@@ -49,7 +48,6 @@ class Match:
     how: How
     used: tuple[tuple[Preset, float], ...]
     estimated: bool
-    fine_tune: bool = False
 
     @property
     def ratios(self) -> Ratios:
@@ -57,28 +55,39 @@ class Match:
         return self.schedule.first
 
     def describe(self) -> str:
-        """A short phrase for the user, such as "preset 512x512 (exact checkpoint)"."""
+        """A short phrase for the user, such as "preset for SDXL, 512x512"."""
+        preset = self.used[0][0]
         if self.how is How.INTERPOLATED:
             return f"no preset of this size, {self._interpolation_phrase()}"
-        preset = self.used[0][0]
-        phrase = f"preset {preset.size}" if preset.built_in else f"own preset '{preset.name}' {preset.size}"
-        if self.how is How.EXACT_CHECKPOINT:
-            return f"{phrase} (exact checkpoint)"
-        if self.how is How.TRANSPOSED:
-            return f"{phrase} turned"
-        return f"{phrase} of the family (fine-tune)" if self.fine_tune else f"{phrase} of the family"
+        if preset.built_in:
+            owner = "this checkpoint" if self.how is How.EXACT_CHECKPOINT else preset.family.label
+            phrase = f"preset for {owner}, {preset.size}{_order(preset.size)}"
+        else:
+            phrase = f"own preset '{preset.name}'"
+        return f"{phrase}, turned" if self.how is How.TRANSPOSED else phrase
 
     def _interpolation_phrase(self) -> str:
-        named = [
-            str(preset.size) if preset.built_in else f"own preset '{preset.name}' {preset.size}"
-            for preset, weight in self.used
-            if weight >= _NEGLIGIBLE_WEIGHT
-        ]
-        if len(named) == 1:
-            return f"taken from the nearest, {named[0]}"
-        if len(named) > _NAMED_IN_PHRASE:
-            named = [*named[:_NAMED_IN_PHRASE], f"{len(named) - _NAMED_IN_PHRASE} more"]
-        return f"interpolated from {', '.join(named[:-1])} and {named[-1]}"
+        used = [preset for preset, weight in self.used if weight >= _NEGLIGIBLE_WEIGHT]
+        if len(used) == 1:
+            return f"taken from the nearest, {_named(used[0])}{_order(used[0].size)}"
+        shown = used if len(used) <= _NAMED_IN_PHRASE else used[:_NAMED_IN_PHRASE]
+        named = [_named(preset) for preset in shown]
+        if len(used) > len(shown):
+            named.append(f"{len(used) - len(shown)} more")
+        order = next((hint for preset in shown if (hint := _order(preset.size))), "")
+        return f"interpolated from {', '.join(named[:-1])} and {named[-1]}{order}"
+
+
+def _named(preset: Preset) -> str:
+    """A preset of the list that a size was interpolated from; no size is told twice."""
+    if preset.built_in:
+        return str(preset.size)
+    return f"own preset '{preset.name}'" + ("" if str(preset.size) in preset.name else f" {preset.size}")
+
+
+def _order(size: Size) -> str:
+    """What a size that is no square needs beside a host's own sizes, which are width x height."""
+    return "" if size.height == size.width else " (height x width)"
 
 
 def look_up(presets: Sequence[Preset], family: Family, checkpoint_sha256: str | None, size: Size) -> Match | None:
@@ -104,8 +113,7 @@ def look_up(presets: Sequence[Preset], family: Family, checkpoint_sha256: str | 
             continue
         exact = sha256 in preset.checkpoints
         how = How.TRANSPOSED if wanted != size else How.EXACT_CHECKPOINT if exact else How.FAMILY
-        fine_tune = sha256 is not None and bool(preset.checkpoints) and not exact
-        return Match(size, preset.schedule, preset.k, how, ((preset, 1.0),), estimated=False, fine_tune=fine_tune)
+        return Match(size, preset.schedule, preset.k, how, ((preset, 1.0),), estimated=False)
     return _interpolate(tuple(best.values()), size)
 
 

@@ -46,23 +46,27 @@ def describe(settings: Settings, library: PresetLibrary, checkpoint: Checkpoint 
         return Status(_join(checkpoint.problem, "Images are drawn without CR-Diff.", problems), None, None, "problem")
     if checkpoint is None or checkpoint.family is None:
         return _unknown(settings, problems)
-    where = checkpoint.family.label[0].upper() + checkpoint.family.label[1:]
-    where += "" if size is None else f", {size} (height x width)"
+    family = checkpoint.family.label
     estimated = False
     try:
         if settings.preset == AUTO:
             estimated = size is None or library.match(checkpoint.family, checkpoint.sha256, size).estimated
         plan = plan_for(settings, size or Size(512, 512), library).make(checkpoint)
     except CRDiffError as problem:
-        return Status(_join(f"{where}: {problem}", problems), None, None, "problem")
+        return Status(_join(_capital(f"{family}: {problem}"), problems), None, None, "problem")
     ratios = plan.schedule.first
     times = unet_passes(plan, MODES[settings.mode], settings.window)
     if not settings.enabled:
         paid = f"off; when on, {_times(times)}"
     else:
         paid = _times(times)
-    text = f"{where}: {plan.origin}; {paid}"
+    origin = plan.origin if family in plan.origin else f"{family}: {plan.origin}"
+    text = _capital(f"{origin}; {paid}")
     return Status(_join(text, problems), ratios, plan.k, "estimated" if estimated else "ok")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _times(times: float) -> str:

@@ -140,11 +140,12 @@ def test_a_size_without_preset_is_said_to_be_estimated(capsys, checkpoint):
     assert found["preset"]["origin"] in text
 
 
-def test_the_hash_tells_a_fine_tune(capsys, checkpoint, tmp_path, monkeypatch):
+def test_the_hash_tells_the_base_checkpoint(capsys, checkpoint, tmp_path, monkeypatch):
     from crdiff.presets import table
 
-    assert "fine-tune" not in inspect(capsys, checkpoint, "--preset", "512x512")["preset"]["origin"]
-    assert "fine-tune" in inspect(capsys, checkpoint, "--preset", "512x512", "--hash")["preset"]["origin"]
+    for arguments in ((), ("--hash",)):
+        origin = inspect(capsys, checkpoint, "--preset", "512x512", *arguments)["preset"]["origin"]
+        assert origin == "preset for SD1.x, 512x512"
     document = shipped("sd15")
     sha256 = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     document["checkpoints"] = [{"sha256": sha256, "name": "model", "source": "here"}]
@@ -152,7 +153,7 @@ def test_the_hash_tells_a_fine_tune(capsys, checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr("crdiff.inspection.inspection.BUILT_IN_FOLDER", tmp_path)
     assert table.load_folder(tmp_path).problems == ()
     origin = inspect(capsys, checkpoint, "--preset", "512x512", "--hash")["preset"]["origin"]
-    assert origin == "preset 512x512 (exact checkpoint)"
+    assert origin == "preset for this checkpoint, 512x512"
 
 
 def test_the_table(capsys, checkpoint):

@@ -120,10 +120,10 @@ def test_unknown_family_and_family_without_presets_give_none(size: Size) -> None
 @pytest.mark.parametrize(
     ("size", "sha256", "phrase"),
     [
-        ("512x512", BASE, "preset 512x512 (exact checkpoint)"),
-        ("512x512", TUNE, "preset 512x512 of the family (fine-tune)"),
-        ("512x512", None, "preset 512x512 of the family"),
-        ("560x400", BASE, "preset 400x560 turned"),
+        ("512x512", BASE, "preset for this checkpoint, 512x512"),
+        ("512x512", TUNE, "preset for SDXL, 512x512"),
+        ("512x512", None, "preset for SDXL, 512x512"),
+        ("560x400", BASE, "preset for SDXL, 400x560 (height x width), turned"),
         ("1024x1016", BASE, "no preset of this size, taken from the nearest, 1024x1024"),
         ("2048x2048", BASE, "no preset of this size, taken from the nearest, 1536x1536"),
         ("1280x1280", BASE, "no preset of this size, interpolated from 1536x1536, 1024x1024 and 512x512"),
@@ -135,17 +135,26 @@ def test_phrases_for_shipped_presets(size: str, sha256: str | None, phrase: str)
 
 def test_phrases_for_own_presets() -> None:
     presets = (own("cats", "512x512"), own("dogs", "1024x1024", sha256=TUNE))
-    assert found(presets, Size(512, 512), TUNE).describe() == "own preset 'cats' 512x512 of the family"
-    assert found(presets, Size(1024, 1024), TUNE).describe() == "own preset 'dogs' 1024x1024 (exact checkpoint)"
+    assert found(presets, Size(512, 512), TUNE).describe() == "own preset 'cats'"
+    assert found(presets, Size(1024, 1024), TUNE).describe() == "own preset 'dogs'"
     assert found(presets, Size(736, 736), TUNE).describe() == (
         "no preset of this size, interpolated from own preset 'dogs' 1024x1024 and own preset 'cats' 512x512"
+    )
+
+
+def test_no_size_is_told_twice() -> None:
+    presets = (own("cats 512x512", "512x512"), own("dogs", "400x1600"))
+    assert found(presets, Size(1600, 400)).describe() == "own preset 'dogs', turned"
+    assert found(presets, Size(640, 640)).describe() == (
+        "no preset of this size, interpolated from own preset 'cats 512x512' and own preset 'dogs' 400x1600 "
+        "(height x width)"
     )
 
 
 def test_many_equally_near_presets_are_counted_rather_than_listed() -> None:
     ring = tuple(own(f"p{side}", f"{side}x{2 * side}") for side in range(700, 710))
     phrase = found((*ring, own("far", "64x64")), Size(704, 1100)).describe()
-    assert phrase.endswith(" and 7 more")
+    assert phrase.endswith(" and 7 more (height x width)")
     assert phrase.count("own preset") == 3
 
 

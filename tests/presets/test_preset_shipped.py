@@ -166,12 +166,12 @@ def test_the_paper_s_entries_serve_base_checkpoints_exactly_and_fine_tunes_by_fa
         assert match is not None
         assert match.how is How.EXACT_CHECKPOINT
         assert tuple(match.ratios) == TABLE_6[family, height, width]
-        assert match.describe() == f"preset {height}x{width} (exact checkpoint)"
+        assert match.describe().startswith(f"preset for this checkpoint, {height}x{width}")
     match = look_up(presets, family_named(family), "0" * 64, Size(height, width))
     assert match is not None
     assert match.how is How.FAMILY
     assert tuple(match.ratios) == TABLE_6[family, height, width]
-    assert match.describe() == f"preset {height}x{width} of the family (fine-tune)"
+    assert match.describe().startswith(f"preset for {family_named(family).label}, {height}x{width}")
 
 
 def test_shipped_files_follow_the_schema() -> None:

@@ -31,15 +31,16 @@ def library(tmp_path):
 
 def test_says_where_the_ratios_come_from(library):
     exact = describe(ON, library, BASE, Size(512, 512))
-    assert exact.text == "SDXL, 512x512 (height x width): preset 512x512 (exact checkpoint); 2.0x UNet time"
+    assert exact.text == "SDXL: preset for this checkpoint, 512x512; 2.0x UNet time"
     assert (exact.ratios, exact.k, exact.level) == (Ratios(0.397, 0.434, 0.387), 1.5, "ok")
-    assert "of the family (fine-tune)" in describe(ON, library, FINE_TUNE, Size(512, 512)).text
-    assert "preset 400x560 turned" in describe(ON, library, BASE, Size(560, 400)).text
+    assert describe(ON, library, FINE_TUNE, Size(512, 512)).text == "Preset for SDXL, 512x512; 2.0x UNet time"
+    turned = describe(ON, library, FINE_TUNE, Size(560, 400)).text
+    assert turned.startswith("Preset for SDXL, 400x560 (height x width), turned; ")
 
 
 def test_an_interpolation_is_never_silent(library):
     status = describe(ON, library, BASE, Size(832, 1216))
-    assert status.text.startswith("SDXL, 832x1216 (height x width): no preset of this size, interpolated from ")
+    assert status.text.startswith("SDXL: no preset of this size, interpolated from ")
     assert status.level == "estimated"
 
 
