@@ -65,6 +65,8 @@ class Run:
         self._calls = 0
         self.applied: list[Applied] = []
         self.refusals: list[str] = []
+        self.amplified = 0
+        """How many of the UNet's predictions were amplified so far; 0 where nothing called it through ``predict``."""
 
     def __enter__(self) -> Run:
         return self
@@ -150,7 +152,9 @@ class Run:
             return inputs.forward()
         call, self._calls = self._calls, self._calls + 1
         step = DenoiserStep(model, ratios, self.position, call, inputs, before)
-        return step.mixed() if k == 1.0 else self._mode.predict(step)
+        prediction = step.mixed() if k == 1.0 else self._mode.predict(step)
+        self.amplified += 1
+        return prediction
 
     def _observe(self, model: PreparedModel, ratios: Ratios, forward: Pass, before: RandomState) -> torch.Tensor | None:
         """Let the criterion look at the layers; the dense prediction of a call it watched, None when it is done."""

@@ -71,7 +71,7 @@ def test_ratios_that_prune_nothing_cost_nothing(ratios):
     expected = bench.unet(*bench.inputs)
     assert torch.equal(bench.step(), expected)
     assert bench.passes(bench.step) == 1
-    assert bench.run.refusals == []
+    assert bench.run.refusals == [] and bench.run.amplified == 0
 
 
 def test_ratios_of_zero_do_not_even_count_the_weights():
@@ -102,6 +102,7 @@ def test_steps_outside_the_window_are_dense_and_take_one_pass():
     counted = seen.index((True, 4))
     seen[counted] = (True, 2)
     assert seen == [(False, 1)] * 2 + [(True, 2)] * 4 + [(False, 1)] * 4
+    assert bench.run.amplified == 4
 
 
 def test_a_run_of_one_step_acts():
