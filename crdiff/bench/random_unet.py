@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -12,6 +12,8 @@ from crdiff.bench.unet import UNetModel, UNetShape
 from crdiff.errors import SettingsError
 from crdiff.models.unet import SD15, SDXL
 from crdiff.presets.size import Size
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 _TOKENS = 77
 _TRAINED_STEPS = 1000
@@ -85,9 +87,12 @@ def build_unet(shape: UNetShape, device: torch.device, dtype: torch.dtype, seed:
         unet = UNetModel(shape).to(dtype).eval().requires_grad_(False)
     if device.type == "meta":
         return unet
-    unet.to_empty(device=device)
     generator = torch.Generator(device=device).manual_seed(seed)
     for module in unet.modules():
+        # ``to_empty`` would import sympy, which takes longer than the rest of this.
+        for name, parameter in module.named_parameters(recurse=False):
+            empty = torch.empty(parameter.shape, device=device, dtype=parameter.dtype)
+            setattr(module, name, nn.Parameter(empty, requires_grad=False))
         weight: Any = getattr(module, "weight", None)
         bias: Any = getattr(module, "bias", None)
         if weight is None:
@@ -101,6 +106,15 @@ def build_unet(shape: UNetShape, device: torch.device, dtype: torch.dtype, seed:
     return unet
 
 
-def with_the_same_weights(unet: UNetModel) -> UNetModel:
-    """Modules of their own around the very same parameters, so that what is hung onto them reaches nobody else."""
-    return copy.deepcopy(unet, {id(parameter): parameter for parameter in unet.parameters()})
+def with_the_same_weights(module: _Module) -> _Module:
+    """Modules of their own around the very same parameters, so that what is hung onto them reaches nobody else.
+
+    ``copy.deepcopy`` with the parameters in its memo does the same in ten times the time.
+    """
+    twin = copy.copy(module)
+    for name, value in vars(module).items():
+        if isinstance(value, dict):  # parameters, buffers, hooks
+            setattr(twin, name, value.copy())
+    for name, child in module.named_children():
+        setattr(twin, name, with_the_same_weights(child))
+    return twin
