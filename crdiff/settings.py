@@ -83,7 +83,12 @@ SPECS: Mapping[str, Spec] = {
         + " How near fast and balanced come has been measured on a small model only, not on SDXL.",
         offered=MODES,
     ),
-    "criterion": Spec("Criterion", "What decides which weights the pruned pass leaves out.", offered=CRITERIA),
+    "criterion": Spec(
+        "Criterion",
+        "What the pruned pass leaves out or weakens. "
+        + " ".join(f"{name.capitalize()}: {kind.help}" for name, kind in CRITERIA.items()),
+        offered=CRITERIA,
+    ),
 }
 
 

@@ -22,12 +22,21 @@ from crdiff.pruning.mixed import Mixed
 
 @dataclass(frozen=True)
 class Applied:
-    """What a run did with one model, for the infotext and the log."""
+    """What a run did with one model, for the infotext and the log.
+
+    Attributes:
+        family: of the model.
+        plan: that was followed.
+        ratios: in force.
+        sparsity: what they came to in each group; empty if nothing was left out.
+        basis: what the criterion went by beside the weights, such as a calibration; empty if nothing.
+    """
 
     family: Family
     plan: Plan
     ratios: Ratios
     sparsity: Mapping[str, GroupSparsity]
+    basis: str = ""
 
 
 @dataclass

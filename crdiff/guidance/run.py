@@ -183,7 +183,7 @@ class Run:
             layers=layers,
             plan=plan,
             patches=LayerPatches(unet, layers.layers, self._access.run_layer),
-            criterion=CRITERIA[self._planner.criterion](state, self._store),
+            criterion=CRITERIA[self._planner.criterion].make(state, self._store),
             shared=SharedCalls(unet, layers.architecture, RandomWatch(device, self._access.generators).drawn),
             policy=self._policy,
             graphs=None if self._graphs is None else StepGraphs(unet, device, self._graphs),
@@ -197,8 +197,8 @@ class Run:
         if last is not None and last.plan is model.plan and last.ratios == ratios:
             return
         sparsity = model.criterion.sparsity(ratios)
-        self.applied.append(Applied(model.layers.family, model.plan, ratios, sparsity))
-        shares = ", ".join(f"{group} {found.sparsity:.2%}" for group, found in sparsity.items())
+        self.applied.append(Applied(model.layers.family, model.plan, ratios, sparsity, model.criterion.basis))
+        shares = ", ".join(f"{group} {found.sparsity:.2%}" for group, found in sparsity.items()) or "nothing"
         _log.info("%s, %s: pruned %s, k %g", model.layers.family.label, model.plan.origin, shares, model.plan.k)
 
     def _refuse(self, reason: str) -> None:

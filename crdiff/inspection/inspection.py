@@ -19,6 +19,7 @@ from crdiff.models.family import Family
 from crdiff.presets.lookup import Match, look_up
 from crdiff.presets.size import Size
 from crdiff.presets.table import BUILT_IN_FOLDER, load_folder
+from crdiff.pruning.calibrations import MissingCalibrationError
 from crdiff.pruning.criterion import GroupSparsity, LinearCall, Observer
 from crdiff.pruning.registry import CRITERIA, DEFAULT_CRITERION
 from crdiff.pruning.store import Store, WeightsState
@@ -36,8 +37,9 @@ class Inspection:
         family: its family.
         ratios: the ratios.
         preset: the look-up the ratios come from; None if they were given.
-        layers: number of pruned layers, by group.
+        layers: number of layers that may be pruned, by group.
         sparsity: threshold and counts, by group.
+        criterion: what decides which weights are pruned.
     """
 
     checkpoint: str
@@ -46,6 +48,7 @@ class Inspection:
     preset: Match | None
     layers: Mapping[str, int]
     sparsity: Mapping[str, GroupSparsity]
+    criterion: str = DEFAULT_CRITERION
 
 
 def inspect_ratios(path: Path, ratios: Ratios, *, criterion: str = DEFAULT_CRITERION) -> Inspection:
@@ -87,21 +90,27 @@ def inspect_size(path: Path, size: Size, *, hashed: bool, criterion: str = DEFAU
 
 def _inspect(path: Path, found: FileLayers, ratios: Ratios, preset: Match | None, criterion: str) -> Inspection:
     layers = _layers(found)
-    deciding = CRITERIA[criterion](WeightsState(str(path), "file", (), ""), Store())
+    unseen = UnsupportedModelError(f"{criterion} has to see the model draw; a file is not enough.")
+    try:
+        deciding = CRITERIA[criterion].make(WeightsState(str(path), "file", (), ""), Store())
+    except MissingCalibrationError:
+        raise unseen from None
     try:
         while (observer := deciding.observer(ratios)) is not None:
             if observer.calls > 1:
-                raise UnsupportedModelError(f"{criterion} has to see the model draw; a file is not enough.")
+                raise unseen
             _show(path, layers, observer)
             observer.finish(len(layers))
     except (SafetensorError, OSError) as error:
         raise UnsupportedModelError(f"{path.name} cannot be read to its end ({error}).") from None
-    sparsity = deciding.sparsity(ratios)
+    weights = {group: sum(math.prod(layer.features) for layer in layers if layer.group == group) for group in GROUPS}
+    none_left_out = {group: GroupSparsity(weights[group], 0) for group in GROUPS}
+    sparsity = deciding.sparsity(ratios) or none_left_out
     for group, one in sparsity.items():
         if one.threshold is not None and not math.isfinite(one.threshold):
             raise UnsupportedModelError(f"{path.name}: too many weights of the {group} blocks are not finite.")
     counts = {group: sum(layer.group == group for layer in layers) for group in GROUPS}
-    return Inspection(path.name, found.family, ratios, preset, counts, sparsity)
+    return Inspection(path.name, found.family, ratios, preset, counts, sparsity, criterion)
 
 
 def _layers(found: FileLayers) -> list[Layer]:
@@ -112,7 +121,7 @@ def _layers(found: FileLayers) -> list[Layer]:
             if role is not None and role.pruned and role.group == group:
                 rows, columns = found.shapes[name]
                 module = torch.nn.Linear(columns, rows, bias=False, device="meta")
-                layers.append(Layer(name, group, role.block, module))
+                layers.append(Layer(name, group, role.block, module, role.ends_branch))
     return layers
 
 

@@ -24,6 +24,7 @@ def to_json(inspection: Inspection) -> str:
     }
     document = {
         "family": inspection.family.value,
+        "criterion": inspection.criterion,
         "ratios": {group: inspection.ratios[group] for group in GROUPS},
         "preset": preset and {"size": str(preset.size), "origin": preset.describe(), "estimated": preset.estimated},
         "groups": groups,
@@ -40,7 +41,7 @@ def to_text(inspection: Inspection) -> str:
             origin = f"estimated: {origin}"
     lines = [
         f"{inspection.checkpoint}: {inspection.family.label}",
-        f"ratios {inspection.ratios} (down/mid/up), {origin}",
+        f"ratios {inspection.ratios} (down/mid/up), {origin}; criterion {inspection.criterion}",
         f"{'group':<5} {'layers':>6} {'weights':>13} {'threshold':>12} {'pruned':>13} {'sparsity':>8}",
     ]
     for group, found in inspection.sparsity.items():

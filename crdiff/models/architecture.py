@@ -60,12 +60,14 @@ class Layer:
         group: ``down``, ``mid`` or ``up``.
         block: name of the transformer block it belongs to.
         module: the module; any class that multiplies by ``weight`` through ``torch.nn.functional.linear``.
+        ends_branch: see Role.
     """
 
     name: str
     group: str
     block: str
     module: torch.nn.Module
+    ends_branch: bool = False
 
     @property
     def features(self) -> tuple[int, int]:
@@ -126,7 +128,7 @@ def find_layers(model: torch.nn.Module) -> ModelLayers:
             f"CR-Diff does not support this model ({type(model).__name__}): it has no UNet transformer blocks to prune."
         )
     roles = {name: role for name in linears if (role := architecture.role(name)) is not None}
-    found = {name: Layer(name, role.group, role.block, linears[name]) for name, role in roles.items()}
+    found = {name: Layer(name, role.group, role.block, linears[name], role.ends_branch) for name, role in roles.items()}
     family = architecture.family({name: layer.features for name, layer in found.items()})
     return ModelLayers(tuple(layer for name, layer in found.items() if roles[name].pruned), family, architecture)
 

@@ -14,9 +14,11 @@ class Role:
         block: name of the transformer block it belongs to.
         part: its name inside the block, such as ``attn1.to_q``.
         pruned: whether the method prunes it; others only tell the family.
+        ends_branch: whether its output is what a branch of the block adds to the block's input.
     """
 
     group: str
     block: str
     part: str
     pruned: bool = True
+    ends_branch: bool = False

@@ -31,6 +31,7 @@ _STAGES = {
 }
 _LDM_STAGES = ("input_blocks", "middle_block", "output_blocks")
 _CONTEXT_WIDTH = "attn2.to_k"
+_BRANCH_ENDS = ("attn1.to_out.0", "ff.net.2")
 # Anchored at the UNet, so that a ControlNet or an EMA copy in the same file does not count. What stands between
 # the stage and the transformer block may vary: extensions wrap whole blocks and so lengthen the names.
 _LAYER = re.compile(
@@ -54,7 +55,8 @@ class UNet:
         if match is None or any(word in match["inside"] for word in _OVER_TIME):
             return None
         block, part = name[: match.start("part") - 1], match["part"]
-        return Role(_STAGES[match["stage"]], block, part, pruned=part != _CONTEXT_WIDTH)
+        ends_branch = part in _BRANCH_ENDS
+        return Role(_STAGES[match["stage"]], block, part, pruned=part != _CONTEXT_WIDTH, ends_branch=ends_branch)
 
     def family(self, shapes: Mapping[str, tuple[int, ...]]) -> Family:
         """By the width of the text encoding, which the cross-attention keys show, and the depth of the transformers."""

@@ -63,7 +63,7 @@ class Pruning:
         return partial(self.weight, call)
 
     def factor(self, layer: Layer) -> float | None:
-        """What the layer's product, its bias apart, is multiplied by while its weight stays; None asks ``weight``."""
+        """What a layer it wants multiplies its weight by, which then stays as it is; None asks ``weight``."""
         return None
 
     def residual(self, block: str) -> float:
@@ -122,6 +122,10 @@ class GroupSparsity:
 class Criterion(Protocol):
     """Decides which weights are pruned, for one state of the weights."""
 
+    @property
+    def basis(self) -> str:
+        """What it goes by beside the weights, such as a calibration, for the infotext; empty if nothing."""
+
     def observer(self, ratios: Ratios) -> Observer | None:
         """What still has to look at the layers before ``pruning(ratios)``; None when nothing has."""
 
@@ -129,7 +133,7 @@ class Criterion(Protocol):
         """What the pruned pass does at these ratios; None if nothing would be pruned."""
 
     def sparsity(self, ratios: Ratios) -> Mapping[str, GroupSparsity]:
-        """What the ratios come to in each group, for reports."""
+        """What the ratios come to in each group, for reports; empty if the criterion leaves nothing out."""
 
 
 def check_complete(seen: int, layers: int) -> None:

@@ -207,25 +207,34 @@ class LayerPatches:
         self.used += 1
         if not pruning.wants(layer):
             return forward(*args, **kwargs)
+        changed = self._changed(layer, pruning)
+        if not self._half and layer.name not in self._watched:
+            return self._run_watched(layer, forward, changed, args, kwargs)
+        return self._on_half(partial(changed, forward), forward, args, kwargs)
+
+    def _changed(self, layer: Layer, pruning: Pruning) -> Callable[..., Any]:
+        """Takes the layer's forward and a call's arguments, and computes what ``pruning`` makes of it."""
         factor = pruning.factor(layer)
         if factor is not None:
-            return self._on_half(partial(_scaled, layer, forward, factor), forward, args, kwargs)
+            return partial(_scaled, factor)
 
-        if not self._half and layer.name not in self._watched:
-            return self._run_watched(layer, forward, pruning, args, kwargs)
-
-        def changed(*args: Any, **kwargs: Any) -> torch.Tensor:
+        def changed(forward: Original, *args: Any, **kwargs: Any) -> torch.Tensor:
             return self._run(layer, forward, pruning.weight, args, kwargs)
 
-        return self._on_half(changed, forward, args, kwargs)
+        return changed
 
     def _run_watched(
-        self, layer: Layer, forward: Original, pruning: Pruning, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        layer: Layer,
+        forward: Original,
+        changed: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> Any:
         """A layer's first call, which shows whether it is plain."""
         self._watched.add(layer.name)
         watch = PlainWatch(layer, forward)
-        result = self._run(layer, watch.watched, pruning.weight, args, kwargs)
+        result = changed(watch.watched, *args, **kwargs)
         if watch.plain(result):
             self._found.append(layer)
         return result
@@ -268,11 +277,9 @@ class _Observed(Pruning):
         """A watcher sees every call, with its input."""
 
 
-def _scaled(layer: Layer, forward: Original, factor: float, *args: Any, **kwargs: Any) -> torch.Tensor:
-    """The layer's product times ``factor``, plus its bias as it is."""
-    result: torch.Tensor = forward(*args, **kwargs) * factor
-    bias = getattr(layer.module, "bias", None)
-    return result if bias is None else result + (1.0 - factor) * bias.to(result)
+def _scaled(factor: float, forward: Original, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    """A layer with its weight times ``factor``, by its input: what the host adds to the weight is scaled with it."""
+    return forward(x * factor, *args, **kwargs)
 
 
 def _weakened(forward: Original, residual: float, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:

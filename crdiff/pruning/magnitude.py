@@ -16,8 +16,8 @@ from crdiff.pruning.store import Store, WeightsState
 NAME = "magnitude"
 
 
-class MagnitudePruning(Pruning):
-    """Zeroes every weight with |w| up to its group's threshold."""
+class ThresholdPruning(Pruning):
+    """Changes the weights of the groups that have a threshold."""
 
     def __init__(self, thresholds: Mapping[str, float]) -> None:
         self._scratch = Scratch()
@@ -25,6 +25,10 @@ class MagnitudePruning(Pruning):
 
     def wants(self, layer: Layer) -> bool:
         return layer.group in self._thresholds
+
+
+class MagnitudePruning(ThresholdPruning):
+    """Zeroes every weight with |w| up to its group's threshold."""
 
     def weight(self, call: LinearCall) -> torch.Tensor:
         return zero_up_to(call.weight, self._thresholds[call.layer.group], self._scratch)
@@ -35,6 +39,9 @@ class MagnitudePruning(Pruning):
 
 class MagnitudeCriterion:
     """See Criterion; what it gathers is the histogram of the magnitudes, which is exact for every ratio."""
+
+    prunes: type[ThresholdPruning] = MagnitudePruning
+    basis = ""
 
     def __init__(self, state: WeightsState, store: Store) -> None:
         self._state = state
@@ -53,7 +60,7 @@ class MagnitudeCriterion:
         if ratios not in self._pruning:
             found = self.sparsity(ratios)
             thresholds = {group: one.threshold for group, one in found.items() if one.threshold is not None}
-            self._pruning[ratios] = MagnitudePruning(thresholds) if thresholds else None
+            self._pruning[ratios] = self.prunes(thresholds) if thresholds else None
         return self._pruning[ratios]
 
     def sparsity(self, ratios: Ratios) -> Mapping[str, GroupSparsity]:

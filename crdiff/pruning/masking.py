@@ -1,4 +1,4 @@
-"""The pruning kernel: zero every weight whose magnitude does not exceed a threshold."""
+"""The pruning kernels: weights up to a threshold become zero, or all are shrunk towards zero by it."""
 
 from __future__ import annotations
 
@@ -69,6 +69,19 @@ def zero_up_to(weight: torch.Tensor, threshold: float, scratch: Scratch | None =
     if scratch is None or not weight.is_contiguous() or (torch.is_grad_enabled() and weight.requires_grad):
         return functional.hardshrink(weight, threshold)
     return torch.hardshrink(weight, threshold, out=scratch.like(weight))
+
+
+def shrink_by(weight: torch.Tensor, threshold: float, scratch: Scratch | None = None) -> torch.Tensor:
+    """``sign(w) * max(|w| - threshold, 0)``; the arguments are those of ``zero_up_to``, and so are the zeros."""
+    if weight.element_size() == 1:
+        weight = weight.to(torch.float16)
+    if math.isnan(threshold):
+        return zero_up_to(weight, threshold)
+    threshold = _rounded_down(threshold, weight.dtype)
+    if scratch is None or (torch.is_grad_enabled() and weight.requires_grad):
+        return weight - weight.clamp(-threshold, threshold)
+    out = scratch.like(weight)
+    return torch.sub(weight, torch.clamp(weight, -threshold, threshold, out=out), out=out)
 
 
 def zeroing(weight: torch.Tensor, threshold: float, scratch: Scratch) -> Callable[[], torch.Tensor]:

@@ -99,7 +99,7 @@ class PlainLayer:
         # Any other class's forward may cast its weight to what it meets.
         self._casts = self._own is not torch.nn.Linear.forward
         self._pointer = self._version = -1
-        self._make: Callable[[], torch.Tensor] | None = None
+        self._product: Callable[[torch.Tensor], torch.Tensor] | None = None
         self._attributes = module.__dict__
         self._whole, self._half = self._run, self._run_half
         self._entered: Callable[..., Any] | None = None
@@ -118,13 +118,13 @@ class PlainLayer:
 
     def retire(self) -> None:
         """Never stand in again; whoever has wrapped this calls the layer's own forward through it."""
-        self._make = None
+        self._product = None
         self._otherwise = partial(self._own, self.layer.module)
 
     @property
     def stale(self) -> bool:
         """Whether ``ready`` has to be called again."""
-        return self._make is None
+        return self._product is None
 
     def holds(self) -> bool:
         """Whether nobody has replaced the layer's forward or hung anything onto it, as far as seen from outside."""
@@ -139,28 +139,32 @@ class PlainLayer:
 
     def ready(self, pruning: Pruning) -> None:
         """Have at hand what ``pruning`` makes of the weight as it is now."""
-        weight = self._weight
+        weight, bias = self._weight, self._bias
         self._pointer, self._version = weight.data_ptr(), version(weight)
-        differentiated = weight.requires_grad and torch.is_grad_enabled()
-        by_weight = pruning.factor(self.layer) is None and not differentiated
-        self._make = pruning.ready(LinearCall(self.layer, weight)) if by_weight else None
+        self._product = None
+        if weight.requires_grad and torch.is_grad_enabled():
+            return
+        factor = pruning.factor(self.layer)
+        if factor is not None:
+            self._product = partial(scaled_linear, factor, weight, bias)
+        elif (make := pruning.ready(LinearCall(self.layer, weight))) is not None:
+            self._product = partial(_changed_linear, make, bias)
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
         """A call of the layer."""
-        if self._make is None or not self._unchanged(args, kwargs):
+        if self._product is None or not self._unchanged(args, kwargs):
             return self._otherwise(*args, **kwargs)
         self._reached()
-        return functional.linear(args[0], self._make(), self._bias)
+        return self._product(args[0])
 
     def _run_half(self, *args: Any, **kwargs: Any) -> Any:
         """The same with the second half of the rows as in the dense pass."""
-        if self._make is None or not self._unchanged(args, kwargs):
+        if self._product is None or not self._unchanged(args, kwargs):
             return self._otherwise(*args, **kwargs)
         self._reached()
         x = args[0]
         rows = len(x) // 2
-        pruned = functional.linear(x[:rows], self._make(), self._bias)
-        return torch.cat([pruned, functional.linear(x[rows:], self._weight, self._bias)])
+        return torch.cat([self._product(x[:rows]), functional.linear(x[rows:], self._weight, self._bias)])
 
     def _unchanged(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether the call, the class and the weight are what they were; hosts move, merge and replace weights."""
@@ -174,9 +178,23 @@ class PlainLayer:
             or version(weight) != self._version
             or self._class.forward is not self._own
         ):
-            self._make = None
+            self._product = None
             return False
         return not self._casts or (args[0].dtype is weight.dtype and args[0].device == weight.device)
+
+
+def scaled_linear(factor: float, weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+    """The layer's product, (..., out), with its weight times ``factor``, which the kernel takes at no cost."""
+    rows = x.reshape(-1, x.shape[-1])
+    if bias is None:
+        product = torch.addmm(x.new_empty(()), rows, weight.t(), beta=0, alpha=factor)
+    else:
+        product = torch.addmm(bias, rows, weight.t(), alpha=factor)
+    return product.view(*x.shape[:-1], len(weight))
+
+
+def _changed_linear(make: Callable[[], torch.Tensor], bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+    return functional.linear(x, make(), bias)
 
 
 def version(weight: torch.Tensor) -> int:

@@ -3,21 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from enum import Enum
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crdiff.pruning.criterion import Criterion
     from crdiff.pruning.store import Store, WeightsState
 
 CriterionMaker = Callable[["WeightsState", "Store"], "Criterion"]
-"""Makes a criterion for a state of the weights, with the store that keeps what criteria have gathered."""
+"""Makes a criterion for a state of the weights, with the store that keeps what criteria have gathered. Raises
+CRDiffError if something is missing without which it cannot decide, such as a calibration."""
 
 
-def _magnitude(state: WeightsState, store: Store) -> Criterion:
-    from crdiff.pruning.magnitude import MagnitudeCriterion  # settings name criteria without importing torch
+class Needs(Enum):
+    """What a criterion has to know beside the weights."""
 
-    return MagnitudeCriterion(state, store)
+    NOTHING = "nothing"
+    CALIBRATION = "a calibration"
+    HESSIANS = "a calibration with Hessians"
+
+
+@dataclass(frozen=True)
+class CriterionKind:
+    """A criterion as users choose it.
+
+    Attributes:
+        help: what it does, in one sentence for users.
+        make: makes one.
+        needs: what it has to know beside the weights.
+    """
+
+    help: str
+    make: CriterionMaker
+    needs: Needs = Needs.NOTHING
+
+
+def _later(module: str, name: str, **options: Any) -> CriterionMaker:
+    """A maker whose module is imported when it is used: settings name criteria without importing torch."""
+
+    def make(state: WeightsState, store: Store) -> Criterion:
+        criterion: Criterion = getattr(import_module(f"crdiff.pruning.{module}"), name)(state, store, **options)
+        return criterion
+
+    return make
 
 
 DEFAULT_CRITERION = "magnitude"
-CRITERIA: dict[str, CriterionMaker] = {DEFAULT_CRITERION: _magnitude}
+CRITERIA: dict[str, CriterionKind] = {
+    DEFAULT_CRITERION: CriterionKind(
+        "leaves out the smallest weights of the down, mid and up blocks, the paper's way.",
+        _later("magnitude", "MagnitudeCriterion"),
+    ),
+    "attenuation": CriterionKind(
+        "leaves nothing out but weakens self-attention and feed-forward by the ratio, which costs no time of its own.",
+        _later("attenuation", "AttenuationCriterion"),
+    ),
+    "attenuation-outputs": CriterionKind(
+        "the same for the last layer of each self-attention and feed-forward only.",
+        _later("attenuation", "AttenuationCriterion", outputs_only=True),
+    ),
+    "soft": CriterionKind(
+        "between the two: leaves out the smallest weights, and makes all others smaller by the largest left out.",
+        _later("soft", "SoftCriterion"),
+    ),
+    "random": CriterionKind(
+        "leaves out as many weights at random, always the same ones; for comparison.",
+        _later("random_masks", "RandomCriterion"),
+    ),
+}

@@ -124,22 +124,30 @@ class Store:
             state: of the weights.
             read: makes the data of a record; a KeyError, ValueError or TypeError means that the record is damaged.
         """
-        with self._lock:
-            if (criterion, state) in self._memory:
-                self._memory.move_to_end((criterion, state))
-                known: T = self._memory[criterion, state]
-                return known
+        known: T | None = self.known(criterion, state)
+        if known is not None:
+            return known
         path = self._path(criterion, state)
         found = None if path is None else read_record(path, read)
         if found is not None:
             self._remember(criterion, state, found)
         return found
 
-    def put(self, criterion: str, state: WeightsState, data: Any, record: Record) -> None:
-        """Keep data, on disk as ``record``. A folder that cannot be written to costs the next run, nothing else."""
+    def known(self, criterion: str, state: WeightsState) -> Any:
+        """What was put here and is in memory; None if nothing is."""
+        with self._lock:
+            if (criterion, state) in self._memory:
+                self._memory.move_to_end((criterion, state))
+            return self._memory.get((criterion, state))
+
+    def put(self, criterion: str, state: WeightsState, data: Any, record: Record | None = None) -> None:
+        """Keep data, on disk too if there is a record of it.
+
+        A folder that cannot be written to costs the next run, nothing else.
+        """
         self._remember(criterion, state, data)
         path = self._path(criterion, state)
-        if path is not None:
+        if path is not None and record is not None:
             with contextlib.suppress(OSError):
                 write_record(path, record)
 

@@ -19,6 +19,7 @@ VERSION_KEY = _PREFIX + "version"
 HIRES_RATIOS_KEY = _PREFIX + "hires ratios"
 SOURCE_KEY = _PREFIX + "source"
 SPARSITY_KEY = _PREFIX + "sparsity"
+CALIBRATION_KEY = _PREFIX + "calibration"
 NOTE_KEY = _PREFIX + "note"
 GRAPHS_KEY = _PREFIX + "CUDA graphs"
 
@@ -73,7 +74,10 @@ def write_applied(params: dict[str, Any], applied: Sequence[Applied], *, hires_p
         params[key_of(group)] = _short(first.ratios[group])
     params[_MARK] = _short(first.plan.k)
     params[SOURCE_KEY] = first.plan.origin
-    params[SPARSITY_KEY] = "/".join(f"{found.sparsity:.3f}" for found in first.sparsity.values())
+    if first.sparsity:
+        params[SPARSITY_KEY] = "/".join(f"{found.sparsity:.3f}" for found in first.sparsity.values())
+    if first.basis:
+        params[CALIBRATION_KEY] = first.basis
 
 
 def write_note(params: dict[str, Any], note: str) -> None:

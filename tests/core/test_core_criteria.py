@@ -4,86 +4,56 @@ from __future__ import annotations
 
 import copy
 import json
+import zlib
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from run_bench import Bench
 from safetensors.torch import save_file
-from small_unet import SmallUNet, TransformerBlock, make_inputs, make_unet, prunable_modules
+from small_unet import (
+    OwnLinear,
+    SmallUNet,
+    TransformerBlock,
+    make_inputs,
+    make_unet,
+    prunable_modules,
+    prunable_weights,
+)
+from torch import nn
 
 from crdiff.__main__ import main
 from crdiff.method.schedule import Position
 from crdiff.modes.registry import MODES
 from crdiff.pruning.copies import CopyPolicy
-from crdiff.pruning.criterion import GroupSparsity, Pruning, check_complete
-from crdiff.pruning.registry import CRITERIA
+from crdiff.pruning.criterion import Pruning, check_complete
+from crdiff.pruning.registry import CRITERIA, CriterionKind
 from crdiff.settings import Settings, json_schema
 from crdiff.webui import infotext
 
 RATIOS, K = (0.4, 0.5, 0.3), 1.5
+KINDS = ["random", "attenuation", "dropped", "attenuation-outputs", "soft"]
 
 
-def mask_of(weight: torch.Tensor, ratio: float) -> torch.Tensor:
-    """Keeps a weight or not by its place alone."""
-    places = torch.arange(weight.numel(), dtype=torch.int64)
-    return ((places * 2654435761) % 997 >= ratio * 997).reshape(weight.shape)
+def mask_of(name: str, weight: torch.Tensor, ratio: float) -> torch.Tensor:
+    """Keeps a weight or not by its place alone: MurmurHash3's finalizer, in numpy's words of 32 bits."""
+
+    def mixed(words: np.ndarray) -> np.ndarray:
+        words = (words ^ (words >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+        words = (words ^ (words >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+        return words ^ (words >> np.uint32(16))
+
+    start = np.uint32(zlib.crc32(f"2604 {name}".encode()))
+    words = mixed(mixed(np.arange(weight.numel(), dtype=np.uint32)) ^ start)
+    kept = (words >> np.uint32(8)) > np.float32(ratio) * 2**24
+    return torch.from_numpy(kept).reshape(weight.shape)
 
 
-class RandomMasks:
-    """As many weights as the ratio says, at places that have nothing to do with them."""
+class LayerDrop:
+    """Whole transformer blocks are skipped, here all of the up group."""
 
-    def __init__(self, state, store) -> None:
-        self.weights: dict[str, int] = {}
-
-    def observer(self, ratios):
-        return None if self.weights else _Counting(self)
-
-    def pruning(self, ratios):
-        return _Masked(ratios)
-
-    def sparsity(self, ratios):
-        return {
-            group: GroupSparsity(self.weights[group], int(self.weights[group] * ratios[group]))
-            for group in ("down", "mid", "up")
-        }
-
-
-class _Counting:
-    calls = 1
-
-    def __init__(self, criterion: RandomMasks) -> None:
-        self.criterion, self.seen = criterion, {}
-
-    def wants(self, layer):
-        return layer.name not in self.seen
-
-    def see(self, call):
-        self.seen[call.layer.name] = (call.layer.group, call.weight.numel())
-
-    def finish(self, layers):
-        check_complete(len(self.seen), layers)
-        for group in ("down", "mid", "up"):
-            self.criterion.weights[group] = sum(count for other, count in self.seen.values() if other == group)
-
-
-class _Masked(Pruning):
-    def __init__(self, ratios) -> None:
-        self.ratios, self.masks = ratios, {}
-
-    def wants(self, layer):
-        return self.ratios[layer.group] > 0
-
-    def weight(self, call):
-        name = call.layer.name
-        if name not in self.masks:
-            self.masks[name] = call.weight * mask_of(call.weight, self.ratios[call.layer.group])
-        # A stored weight: whoever wrote into it would draw other images from the next step on.
-        return self.masks[name]
-
-
-class Attenuation:
-    """Nothing is left out; every product of a layer is smaller."""
+    basis = ""
 
     def __init__(self, state, store) -> None:
         pass
@@ -92,28 +62,10 @@ class Attenuation:
         return None
 
     def pruning(self, ratios):
-        return _Weaker(ratios)
+        return _Dropped()
 
     def sparsity(self, ratios):
-        return {group: GroupSparsity(0, 0) for group in ("down", "mid", "up")}
-
-
-class _Weaker(Pruning):
-    def __init__(self, ratios) -> None:
-        self.ratios = ratios
-
-    def wants(self, layer):
-        return self.ratios[layer.group] > 0
-
-    def factor(self, layer):
-        return 1.0 - self.ratios[layer.group]
-
-
-class LayerDrop(Attenuation):
-    """Whole transformer blocks are skipped, here all of the up group."""
-
-    def pruning(self, ratios):
-        return _Dropped()
+        return {}
 
 
 class _Dropped(Pruning):
@@ -123,6 +75,8 @@ class _Dropped(Pruning):
 
 class QuietColumns:
     """Leaves out the columns whose inputs were smallest over two steps, as Wanda's scores need to know them."""
+
+    basis = ""
 
     def __init__(self, state, store) -> None:
         self.norms: dict[str, torch.Tensor] = {}
@@ -134,7 +88,7 @@ class QuietColumns:
         return _Columns(self.norms, ratios)
 
     def sparsity(self, ratios):
-        return {group: GroupSparsity(0, 0) for group in ("down", "mid", "up")}
+        return {}
 
 
 class _Watching:
@@ -175,25 +129,35 @@ def without_quiet_columns(weight: torch.Tensor, norms: torch.Tensor, ratio: floa
 
 @pytest.fixture(autouse=True)
 def _criteria(monkeypatch) -> None:
-    for name, criterion in (
-        ("random", RandomMasks), ("attenuation", Attenuation), ("layerdrop", LayerDrop), ("quiet", QuietColumns)
-    ):  # fmt: skip
-        monkeypatch.setitem(CRITERIA, name, criterion)
+    monkeypatch.setitem(CRITERIA, "dropped", CriterionKind("", LayerDrop))
+    monkeypatch.setitem(CRITERIA, "quiet", CriterionKind("", QuietColumns))
 
 
 def changed_by_hand(unet: SmallUNet, criterion: str, share: float = 1.0) -> SmallUNet:
     """A copy changed as the criterion says; with ``share`` k, as far as a pass with mixed weights is."""
     copied = copy.deepcopy(unet)
+    if criterion == "dropped":
+        return _weakened_blocks(copied, 1.0 - share)
     ratios = dict(zip(("down", "mid", "up"), RATIOS))
+    names = {id(module): name for name, module in copied.named_modules()}
     for group, module in prunable_modules(copied):
+        name, ratio = names[id(module)], ratios[group]
         if criterion == "random":
-            pruned = module.weight * mask_of(module.weight, ratios[group])
-        elif criterion == "attenuation":
-            pruned = module.weight * (1.0 - ratios[group])
+            pruned = module.weight * mask_of(name, module.weight, ratio)
+        elif criterion == "soft":
+            pruned = soft(unet, group, module.weight, ratio)
+        elif criterion == "attenuation" or name.endswith(("to_out.0", "net.2")):
+            pruned = module.weight * (1.0 - ratio)
         else:
-            return _weakened_blocks(copied, 1.0 - share)
+            pruned = module.weight
         module.weight = torch.nn.Parameter(pruned + (1.0 - share) * (module.weight - pruned), requires_grad=False)
     return copied
+
+
+def soft(unet: SmallUNet, group: str, weight: torch.Tensor, ratio: float) -> torch.Tensor:
+    magnitudes = torch.cat([other.abs().flatten() for name, other in prunable_weights(unet) if name == group])
+    threshold = magnitudes.kthvalue(int(magnitudes.numel() * ratio)).values
+    return weight.sign() * (weight.abs() - threshold).clamp_min(0.0)
 
 
 def _weakened_blocks(unet: SmallUNet, residual: float) -> SmallUNet:
@@ -211,14 +175,18 @@ def predictions(bench: Bench, steps: int = 4) -> Iterator[tuple[torch.Tensor, tu
         yield bench.step(), bench.inputs
 
 
-@pytest.mark.parametrize("criterion", ["random", "attenuation", "layerdrop"])
-@pytest.mark.parametrize("mode", ["exact", "batched", "fast"])
-@pytest.mark.parametrize("k", [1.0, K])
+@pytest.mark.parametrize(
+    ("criterion", "mode", "k"),
+    [
+        *((criterion, "exact", k) for criterion in KINDS for k in (1.0, K)),
+        *((criterion, mode, K) for criterion in KINDS[:3] for mode in ("batched", "fast")),
+    ],
+)
 def test_every_kind_of_answer_in_every_mode(criterion, mode, k):
     bench = Bench(k, criterion=criterion, mode=mode, policy=CopyPolicy.ALWAYS)
     dense, pruned = copy.deepcopy(bench.unet), changed_by_hand(bench.unet, criterion)
     mixed = changed_by_hand(bench.unet, criterion, k)
-    for found, inputs in predictions(bench):
+    for found, inputs in predictions(bench, 3):
         expected = mixed(*inputs) if mode == "fast" else k * pruned(*inputs) + (1.0 - k) * dense(*inputs)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
         assert not torch.allclose(expected, dense(*inputs), atol=1e-3)
@@ -227,7 +195,28 @@ def test_every_kind_of_answer_in_every_mode(criterion, mode, k):
     assert torch.equal(bench.unet(*bench.inputs), dense(*bench.inputs))
 
 
-@pytest.mark.parametrize("criterion", ["random", "attenuation", "layerdrop"])
+@pytest.mark.parametrize(
+    ("linear", "storage"),
+    [(nn.Linear, torch.float64), (OwnLinear, torch.float16), (OwnLinear, torch.float8_e4m3fn)],
+)
+def test_attenuation_is_one_exact_pass_in_every_storage(linear, storage):
+    """The first step finds out how the layers compute; from the second on plain ones run without their forward."""
+    unet = make_unet(linear=linear).double()
+    for _, module in prunable_modules(unet):
+        module.weight = nn.Parameter(module.weight.to(storage), requires_grad=False)
+    expected = copy.deepcopy(unet)
+    ratios = dict(zip(("down", "mid", "up"), RATIOS))
+    for group, module in prunable_modules(expected):
+        module.weight = nn.Parameter(module.weight.double() * (1.0 - ratios[group]), requires_grad=False)
+    bench = Bench(1.0, criterion="attenuation", unet=unet)
+    for step in range(3):
+        bench.inputs = make_inputs(seed=step, dtype=torch.float64)
+        found = []
+        assert bench.passes(lambda: found.append(bench.step())) == 1
+        torch.testing.assert_close(found[0], expected(*bench.inputs), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("criterion", KINDS[:3])
 def test_balanced_lies_between_exact_and_fast(criterion):
     bench = Bench(K, criterion=criterion, mode="balanced")
     dense, pruned = copy.deepcopy(bench.unet), changed_by_hand(bench.unet, criterion)
@@ -243,7 +232,7 @@ def test_balanced_lies_between_exact_and_fast(criterion):
 
 
 def test_a_skipped_block_is_not_computed():
-    bench = Bench(1.0, criterion="layerdrop")
+    bench = Bench(1.0, criterion="dropped")
     ran = []
     for block in bench.unet.output_blocks.modules():
         if isinstance(block, TransformerBlock):
@@ -296,16 +285,20 @@ def test_settings_infotext_and_schema_know_it():
 def test_inspect_knows_it(tmp_path, capsys):
     unet = make_unet()
     path = tmp_path / "model.safetensors"
-    save_file({f"model.diffusion_model.{name}": weight for name, weight in unet.state_dict().items()}, str(path))
+    save_file(dict(unet.state_dict()), str(path))
     assert main(["inspect", str(path), "--ratios", "0.4/0.5/0.3", "--criterion", "random", "--json"]) == 0
     groups = json.loads(capsys.readouterr().out)["groups"]
     counts = dict.fromkeys(groups, 0)
     for group, module in prunable_modules(unet):
         counts[group] += module.weight.numel()
     assert {group: found["weights"] for group, found in groups.items()} == counts
-    assert {group: found["pruned"] for group, found in groups.items()} == {
-        group: int(counts[group] * ratio) for group, ratio in zip(("down", "mid", "up"), RATIOS)
-    }
+    names = {id(module): name for name, module in unet.named_modules()}
+    left_out = dict.fromkeys(groups, 0)
+    for group, module in prunable_modules(unet):
+        ratio = dict(zip(("down", "mid", "up"), RATIOS))[group]
+        left_out[group] += int((~mask_of(names[id(module)], module.weight, ratio)).sum())
+    assert {group: found["pruned"] for group, found in groups.items()} == left_out
+    assert [found["sparsity"] for found in groups.values()] == pytest.approx(RATIOS, abs=0.02)
 
 
 def test_inspect_of_a_criterion_that_has_to_see_images(tmp_path, capsys):

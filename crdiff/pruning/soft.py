@@ -1,0 +1,22 @@
+"""Soft thresholding, between magnitude and attenuation: every weight shrinks towards zero by its group's threshold."""
+
+from __future__ import annotations
+
+import torch
+
+from crdiff.pruning.criterion import LinearCall
+from crdiff.pruning.magnitude import MagnitudeCriterion, ThresholdPruning
+from crdiff.pruning.masking import shrink_by
+
+
+class SoftPruning(ThresholdPruning):
+    """Makes every weight of a group smaller by its threshold, and those up to it zero."""
+
+    def weight(self, call: LinearCall) -> torch.Tensor:
+        return shrink_by(call.weight, self._thresholds[call.layer.group], self._scratch)
+
+
+class SoftCriterion(MagnitudeCriterion):
+    """See Criterion; the thresholds are those of magnitude, and so are the weights left out."""
+
+    prunes = SoftPruning
