@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from crdiff import __version__
+from crdiff import __version__, console
 from crdiff.bench import command as bench
 from crdiff.errors import CRDiffError
 from crdiff.inspection import command as inspect
@@ -43,14 +44,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    console.allow_any_text()
     arguments = build_parser().parse_args(argv)
     try:
         status = arguments.run(arguments)
+        print(end="", flush=True)  # here, where a full disk still gets its sentence
     except CRDiffError as error:
         print(f"crdiff: {error}", file=sys.stderr)
         return FAILURE
+    except BrokenPipeError:  # whatever reads the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
     except OSError as error:
-        print(f"crdiff: {error.filename}: {error.strerror}.", file=sys.stderr)
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"crdiff: {place}{error.strerror or error}.", file=sys.stderr)
         return FAILURE
     except ModuleNotFoundError as error:
         print(f"crdiff: {error}; run this with the Python of a WebUI's environment.", file=sys.stderr)

@@ -27,5 +27,9 @@ class UnsupportedModelError(CRDiffError):
     """The model has no layers that the method prunes, or their weights cannot be reached."""
 
 
+class UnreadableModelError(UnsupportedModelError):
+    """A checkpoint file could not be read just now: it may be in use, half copied or on a drive that is away."""
+
+
 class MissingPackageError(CRDiffError):
     """An optional package that was asked for is not installed."""

@@ -1,15 +1,20 @@
-"""Files that are replaced as a whole, so that a crash leaves the old content or the new one."""
+"""Files that are replaced as a whole, and what was read from files that may change."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Generic, TypeVar
 
 _ATTEMPTS = 6
 _FIRST_PAUSE_S = 0.02
+
+T = TypeVar("T")
 
 
 def replace(source: Path, target: Path) -> None:
@@ -52,3 +57,54 @@ def write_atomically(path: Path, data: bytes) -> None:
         with suppress(OSError):
             draft.unlink()
         raise
+
+
+class Remembered(Generic[T]):
+    """What files were read as, each until its size or time of change is another.
+
+    A read that raises is never remembered: a file that is locked, half copied or on a drive that is away may be
+    readable a moment later.
+
+    Args:
+        read: makes the value of a file.
+    """
+
+    def __init__(self, read: Callable[[Path], T]) -> None:
+        self._read = read
+        self._lock = threading.Lock()
+        self._known: dict[Path, tuple[_Stamp, T]] = {}
+
+    def get(self, path: Path) -> T:
+        """The value of a file as it is now.
+
+        Raises:
+            Exception: what ``read`` raises.
+        """
+        stamp = _stamp(path)
+        with self._lock:
+            known = self._known.get(path)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        value = self._read(path)
+        if stamp is not None and stamp == _stamp(path):  # not replaced while it was read
+            with self._lock:
+                self._known[path] = (stamp, value)
+        return value
+
+    def latest(self, path: Path) -> T | None:
+        """The value that a file had when it could be read last; None if it never could."""
+        with self._lock:
+            known = self._known.get(path)
+        return None if known is None else known[1]
+
+
+_Stamp = tuple[int, int, int]
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    # The inode tells a file that was replaced by one of the same size within a tick of the clock.
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino

@@ -10,6 +10,7 @@ import socket
 import sys
 from pathlib import Path
 
+from crdiff import console
 from demo.prepare import CHECKPOINT, PRESETS, provide_checkpoint, provide_presets, provide_score
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Start the WebUI, or check it; the exit status."""
+    console.allow_any_text()
     given, others = build_parser().parse_known_args(arguments)
     if given.selfcheck:
         from demo.selfcheck import selfcheck

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from crdiff.errors import UnsupportedModelError
+from crdiff.errors import UnreadableModelError, UnsupportedModelError
 from crdiff.models.architecture import ARCHITECTURES, Architecture, architecture_of
 from crdiff.models.family import Family
 
@@ -33,10 +33,11 @@ def read_layers(path: Path) -> FileLayers:
     """The Linears with a role, from a safetensors file's header.
 
     Raises:
-        UnsupportedModelError: the file cannot be read, or holds no model that CR-Diff prunes.
+        UnreadableModelError: the file cannot be read.
+        UnsupportedModelError: it holds no model that CR-Diff prunes.
     """
     if not path.is_file():
-        raise UnsupportedModelError(f"{path.name}: there is no such file.")
+        raise UnreadableModelError(f"{path.name}: there is no such file.")
     shapes: dict[str, tuple[int, ...]] = {}
     try:
         with safe_open(str(path), framework="np") as file:
@@ -45,7 +46,7 @@ def read_layers(path: Path) -> FileLayers:
                 if name != key and any(known.role(name) is not None for known in ARCHITECTURES.values()):
                     shapes[name] = tuple(file.get_slice(key).get_shape())
     except (SafetensorError, OSError) as error:
-        raise UnsupportedModelError(f"{path.name} cannot be read as a safetensors file ({error}).") from None
+        raise UnreadableModelError(f"{path.name} cannot be read as a safetensors file ({error}).") from None
     linears = {name: shape for name, shape in shapes.items() if len(shape) == 2}
     architecture = architecture_of(linears)
     if architecture is None:

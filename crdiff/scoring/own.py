@@ -5,15 +5,18 @@
         return [my_model(image, prompt) for image in images]
 
 What else the file may hold: ``HIGHEST``, a number no score can exceed, which lets a search stop early on images that
-cannot win; ``close()``, called when the scores are no longer needed. The file is run as any Python program of the user.
+cannot win; ``close()``, called when the scores are no longer needed. The file is run as any Python program of the user:
+``score`` may be anything that can be called, and what lies beside the file can be imported.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+import symtable
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +26,7 @@ from PIL.Image import Image
 
 from crdiff.scoring.errors import ScoringError
 from crdiff.scoring.inference import finite, one_line
+from crdiff.scoring.local_imports import LocalImports
 from crdiff.scoring.preprocessing import check_images
 
 _MODULE = "crdiff_own_score"
@@ -42,6 +46,7 @@ class OwnScorer:
         self.highest: float | None = None
         self._path = path
         self._module: ModuleType | None = None
+        self._imports: LocalImports | None = None
 
     def available(self) -> str | None:
         if self._path is None:
@@ -49,12 +54,13 @@ class OwnScorer:
         if not self._path.is_file():
             return f"A score of your own needs {self._path} with a function score(images, prompt)."
         try:
-            tree = ast.parse(self._path.read_bytes(), str(self._path))
+            named = _names_score(self._path)
         except (SyntaxError, ValueError, OSError) as error:
             return f"{self._path} cannot be read as Python ({one_line(error)})."
-        if not any(isinstance(node, ast.FunctionDef) and node.name == "score" for node in tree.body):
-            return f"{self._path} has no function score(images, prompt)."
-        return None
+        return None if named else self._no_function()
+
+    def _no_function(self) -> str:
+        return f"{self._path} has no function score(images, prompt)."
 
     def load(self, device: torch.device | str = "cpu") -> None:
         """Run the file; the device is its own choice."""
@@ -63,18 +69,33 @@ class OwnScorer:
         problem = self.available()
         if problem is not None:
             raise ScoringError(problem)
+        assert self._path is not None
         spec = importlib.util.spec_from_file_location(_MODULE, str(self._path))
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        self._imports = LocalImports(self._path.parent)
         sys.modules[_MODULE] = module  # dataclasses look their module up
         try:
-            spec.loader.exec_module(module)
-            highest = getattr(module, "HIGHEST", None)
-            self.highest = None if highest is None else float(highest)
-        except Exception as error:
+            with self._calling():
+                spec.loader.exec_module(module)
+                highest = getattr(module, "HIGHEST", None)
+                self.highest = None if highest is None else float(highest)
+            if not callable(getattr(module, "score", None)):
+                raise ScoringError(self._no_function())
+        except ScoringError:
             sys.modules.pop(_MODULE, None)
-            raise ScoringError(f"{self._path} failed ({type(error).__name__}: {one_line(error)}).") from error
+            raise
         self._module = module
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        """Around every call into the file's code, whose errors become one sentence."""
+        assert self._imports is not None
+        try:
+            with self._imports.importable():
+                yield
+        except (Exception, SystemExit) as error:
+            raise ScoringError(f"{self._path} failed ({type(error).__name__}: {one_line(error)}).") from error
 
     def prepare(self, prompt: str, dense: Image | None = None) -> str:
         """The prompt itself."""
@@ -86,11 +107,9 @@ class OwnScorer:
         check_images(images)
         if not images:
             return []
-        try:
+        with self._calling():
             answer: Any = self._module.score(list(images), prepared)
             scores = [float(value) for value in answer]
-        except Exception as error:
-            raise ScoringError(f"{self._path} failed ({type(error).__name__}: {one_line(error)}).") from error
         if len(scores) != len(images):
             raise ScoringError(f"{self._path} gave {len(scores)} scores for {len(images)} images.")
         return finite(scores, "own")
@@ -104,7 +123,21 @@ class OwnScorer:
             del sys.modules[_MODULE]
         closing = getattr(module, "close", None)
         if callable(closing):
-            try:
+            with self._calling():
                 closing()
-            except Exception as error:
-                raise ScoringError(f"close() of {self._path} failed ({one_line(error)}).") from error
+
+
+def _names_score(path: Path) -> bool:
+    """Whether a Python file gives something the name ``score``, by whatever statement; it is not run.
+
+    Raises:
+        SyntaxError: it is no Python; ValueError and OSError if it is no text, or cannot be opened.
+    """
+    code = importlib.util.decode_source(path.read_bytes())
+    if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.parse(code, str(path)).body):
+        return True  # what these names are is only known when it is run
+    try:
+        name = symtable.symtable(code, str(path), "exec").lookup("score")
+    except KeyError:
+        return False
+    return name.is_assigned() or name.is_imported()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from crdiff.errors import CRDiffError
+from crdiff.errors import CRDiffError, UnreadableModelError, UnsupportedModelError
+from crdiff.files import Remembered
 from crdiff.models.architecture import find_layers
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.checkpoint_file import read_family
@@ -15,11 +15,10 @@ from crdiff.models.family import Family
 
 
 class CheckpointReader:
-    """Tells a checkpoint's family from its file's header, each file once."""
+    """Tells a checkpoint's family from its file's header, which is read again when the file has changed."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: dict[tuple[str, int], Family | str] = {}
+        self._families = Remembered(_family_or_problem)
 
     def selected(self, override: str | None = None) -> Checkpoint | None:
         """The host's selected checkpoint, or the one that a job overrides it with; None if there is none."""
@@ -46,17 +45,26 @@ class CheckpointReader:
     def _family(self, path: Path) -> Family | str | None:
         if path.suffix.lower() != ".safetensors":
             return _loaded_family(path)
-        try:
-            key = (str(path), path.stat().st_mtime_ns)
-        except OSError:
+        if not path.is_file():
             return None
-        with self._lock:
-            if key not in self._known:
-                try:
-                    self._known[key] = read_family(path)
-                except CRDiffError as problem:
-                    self._known[key] = str(problem)
-            return self._known[key]
+        try:
+            return self._families.get(path)
+        except UnreadableModelError as problem:
+            return str(problem)
+
+
+def _family_or_problem(path: Path) -> Family | str:
+    """What the header says, a sentence where that is no model CR-Diff prunes.
+
+    Raises:
+        UnreadableModelError: the file cannot be read.
+    """
+    try:
+        return read_family(path)
+    except UnreadableModelError:
+        raise
+    except UnsupportedModelError as problem:
+        return str(problem)
 
 
 def _selected_info(override: str | None) -> Any:

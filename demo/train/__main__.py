@@ -10,6 +10,7 @@ import torch
 from common.checkpoints import save_checkpoint
 from common.nn.vae import ConvAutoencoder
 
+from crdiff import console
 from demo.scenes.scorer import load_scorer, save_scorer
 from demo.train.recipe import VAE_WIDTHS, Recipe, model_config
 from demo.train.scorer import SIZES, ScorerRecipe, accuracy, train_scorer
@@ -23,6 +24,7 @@ SCORER = ROOT / "demo" / "checkpoint" / "scene-scorer.safetensors"
 
 def main() -> None:
     """Runs the parts asked for; each reads what the one before it left in the work folder."""
+    console.allow_any_text()
     parser = argparse.ArgumentParser(prog="python -m demo.train", description=__doc__)
     parser.add_argument("part", choices=("vae", "unet", "checkpoint", "scorer", "all"), nargs="?", default="all")
     parser.add_argument("--steps", type=int, help="UNet steps instead of the recipe's")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from scored_images import image
 from crdiff.errors import SettingsError
 from crdiff.scoring.errors import ScoringError
 from crdiff.scoring.formula import NAMES, Formula
+from crdiff.scoring.local_imports import versions
 from crdiff.scoring.model_files import ModelFiles, hub_cache
 from crdiff.scoring.own import OwnScorer
 from crdiff.scoring.prompts import plain_text
@@ -171,9 +173,57 @@ def test_an_own_score_is_run_when_loaded_and_closed(files):
 
 
 @pytest.mark.parametrize(
+    "code",
+    [
+        "score = lambda images, prompt: [len(prompt)] * len(images)",
+        "from crdiff_test_beside import score",
+        "from crdiff_test_beside import *",
+        "import crdiff_test_beside as here\nscore = here.score",
+        "def score(images, prompt):\n    from crdiff_test_beside import score\n    return score(images, prompt)",
+        "class Length:\n    def __call__(self, p, t): return [len(t)] * len(p)\nscore = Length()",
+        "if True:\n    def score(p, t): return [len(t)] * len(p)",
+    ],
+)
+def test_a_score_py_is_ordinary_python_and_its_imports_are_its_own(tmp_path, monkeypatch, code):
+    """The module beside it has the name of one that the host has loaded, and imports another in turn."""
+    (tmp_path / "score.py").write_text(code)
+    (tmp_path / "crdiff_test_beside.py").write_text("from crdiff_test_length import score")
+    (tmp_path / "crdiff_test_length.py").write_text("def score(p, t): return [len(t)] * len(p)")
+    hosts = types.ModuleType("crdiff_test_beside")
+    monkeypatch.setitem(sys.modules, hosts.__name__, hosts)
+    path = list(sys.path)
+    scorer = OwnScorer(tmp_path / "score.py")
+    assert scorer.available() is None
+    scorer.load()
+    for prompt in ("four", "fifth"):
+        assert scorer.score(prompt, [image(8, 8)] * 2) == [len(prompt)] * 2
+        assert sys.modules["crdiff_test_beside"] is hosts and "crdiff_test_length" not in sys.modules
+        assert sys.path == path
+    scorer.close()
+
+
+def test_a_changed_file_beside_score_py_counts_as_a_change_of_it(tmp_path):
+    (tmp_path / "score.py").write_text("from crdiff_test_changed import score")
+    beside = tmp_path / "crdiff_test_changed.py"
+    beside.write_text("def score(p, t): return [1.0] * len(p)")
+    before = versions(tmp_path)
+    scorer = OwnScorer(tmp_path / "score.py")
+    scorer.load()
+    beside.write_text("def score(p, t): return [12.0] * len(p)")
+    assert versions(tmp_path) != before
+    scorer.close()
+    scorer.load()
+    assert scorer.score("", [image(8, 8)]) == [12.0]
+    scorer.close()
+
+
+@pytest.mark.parametrize(
     ("code", "words"),
     [
         ("def score(:", "cannot be read as Python"),
+        ("score: int", "has no function score"),
+        ("score = 3", "has no function score"),
+        ("import sys\nsys.exit('no')\ndef score(p, t): return [1]", "failed .SystemExit: no"),
         ("x = 1", "has no function score"),
         ("import nonsense_package\ndef score(p, t): return [1]", "nonsense_package"),
         ("def score(p, t): raise KeyError('colour')", "failed .KeyError: 'colour'"),

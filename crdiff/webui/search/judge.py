@@ -11,6 +11,7 @@ from typing import Any
 from crdiff.errors import CRDiffError, SettingsError
 from crdiff.scoring import registry
 from crdiff.scoring.formula import NAMES
+from crdiff.scoring.local_imports import versions
 from crdiff.scoring.model_files import ModelFiles
 from crdiff.scoring.prompts import plain_text
 from crdiff.scoring.scorer import Scorer
@@ -111,7 +112,7 @@ class Judge:
         scorer: not yet loaded.
         dense: draws the dense image of a prompt and seed, for scores that compare with it.
         cache: where the loaded scorer of an earlier job may be.
-        own: the user's score file, which may have changed since then.
+        own: the user's score file, which may have changed since then, as may what it imports from beside it.
         put_back: whether the scorer goes into the cache, because more jobs of the kind are likely to follow soon.
     """
 
@@ -130,8 +131,7 @@ class Judge:
         from modules import devices
 
         device = getattr(devices, "device", "cpu")
-        version = self._own.stat() if self._own.is_file() else None
-        self._key = (self._scorer.name, str(device), version and (version.st_mtime_ns, version.st_size))
+        self._key = (self._scorer.name, str(device), versions(self._own.parent))
         self._scorer = self._cache.take(self._scorer, self._key)
         self._scorer.load(device)
         return self
