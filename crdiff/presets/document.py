@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -35,12 +36,20 @@ class Value:
         sentence = f"{prefix}{self.key} {phrase}."
         return PresetError(sentence if self.file else sentence[0].upper() + sentence[1:])
 
-    def entries(self, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Value]:
-        """The members of a JSON object that has all ``required`` keys and no key besides the ``optional`` ones."""
+    def entries(
+        self, required: tuple[str, ...], optional: tuple[str, ...] = (), *, others: bool = False
+    ) -> dict[str, Value]:
+        """The members of a JSON object that has all ``required`` keys.
+
+        Args:
+            required: keys.
+            optional: further keys it may have.
+            others: whether it may have any others.
+        """
         if not isinstance(self.content, dict):
             raise self.fault("must be a JSON object")
         for name in self.content:
-            if name not in required and name not in optional:
+            if name not in required and name not in optional and not others:
                 raise self.refusal(f"has the unknown key {_shown(name)}")
         for name in required:
             if name not in self.content:
@@ -118,6 +127,11 @@ def parse_document(data: bytes | str, file: str) -> Value:
     def refuse_constant(constant: str) -> NoReturn:
         raise PresetError(f"{file}: {constant} is not a JSON number.")
 
+    def finite(number: str) -> float:
+        if math.isinf(float(number)):
+            raise PresetError(f"{file}: {number[:_SHOWN]} is too large a number.")
+        return float(number)
+
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         entries = dict(pairs)
         if len(entries) < len(pairs):
@@ -131,7 +145,7 @@ def parse_document(data: bytes | str, file: str) -> Value:
     except UnicodeDecodeError as error:
         raise PresetError(f"{file}: the file is not UTF-8 text (byte {error.start}).") from None
     try:
-        content = json.loads(text, parse_constant=refuse_constant, object_pairs_hook=unique)
+        content = json.loads(text, parse_constant=refuse_constant, parse_float=finite, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise PresetError(f"{file}: line {error.lineno} is not valid JSON ({error.msg}).") from None
     except PresetError:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from crdiff.checks import shown
 from crdiff.errors import PresetError, SettingsError
+from crdiff.files import Remembered
 from crdiff.models.family import Family
 from crdiff.presets.lookup import Match, look_up
 from crdiff.presets.names import same
@@ -18,7 +19,7 @@ OWN_FILE = "presets.json"
 
 
 class PresetLibrary:
-    """Built-in presets, read once, and the user's own, read again when their file changes.
+    """Built-in presets, and the user's own, read again when their file changes.
 
     Args:
         folder: where the user's presets are kept, under the host's data path; None if there are none.
@@ -28,8 +29,7 @@ class PresetLibrary:
         self.built_in = load_folder(BUILT_IN_FOLDER)
         reserved = [preset.name for preset in self.built_in.presets]
         self._store = None if folder is None else PresetStore(folder / OWN_FILE, reserved)
-        self._stamp: tuple[int, int] | None = None
-        self._own = LoadedPresets()
+        self._own = Remembered(lambda _: self.store.load())
 
     @property
     def store(self) -> PresetStore:
@@ -43,11 +43,15 @@ class PresetLibrary:
         return self._store
 
     def own(self) -> LoadedPresets:
-        """The user's presets."""
-        if self._store is not None and _stamp(self._store.path) != self._stamp:
-            self._own = self._store.load()
-            self._stamp = _stamp(self._store.path)
-        return self._own
+        """The user's presets; those read last, and a sentence, while their file cannot be opened."""
+        if self._store is None:
+            return LoadedPresets()
+        path = self._store.path
+        try:
+            return self._own.get(path)
+        except PresetError as error:
+            latest = self._own.latest(path) or LoadedPresets()
+            return LoadedPresets(latest.presets, (str(error),))
 
     def presets(self) -> tuple[Preset, ...]:
         """Every preset, the user's own last."""
@@ -93,11 +97,3 @@ class PresetLibrary:
             return None
         found = self.match(family, sha256, size) if settings.preset == AUTO else self.named(settings.preset)
         return found.k
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from enum import Enum
 from pathlib import Path
@@ -13,72 +13,43 @@ from pathlib import Path
 from crdiff import files
 from crdiff.checks import shown
 from crdiff.errors import PresetError
-from crdiff.presets.document import Value, parse_document
 from crdiff.presets.names import RESERVED, check_name, same, told_apart
-from crdiff.presets.table import LoadedPresets, Preset, read_family, read_k, read_schedule, read_size
+from crdiff.presets.own_document import Entry, OwnDocument, read_document
+from crdiff.presets.table import LoadedPresets, Preset, same_use
 
-_FORMAT = "cr-diff presets"
-_VERSION = 1
 # One lock for all stores, since two of them may be given the same file.
 _FILE_LOCK = threading.RLock()
 
 
 class Clash(str, Enum):
-    """What an import does with a name that is taken."""
+    """What becomes of a preset whose name is taken."""
 
     REFUSE = "refuse"
     NUMBER = "number"
 
 
-def to_text(presets: Iterable[Preset]) -> str:
-    """The JSON document that holds ``presets``, as it is stored and exported."""
-    entries: list[dict[str, object]] = []
-    for preset in presets:
-        entry: dict[str, object] = {
-            "name": preset.name,
-            "family": preset.family.value,
-            "size": str(preset.size),
-            "ratios": preset.schedule.to_json(),
-        }
-        if preset.k is not None:
-            entry["k"] = preset.k
-        if preset.checkpoints:
-            entry["checkpoints"] = sorted(preset.checkpoints)
-            entry["limited"] = preset.limited
-        if preset.note:
-            entry["note"] = preset.note
-        entries.append(entry)
-    document = {"format": _FORMAT, "version": _VERSION, "presets": entries}
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+@dataclass(frozen=True)
+class Imported:
+    """What came of an import.
 
-
-def from_text(data: bytes | str, file: str = "the import") -> tuple[Preset, ...]:
-    """The presets of a stored or exported document.
-
-    Raises:
-        PresetError: the document has a fault; one sentence names ``file`` and the key.
+    Attributes:
+        added: the names that the new presets have.
+        known: the names of those that were here already.
+        problems: one sentence about each thing in the document that cannot be used.
     """
-    entries = parse_document(data, file).entries(("format", "version", "presets"))
-    if entries["format"].content != _FORMAT:
-        raise entries["format"].fault(f"must be {_FORMAT!r}")
-    version = entries["version"]
-    if type(version.content) is not int or version.content != _VERSION:
-        raise version.fault(f"must be {_VERSION}")
-    presets: dict[str, Preset] = {}
-    for value in entries["presets"].items():
-        preset = _read_preset(value)
-        if preset.name in presets:
-            raise value.refusal(f"has the name {preset.name!r}, which another preset has already")
-        presets[preset.name] = preset
-    return tuple(presets.values())
+
+    added: tuple[str, ...]
+    known: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 class PresetStore:
     """The user's presets in the file ``path``, which need not exist yet.
 
     Every change reads the file again and replaces it as a whole, so that threads do not undo one another's changes
-    and a crash leaves the old file or the new one. A file with a fault is renamed to end in ``.bak``, never
-    overwritten. The presets are in the order of saving, the latest last.
+    and a crash leaves the old file or the new one. Nothing is lost: what cannot be read of the file stays in it as it
+    is, a file that is no document of presets at all is renamed to end in ``.bak`` before another takes its place, and
+    deleted presets are kept in a file beside it. The presets are in the order of saving, the latest last.
 
     Args:
         path: the file, in a folder that outlives an update of the extension.
@@ -87,22 +58,38 @@ class PresetStore:
 
     def __init__(self, path: Path, reserved: Iterable[str] = ()) -> None:
         self.path = path
-        self._reserved = tuple(reserved)
-        self._problems: tuple[str, ...] = ()
+        self._deleted = path.with_name(f"{path.stem}.deleted{path.suffix}")
+        self._built_in = tuple(reserved)
+        self._taken = (*RESERVED, *self._built_in)
+        self._moved: tuple[str, ...] = ()
 
     def load(self) -> LoadedPresets:
-        """The presets, and a sentence about each fault of the file that no earlier call has returned. Never raises."""
-        with _FILE_LOCK:
-            try:
-                presets = self._read()
-            except PresetError as error:
-                presets = ()
-                self._problems = (*self._problems, str(error))
-            problems, self._problems = self._problems, ()
-        return LoadedPresets(presets, problems)
+        """The presets, and a sentence about each thing in the file that cannot be used.
 
-    def save(self, preset: Preset, overwrite: bool = False) -> None:
-        """Add ``preset``, or replace the one of its name if ``overwrite``.
+        Raises:
+            PresetError: the file cannot be opened now; it may be in use for a moment.
+        """
+        with _FILE_LOCK:
+            data = _read_file(self.path)
+            moved, self._moved = self._moved, ()
+        if data is None:
+            return LoadedPresets(problems=moved)
+        try:
+            document = read_document(data, self.path.name, self._taken)
+        except PresetError as error:
+            return LoadedPresets(problems=(*moved, str(error)))
+        return LoadedPresets(document.presets, (*moved, *document.problems))
+
+    def save(self, preset: Preset, overwrite: bool = False, clash: Clash = Clash.REFUSE) -> str:
+        """Add ``preset``.
+
+        Args:
+            preset: the preset.
+            overwrite: whether it replaces the one of its name, if that is for the same model, size and checkpoints.
+            clash: what to do if the name is taken otherwise.
+
+        Returns:
+            The name it has now.
 
         Raises:
             PresetError: the name is reserved, or taken and not to be overwritten, or the file cannot be written.
@@ -110,14 +97,24 @@ class PresetStore:
         self._refuse_reserved(preset.name)
         own = with_changes(preset, native=False, source="", built_in=False)
         with _FILE_LOCK:
-            presets = self._read()
-            others = [other for other in presets if not same(other.name, own.name)]
-            if len(others) < len(presets) and not overwrite:
-                raise PresetError(f"There is a preset named {own.name!r} already.")
-            self._write([*others, own])
+            document = self._read(self.path)
+            taken = document.find(own.name)
+            if taken is not None and taken.preset is not None and not (overwrite and same_use(own, taken.preset)):
+                if clash is Clash.REFUSE:
+                    raise PresetError(
+                        f"There is a preset named {taken.preset.name!r} already, for {taken.preset.use}; "
+                        "choose another name, or delete that one first."
+                    )
+                own, taken = with_changes(own, name=self._free(own.name, document.names)), None
+            others = [entry for entry in document.entries if entry is not taken]
+            self._write(self.path, document, [*others, Entry.of(own)])
+        return own.name
 
-    def rename(self, name: str, new_name: str) -> None:
+    def rename(self, name: str, new_name: str) -> str:
         """Give the preset ``name`` another name; it keeps its place.
+
+        Returns:
+            The new name as it is stored.
 
         Raises:
             PresetError: there is no such preset, it is built in, the new name cannot be used or is taken, or the file
@@ -126,33 +123,59 @@ class PresetStore:
         new_name = check_name(new_name)
         self._refuse_reserved(new_name)
         with _FILE_LOCK:
-            presets = self._read()
-            preset = self._find(presets, name)
-            if any(other is not preset and same(other.name, new_name) for other in presets):
+            document = self._read(self.path)
+            entry = self._find(document, name)
+            if document.find(new_name) not in (None, entry):
                 raise PresetError(f"There is a preset named {new_name!r} already.")
-            renamed = with_changes(preset, name=new_name)
-            self._write([renamed if other is preset else other for other in presets])
+            renamed = [entry.renamed(new_name) if one is entry else one for one in document.entries]
+            self._write(self.path, document, renamed)
+        return new_name
 
     def delete(self, name: str) -> None:
-        """Remove the preset ``name``.
+        """Remove the preset ``name``; ``restore`` brings it back.
 
         Raises:
             PresetError: there is no such preset, it is built in, or the file cannot be written.
         """
         with _FILE_LOCK:
-            presets = self._read()
-            preset = self._find(presets, name)
-            self._write([other for other in presets if other is not preset])
+            document, deleted = self._read(self.path), self._read(self._deleted)
+            entry = self._find(document, name)
+            self._write(self._deleted, deleted, [*deleted.entries, entry])
+            self._write(self.path, document, [other for other in document.entries if other is not entry])
+
+    def restore(self) -> str:
+        """Bring back the preset that was deleted last, under a numbered name if its own is taken.
+
+        Returns:
+            Its name.
+
+        Raises:
+            PresetError: none is left to bring back, or the file cannot be written.
+        """
+        with _FILE_LOCK:
+            document, deleted = self._read(self.path), self._read(self._deleted)
+            if not deleted.presets:
+                raise PresetError("There is no deleted preset to bring back.")
+            name = deleted.presets[-1].name
+            entry = self._find(deleted, name)
+            free = self._free(name, document.names)
+            self._write(self.path, document, [*document.entries, entry.renamed(free)])
+            self._write(self._deleted, deleted, [other for other in deleted.entries if other is not entry])
+        return free
 
     def export_text(self, names: Sequence[str] | None = None) -> str:
-        """The presets ``names``, or all, as a JSON document for import_text.
+        """The presets ``names``, or all that the file holds, as a JSON document for import_text.
 
         Raises:
             PresetError: there is no preset of a name, or the file cannot be read.
         """
         with _FILE_LOCK:
-            presets = self._read()
-        return to_text(presets if names is None else [self._find(presets, name) for name in dict.fromkeys(names)])
+            data = _read_file(self.path)
+        document = OwnDocument() if data is None else read_document(data, self.path.name, self._taken)
+        if names is None:
+            return document.to_text()
+        chosen = tuple(self._find(document, name) for name in dict.fromkeys(names))
+        return with_changes(document, entries=chosen).to_text()
 
     def export_file(self, path: Path, names: Sequence[str] | None = None) -> None:
         """Write export_text to ``path``, replacing a file that is there.
@@ -162,33 +185,34 @@ class PresetStore:
         """
         _write_file(path, self.export_text(names))
 
-    def import_text(self, data: bytes | str, clash: Clash = Clash.REFUSE, file: str = "the import") -> tuple[str, ...]:
-        """Add all presets of an exported document, or none if it has a fault.
+    def import_text(self, data: bytes | str, clash: Clash = Clash.REFUSE, file: str = "the import") -> Imported:
+        """Add the presets of an exported document that can be read and are not here yet, all of them or none.
 
         Args:
             data: the document.
-            clash: REFUSE makes a taken name a fault, NUMBER turns it into "name (2)" and so on.
+            clash: REFUSE makes the name of another preset a fault, NUMBER turns it into "name (2)" and so on.
             file: the name that faults are reported under.
 
-        Returns:
-            The names the presets have now, in the order of the document.
-
         Raises:
-            PresetError: a fault of the document, a taken name, or the file cannot be written.
+            PresetError: nothing of the document can be read, a taken name, or the file cannot be written.
         """
-        incoming = from_text(data, file)
+        incoming = read_document(data, file)
+        if incoming.problems and not incoming.presets:
+            raise PresetError(incoming.problems[0])
         with _FILE_LOCK:
-            presets = self._read()
-            taken = [*RESERVED, *self._reserved, *(preset.name for preset in presets)]
-            added = _told_apart(incoming, taken)
-            for preset, renamed in zip(incoming, added):
-                if clash is Clash.REFUSE and renamed is not preset:
-                    raise PresetError(f"{file}: there is a preset named {preset.name!r} already.")
-            if added:
-                self._write([*presets, *added])
-        return tuple(preset.name for preset in added)
+            document = self._read(self.path)
+            known = [_known(entry, document) for entry in incoming.entries]
+            new = [entry for entry, name in zip(incoming.entries, known) if entry.preset and name is None]
+            names = told_apart(_names(new), [*self._taken, *document.names])
+            for name, free in zip(_names(new), names):
+                if clash is Clash.REFUSE and free != name:
+                    raise PresetError(f"{file}: there is a preset named {name!r} already.")
+            if new:
+                added = [entry.renamed(name) for entry, name in zip(new, names)]
+                self._write(self.path, document, [*document.entries, *added])
+        return Imported(tuple(names), tuple(name for name in known if name is not None), incoming.problems)
 
-    def import_file(self, path: Path, clash: Clash = Clash.REFUSE) -> tuple[str, ...]:
+    def import_file(self, path: Path, clash: Clash = Clash.REFUSE) -> Imported:
         """import_text of a file.
 
         Raises:
@@ -200,68 +224,66 @@ class PresetStore:
             raise PresetError(f"{path.name}: the file cannot be read ({error.strerror or error}).") from None
         return self.import_text(data, clash, path.name)
 
-    def _find(self, presets: Sequence[Preset], name: str) -> Preset:
-        for preset in presets:
-            if same(preset.name, name):
-                return preset
-        self._refuse_reserved(name)
-        raise PresetError(f"There is no own preset named {shown(name)}.")
+    def _find(self, document: OwnDocument, name: str) -> Entry:
+        entry = document.find(name)
+        if entry is None:
+            self._refuse_reserved(name)
+            raise PresetError(f"There is no own preset named {shown(name)}.")
+        return entry
 
     def _refuse_reserved(self, name: str) -> None:
-        if any(same(name, other) for other in self._reserved):
-            raise PresetError(f"The name {shown(name)} belongs to a built-in preset, which cannot be changed.")
         if any(same(name, word) for word in RESERVED):
             raise PresetError(f"The name {shown(name)} has a meaning of its own; choose another.")
+        if any(same(name, other) for other in self._built_in):
+            raise PresetError(f"The name {shown(name)} belongs to a built-in preset, which cannot be changed.")
 
-    def _read(self) -> tuple[Preset, ...]:
-        """The presets of the file; a file with a fault is moved aside, and none are left.
+    def _free(self, name: str, taken: Iterable[str]) -> str:
+        return told_apart([name], [*self._taken, *taken])[0]
+
+    def _read(self, path: Path) -> OwnDocument:
+        """The document in a file to be written; a file that is none is moved aside.
 
         Raises:
-            PresetError: the file cannot be read, or cannot be moved aside.
+            PresetError: the file cannot be opened, or cannot be moved aside.
         """
+        data = _read_file(path)
+        if data is None:
+            return OwnDocument()
         try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            reason = error.strerror or error
-            raise PresetError(f"{self.path.name}: the file of own presets cannot be read ({reason}).") from None
-        try:
-            # Names that an earlier version told apart are kept, and so are those that were no words of ours then.
-            return tuple(_told_apart(from_text(data, self.path.name), [*RESERVED, *self._reserved]))
+            return read_document(data, path.name, self._taken)
         except PresetError as error:
             fault = str(error).removesuffix(".")
-        aside = _free_backup(self.path)
+        aside = _free_backup(path)
         try:
-            files.replace(self.path, aside)
+            files.replace(path, aside)
         except OSError:
             raise PresetError(f"{fault}; the file could not be moved aside and is left as it is.") from None
-        self._problems = (*self._problems, f"{fault}; the file was moved aside to {aside.name}.")
-        return ()
+        self._moved = (*self._moved, f"{fault}; the file was moved aside to {aside.name}.")
+        return OwnDocument()
 
-    def _write(self, presets: Sequence[Preset]) -> None:
-        _write_file(self.path, to_text(presets))
-
-
-def _told_apart(presets: Sequence[Preset], taken: Sequence[str]) -> list[Preset]:
-    """``presets``, numbered where a name is the same as that of one before or as one of ``taken``."""
-    names = told_apart([preset.name for preset in presets], taken)
-    return [preset if name == preset.name else with_changes(preset, name=name) for preset, name in zip(presets, names)]
+    def _write(self, path: Path, document: OwnDocument, entries: Iterable[Entry]) -> None:
+        _write_file(path, with_changes(document, entries=tuple(entries)).to_text())
 
 
-def _read_preset(value: Value) -> Preset:
-    entries = value.entries(("name", "family", "size", "ratios"), optional=("k", "checkpoints", "limited", "note"))
-    known = "checkpoints" in entries
-    return Preset(
-        name=entries["name"].name(),
-        family=read_family(entries["family"], other=True),
-        size=read_size(entries["size"]),
-        schedule=read_schedule(entries["ratios"]),
-        k=read_k(entries["k"]) if "k" in entries else None,
-        checkpoints=frozenset(item.sha256() for item in entries["checkpoints"].items(1)) if known else frozenset(),
-        limited=entries["limited"].flag() if "limited" in entries else known,
-        note=entries["note"].note() if "note" in entries else "",
-    )
+def _known(entry: Entry, document: OwnDocument) -> str | None:
+    """The name under which a document has an entry already; None if it has not."""
+    found = next((other for other in document.entries if entry.repeats(other)), None)
+    return None if found is None or found.preset is None else found.preset.name
+
+
+def _names(entries: Iterable[Entry]) -> list[str]:
+    return [entry.preset.name for entry in entries if entry.preset is not None]
+
+
+def _read_file(path: Path) -> bytes | None:
+    """The content; None if there is no such file."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        reason = error.strerror or error
+        raise PresetError(f"{path.name}: the file of own presets cannot be read ({reason}).") from None
 
 
 def _free_backup(path: Path) -> Path:
@@ -276,6 +298,7 @@ def _free_backup(path: Path) -> Path:
 
 def _write_file(path: Path, text: str) -> None:
     try:
-        files.write_atomically(path, text.encode("utf-8"))
+        # A lone surrogate in what could not be read becomes the escape that JSON writes it as.
+        files.write_atomically(path, text.encode("utf-8", errors="backslashreplace"))
     except OSError as error:
         raise PresetError(f"{path.name}: the file cannot be written ({error.strerror or error}).") from None

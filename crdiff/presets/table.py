@@ -74,6 +74,12 @@ class Preset:
         """The ratios of the first step; of a constant schedule, those of every step."""
         return self.schedule.first
 
+    @property
+    def use(self) -> str:
+        """What it is for, such as "SDXL, 640x832"."""
+        scope = " of one checkpoint" if self.limited else ""
+        return f"{self.family.label}, {self.size}{scope}"
+
     @classmethod
     def own(
         cls,
@@ -106,9 +112,16 @@ class Preset:
         return cls(name, family, size, schedule, k, checkpoints, limited=limited and bool(checkpoints), note=note)
 
 
+def same_use(preset: Preset, other: Preset) -> bool:
+    """Whether two presets are for the same family, size and checkpoints."""
+    if (preset.family, preset.size, preset.limited) != (other.family, other.size, other.limited):
+        return False
+    return not preset.limited or not preset.checkpoints.isdisjoint(other.checkpoints)
+
+
 @dataclass(frozen=True)
 class LoadedPresets:
-    """What could be loaded, and one sentence about each file that could not."""
+    """What could be loaded, and one sentence about each thing that could not."""
 
     presets: tuple[Preset, ...] = ()
     problems: tuple[str, ...] = ()
@@ -254,8 +267,7 @@ def _read_preset(value: Value, family: Family, source: str, base: frozenset[str]
 def _clash(preset: Preset, other: Preset) -> str | None:
     if same(preset.name, other.name):
         return f"has the name {preset.name!r}, which another preset has already"
-    same_scope = preset.limited == other.limited and (not preset.limited or preset.checkpoints & other.checkpoints)
-    if preset.family == other.family and preset.size == other.size and same_scope:
+    if same_use(preset, other):
         return f"has the size {preset.size}, which another preset for the same checkpoints has already"
     return None
 

@@ -18,7 +18,7 @@ from crdiff.models.family import OTHER
 from crdiff.presets.lookup import look_up
 from crdiff.presets.names import NAME_LIMIT
 from crdiff.presets.size import Size
-from crdiff.presets.store import PresetStore
+from crdiff.presets.store import Clash, PresetStore
 from crdiff.presets.table import BUILT_IN_FOLDER, Preset, load_folder
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
@@ -236,5 +236,6 @@ def _save(report: Report, campaign: Campaign, checkpoint: Checkpoint, score: str
         f"found by a search over {len(campaign.prompts)} prompts and {len(campaign.seeds)} seeds, "
         f"{score} {shown}{against}",
     )
-    PresetStore(campaign.out).save(preset, overwrite=True)
-    return f"{size}: best {shown}{against} with {best.point}; preset {preset.name!r} is in {campaign.out}."
+    # Two checkpoints may have the same name; a preset of the other one is not replaced.
+    name = PresetStore(campaign.out).save(preset, overwrite=True, clash=Clash.NUMBER)
+    return f"{size}: best {shown}{against} with {best.point}; preset {name!r} is in {campaign.out}."

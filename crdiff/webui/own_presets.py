@@ -1,4 +1,4 @@
-"""The user's own presets in the accordion: save, rename, delete, export and import."""
+"""The user's own presets in the accordion: save, rename, delete, bring back, export and import."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import gradio as gr
 
 from crdiff.errors import PresetError
 from crdiff.models.family import OTHER
-from crdiff.presets.store import Clash
+from crdiff.presets.store import Clash, Imported
 from crdiff.presets.table import Preset
 from crdiff.settings import AUTO, SPECS, Settings
 from crdiff.webui.events import QUIET, guarded
@@ -42,6 +42,7 @@ class OwnPresets:
                 self._save = gr.Button("Save", size="sm", elem_id=f"{tab}_crdiff_own_save")
                 self._rename = gr.Button("Rename", size="sm", elem_id=f"{tab}_crdiff_own_rename")
                 self._delete = gr.Button("Delete", size="sm", elem_id=f"{tab}_crdiff_own_delete")
+                self._restore = gr.Button("Undo delete", size="sm", elem_id=f"{tab}_crdiff_own_restore")
             with gr.Row():
                 self._export = gr.Button("Export", size="sm", elem_id=f"{tab}_crdiff_own_export")
                 self._file = _unsaved(
@@ -64,29 +65,37 @@ class OwnPresets:
             return [gr.update(choices=choices())]
 
         def save(name: str, only_this: bool, *values: Any) -> list[Any]:
-            saved = self._preset(name.strip(), bool(only_this), values)
+            saved = self._preset(name, bool(only_this), values)
             self._extension.library.store.save(saved, overwrite=True)
-            return done(f"Saved {saved.name} for {saved.family.label}, {saved.size}.", saved.name)
+            return done(f"Saved {saved.name} for {saved.use}.", saved.name)
 
         def rename(name: str, chosen: str) -> list[Any]:
-            self._extension.library.store.rename(chosen, name.strip())
-            return done(f"Renamed {chosen} to {name.strip()}.", name.strip())
+            renamed = self._extension.library.store.rename(chosen, name)
+            return done(f"Renamed {chosen} to {renamed}.", renamed)
 
         def delete(chosen: str) -> list[Any]:
             self._extension.library.store.delete(chosen)
-            return done(f"Deleted {chosen}.", preset_label(AUTO))
+            return done(f"Deleted {chosen}; Undo delete brings it back.", preset_label(AUTO))
+
+        def restore() -> list[Any]:
+            name = self._extension.library.store.restore()
+            return done(f"{name} is back.", name)
 
         def imported(data: Any) -> list[Any]:
             raw = data if isinstance(data, (bytes, str)) else data[0]
-            names = self._extension.library.store.import_text(raw, Clash.NUMBER)
-            return done(f"Imported {len(names)}: {', '.join(names)}.")
+            message = _told(self._extension.library.store.import_text(raw, Clash.NUMBER))
+            # Emptied, so that the next file can be chosen at once, were it the same again.
+            return [gr.update(value=None), *done(message)]
 
         outputs = [preset, self._message]
         values = [*controls.values(), *size]
         self._save.click(guarded(save, unchanged), [self._name, self._only_this, *values], outputs, **QUIET)
         self._rename.click(guarded(rename, unchanged), [self._name, preset], outputs, **QUIET)
         self._delete.click(guarded(delete, unchanged), [preset], outputs, **QUIET)
-        self._import.upload(guarded(imported, unchanged), [self._import], outputs, **QUIET)
+        self._restore.click(guarded(restore, unchanged), [], outputs, **QUIET)
+        emptied = [self._import, *outputs]
+        again = guarded(imported, lambda: [gr.update(value=None), *unchanged()])
+        self._import.upload(again, [self._import], emptied, **QUIET)
         self._export.click(guarded(self._exported, lambda: [gr.update()]), [], [self._file, self._message], **QUIET)
 
     def _preset(self, name: str, only_this: bool, values: tuple[Any, ...]) -> Preset:
@@ -117,6 +126,14 @@ class OwnPresets:
         path = Path(tempfile.mkdtemp(prefix="crdiff-")) / _EXPORT_NAME
         self._extension.library.store.export_file(path)
         return [gr.update(value=str(path), visible=True), "Exported."]
+
+
+def _told(imported: Imported) -> str:
+    """What came of an import, in a few sentences."""
+    parts = [f"Imported {len(imported.added)}{': ' if imported.added else ''}{', '.join(imported.added)}."]
+    if imported.known:
+        parts.append(f"Here already: {', '.join(imported.known)}.")
+    return " ".join([*parts, *imported.problems])
 
 
 def _unsaved(component: Any) -> Any:

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from crdiff import console
+from crdiff.presets.own_document import from_text
 from crdiff.presets.size import Size
-from crdiff.presets.store import from_text
 from crdiff.presets.table import Preset
 from crdiff.settings import DEFAULT_K
 from demo.evaluate.compare import Sample, best_of, compare
@@ -24,6 +25,7 @@ from demo.scenes.scene import NATIVE, judging_scenes
 
 def main() -> None:
     """Prints the tables; keeps all figures as JSON and draws the grid of images, if asked to."""
+    console.allow_any_text()
     options = _options()
     torch.set_num_threads(options.threads)
     model, judge, drawing = DemoModel(options.checkpoint), Judge(), Drawing(steps=options.steps)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from crdiff import console
 from crdiff.method.groups import Ratios
 from crdiff.modes.exact import Exact
 from crdiff.modes.fast import Fast
@@ -27,6 +28,7 @@ def rank_correlation(one: list[float], other: list[float]) -> float:
 
 def main() -> None:
     """Random configurations at one size, each scored in both modes with the same prompts and noises."""
+    console.allow_any_text()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("size", nargs="?", default="80x128")
     parser.add_argument("--configurations", type=int, default=24)

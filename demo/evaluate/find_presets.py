@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 
+from crdiff import console
 from crdiff.method.groups import Ratios
 from crdiff.models.family import OTHER
+from crdiff.presets.own_document import from_text, to_text
 from crdiff.presets.size import Size
-from crdiff.presets.store import from_text, to_text
 from crdiff.presets.table import Preset
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
@@ -97,6 +98,7 @@ def with_k(model: DemoModel, judge: Judge, preset: Preset, options: argparse.Nam
 
 def main() -> None:
     """Searches each size and writes the presets, those of other sizes kept."""
+    console.allow_any_text()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", default=list(SIZES))
     parser.add_argument("--evaluations", type=int, default=16)

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from crdiff import console
 from crdiff.method.groups import Ratios
 from crdiff.modes.balanced import Balanced
 from crdiff.modes.fast import Fast
 from crdiff.modes.registry import DEFAULT_MODE, MODES
+from crdiff.presets.own_document import from_text
 from crdiff.presets.size import Size
-from crdiff.presets.store import from_text
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DENSE, DemoModel, Drawing
 from demo.prepare import CHECKPOINT, PRESETS
@@ -101,6 +102,7 @@ def compare_modes(
 
 def main() -> None:
     """All combinations, one line each; then the mean over all of them for each mode."""
+    console.allow_any_text()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", nargs="+", default=["96x128", "112x112", "128x144"])
     parser.add_argument("--k", nargs="+", type=float, default=[1.25, 1.5, 2.0])

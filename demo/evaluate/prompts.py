@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crdiff import console
+from crdiff.presets.own_document import from_text
 from crdiff.presets.size import Size
-from crdiff.presets.store import from_text
 from crdiff.presets.table import Preset
 from crdiff.search.strategies.space import DENSE, Point
 from crdiff.settings import DEFAULT_K
@@ -144,6 +145,7 @@ _GAINS = (
 
 def main() -> None:
     """Prints the table and keeps every prompt's scores; what is kept is not drawn again."""
+    console.allow_any_text()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="+", help="HEIGHTxWIDTH")
     parser.add_argument("--prompts", type=int, default=30)

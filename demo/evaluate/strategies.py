@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crdiff import console
 from crdiff.presets.size import Size
 from crdiff.search.errors import AbortSearchError
 from crdiff.search.journal import Journal
@@ -122,6 +123,7 @@ def _best(report: Report) -> float:
 
 def main() -> None:
     """Runs all searches, draws the curves and prints what racing saves; what journals hold is not drawn again."""
+    console.allow_any_text()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", default="80x128", help="HEIGHTxWIDTH")
     parser.add_argument("--prompts", type=int, default=12)

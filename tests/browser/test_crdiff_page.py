@@ -274,17 +274,23 @@ def test_own_presets_are_saved_chosen_renamed_exported_and_deleted(controls, hos
     controls.wait_preset("Auto")
     assert "tall dogs" not in stored.read_text(encoding="utf-8")
 
+    controls.press("own_restore")
+    controls.wait_message("tall dogs is back")
+    controls.wait_preset("tall dogs")
+    controls.press("own_delete")
+    controls.wait_message("Deleted tall dogs")
+
     controls.pick_import(exported)
     controls.wait_message("Imported 1: tall dogs")
+    controls.pick_import(exported)  # without removing it first
+    controls.wait_message("Imported 0. Here already: tall dogs")
     host_page.choose(controls.id("preset"), "tall dogs")
     controls.wait_ratios([0.11, 0.22, 0.33])
     controls.press("own_delete")
     controls.wait_message("Deleted tall dogs")
 
 
-def test_a_broken_import_is_answered_with_one_sentence(host_page, tmp_path):
-    host_page.tab("img2img")  # where nothing has been imported yet: an upload leaves no empty field behind
-    controls = Controls(host_page)
+def test_a_broken_import_is_answered_with_one_sentence(controls, host_page, tmp_path):
     controls.open_own()
     broken = tmp_path / "broken.json"
     broken.write_text('{"format": "cr-diff presets", "version": 1, "presets": [{"name": "x"}]}', encoding="utf-8")

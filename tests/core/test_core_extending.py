@@ -24,8 +24,8 @@ from crdiff.models.family import Family
 from crdiff.models.role import Role
 from crdiff.modes.registry import MODES
 from crdiff.plan import Plan, Planner
+from crdiff.presets.own_document import from_text, to_text
 from crdiff.presets.size import Size
-from crdiff.presets.store import from_text, to_text
 from crdiff.presets.table import Preset
 from crdiff.settings import Settings, json_schema
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -173,6 +174,19 @@ def test_the_table(capsys, checkpoint):
         else:
             assert math.isclose(float(threshold), found["threshold"], rel_tol=1e-5)
     assert int(rows["all"][0]) == 96
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "gbk", "cp932"])
+def test_no_encoding_of_the_output_stops_a_command(checkpoint, tmp_path, monkeypatch, encoding):
+    """A console's or a file's on Windows, of which none has all of these characters."""
+    path = tmp_path / "\u00e9\u0142\u00b5 \u65e5\u672c \U0001f600.safetensors"
+    path.write_bytes(checkpoint.read_bytes())
+    for options in ([], ["--json"]):
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+        assert main(["inspect", str(path), "--ratios", "0.1/0.2/0.3", *options]) == 0
+        text = written.getvalue().decode(encoding)
+        assert json.loads(text)["family"] == "sd15" if options else "\\U0001f600.safetensors: SD1.x" in text
 
 
 class TestErrors:

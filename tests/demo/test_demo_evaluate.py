@@ -20,8 +20,8 @@ from PIL import Image
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Schedule
 from crdiff.models.family import OTHER
+from crdiff.presets.own_document import from_text, to_text
 from crdiff.presets.size import Size
-from crdiff.presets.store import from_text, to_text
 from crdiff.presets.table import Preset
 from demo.evaluate import __main__ as evaluate
 from demo.evaluate import find_presets, prompts, strategies

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import socket
 import sys
@@ -74,6 +75,13 @@ def test_the_checkpoint_is_brought_up_to_date(tmp_path):
     stamp = target.stat().st_mtime_ns
     assert provide_checkpoint(source, models) == ""
     assert target.stat().st_mtime_ns == stamp
+
+
+def test_an_address_that_the_console_cannot_show_stops_nothing(tmp_path, monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp932", write_through=True))
+    assert main(["--listen", "\u00fcbung", "--data", str(tmp_path)]) == 1
+    assert rb"\xfcbung" in written.getvalue()
 
 
 def test_a_port_in_use_is_refused_in_one_sentence(tmp_path, capsys):

@@ -9,6 +9,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace as with_changes
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from crdiff.errors import PresetError
 from crdiff.method.groups import Ratios
+from crdiff.method.schedule import Schedule
 from crdiff.models.family import OTHER
 from crdiff.models.unet import SD15, SD21, SDXL
 from crdiff.presets.library import PresetLibrary
@@ -81,18 +83,57 @@ def test_every_preset_survives_saving_and_exchange(tmp_path_factory: Any, own: P
     assert first.load().presets == (own,)
     first.export_file(folder / "export.json")
     second = PresetStore(folder / "b.json")
-    assert second.import_file(folder / "export.json") == (own.name,)
+    assert second.import_file(folder / "export.json").added == (own.name,)
     assert second.load().presets == (own,)
 
 
 def test_saving_a_taken_name_needs_the_overwrite_flag(store: PresetStore) -> None:
     store.save(preset("cats", 0.1))
     store.save(preset("dogs"))
-    with pytest.raises(PresetError, match=r"^There is a preset named 'cats' already\.$"):
+    with pytest.raises(PresetError, match=r"^There is a preset named 'cats' already, for SDXL, 640x896; choose"):
         store.save(preset("cats", 0.5))
     assert store.load().presets[0].ratios.down == 0.1
     store.save(preset("cats", 0.5), overwrite=True)
     assert [(own.name, own.ratios.down) for own in store.load().presets] == [("dogs", 0.1), ("cats", 0.5)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Preset.own("CATS", SD15, Size(640, 896), Ratios(0.5, 0.5, 0.5)),
+        Preset.own("cats", SDXL, Size(896, 640), Ratios(0.5, 0.5, 0.5)),
+        preset("cats", 0.5, checkpoint_sha256="b" * 64),
+        preset("cats", 0.5, checkpoint_sha256="a" * 64, limited=False),
+    ],
+    ids=["family", "size", "checkpoint", "scope"],
+)
+def test_no_preset_of_another_use_is_replaced(store: PresetStore, other: Preset) -> None:
+    first = preset("cats", checkpoint_sha256="a" * 64)
+    store.save(first)
+    with pytest.raises(PresetError, match=r"already, for SDXL, 640x896 of one checkpoint; choose another name, or"):
+        store.save(other, overwrite=True)
+    assert store.load().presets == (first,)
+    assert store.save(other, overwrite=True, clash=Clash.NUMBER) == f"{other.name} (2)"
+    assert len(names(store)) == 2
+
+
+def test_what_was_deleted_can_be_brought_back(store: PresetStore) -> None:
+    with pytest.raises(PresetError, match="no deleted preset"):
+        store.restore()
+    for name in ("cats", "dogs"):
+        store.save(preset(name, k=2.0, note=name))
+    kept = store.load().presets
+    store.delete("dogs")
+    store.delete("cats")
+    assert names(store) == []
+    later = PresetStore(store.path, reserved=BUILT_IN)
+    assert later.restore() == "cats"
+    assert later.restore() == "dogs"
+    assert later.load().presets == kept
+    store.delete("cats")
+    store.save(preset("Cats", 0.9))
+    assert store.restore() == "cats (2)"
+    assert [own.ratios.down for own in store.load().presets] == [0.1, 0.9, 0.1]
 
 
 def test_the_preset_saved_last_is_the_one_looked_up(store: PresetStore) -> None:
@@ -146,13 +187,13 @@ def test_built_in_names_are_protected(store: PresetStore, name: str) -> None:
     exported = store.export_text().replace("cats", name)
     with pytest.raises(PresetError, match="already"):
         store.import_text(exported)
-    assert store.import_text(exported, Clash.NUMBER) == (f"{name} (2)",)
+    assert store.import_text(exported, Clash.NUMBER).added == (f"{name} (2)",)
 
 
 def test_a_name_that_became_built_in_later_can_still_be_renamed_or_deleted(tmp_path: Path) -> None:
     PresetStore(tmp_path / "p.json").save(preset("SDXL 512x768"))
     later = PresetStore(tmp_path / "p.json", reserved=["SDXL 512x768"])
-    assert names(later) == ["SDXL 512x768 (2)"]
+    assert [own.name for own in later.load().presets] == ["SDXL 512x768 (2)"]
     later.rename("SDXL 512x768 (2)", "mine")
     assert names(later) == ["mine"]
 
@@ -189,7 +230,7 @@ def test_hostile_names_are_kept_whole_or_refused(tmp_path_factory: Any, name: st
 )
 def test_every_door_takes_two_spellings_of_a_name_for_one(store: PresetStore, one: str, other: str) -> None:
     store.save(preset(one, 0.1))
-    exported = store.export_text()
+    exported = store.export_text().replace("0.1", "0.4")
     with pytest.raises(PresetError, match="already"):
         store.save(preset(other, 0.2))
     store.save(preset("cats"))
@@ -199,7 +240,7 @@ def test_every_door_takes_two_spellings_of_a_name_for_one(store: PresetStore, on
     assert json.loads(store.export_text([other]))["presets"][0]["name"] == one
     with pytest.raises(PresetError, match="already"):
         store.import_text(exported)
-    assert store.import_text(exported, Clash.NUMBER) == (f"{one} (2)",)
+    assert store.import_text(exported, Clash.NUMBER).added == (f"{one} (2)",)
     store.delete(f"{other} (2)")
     library = PresetLibrary(store.path.parent)
     assert library.named(f" {other} ").name == one
@@ -218,7 +259,7 @@ def test_reserved_words_are_no_names(store: PresetStore, name: str) -> None:
             change()
     with pytest.raises(PresetError, match="already"):
         store.import_text(exported)
-    assert store.import_text(exported, Clash.NUMBER) == (f"{name} (2)",)
+    assert store.import_text(exported, Clash.NUMBER).added == (f"{name} (2)",)
 
 
 def test_names_that_version_1_0_0_told_apart_are_all_kept(store: PresetStore) -> None:
@@ -234,44 +275,145 @@ def test_names_that_version_1_0_0_told_apart_are_all_kept(store: PresetStore) ->
     kept = ["Portrait", "portrait (2)", "portrait (3)", "Auto (2)", "SDXL 1024x1024 (2)", "640x832"]
     library = PresetLibrary(store.path.parent)
     assert [library.named(name).ratios.down for name in kept] == [place / 10 for place in range(len(stored))]
+    assert "'portrait'; it is 'portrait (3)' here" in library.problems()[0] and len(library.problems()) == 3
     library.store.save(preset("dogs"))
     assert names(store) == [*kept, "dogs"]
 
 
-def test_import_is_all_or_nothing(store: PresetStore) -> None:
+def test_an_import_takes_what_can_be_read_and_says_what_cannot(store: PresetStore) -> None:
+    store.save(preset("cats"))
+    document = json.loads(store.export_text())
+    good = dict(document["presets"][0], name="dogs")
+    bad = dict(good, name="eels", ratios={"down": 0.1, "mid": 1.2, "up": 0.1})
+    imported = store.import_text(json.dumps({**document, "presets": [bad, good]}))
+    assert imported.added == ("dogs",)
+    assert imported.problems == ("the import: presets[0].ratios.mid must be a number in [0, 1), not 1.2.",)
+    assert names(store) == ["cats", "dogs"]
+
+
+def test_an_import_of_nothing_that_can_be_read_or_of_a_taken_name_changes_nothing(store: PresetStore) -> None:
     store.save(preset("cats"))
     before = store.path.read_bytes()
     document = json.loads(store.export_text())
     good = dict(document["presets"][0], name="dogs")
-    bad = dict(good, name="eels", ratios={"down": 0.1, "mid": 1.2, "up": 0.1})
-    for entries, fault in (
-        ([good, bad], r"^the import: presets\[1\]\.ratios\.mid must be a number in \[0, 1\), not 1\.2\.$"),
-        ([good, good], r"presets\[1\] has the name 'dogs', which another preset has already"),
-        ([good, document["presets"][0]], "there is a preset named 'cats' already"),
-    ):
-        with pytest.raises(PresetError, match=fault):
-            store.import_text(json.dumps({**document, "presets": entries}))
-        assert store.path.read_bytes() == before
     for change, fault in (
-        ({"version": 2}, "version must be 1, not 2"),
+        ({"presets": [dict(good, size="huge")]}, r"^the import: presets\[0\]\.size must be HEIGHTxWIDTH"),
+        ({"presets": [good, dict(good, name="cats", k=2)]}, "there is a preset named 'cats' already"),
         ({"version": True}, "version must be 1, not true"),
+        ({"version": 0}, "version must be 1, not 0"),
         ({"format": "x"}, "format must be 'cr-diff presets'"),
-        ({"more": 1}, "unknown key 'more'"),
+        ({"presets": {}}, "presets must be a JSON array"),
     ):
         with pytest.raises(PresetError, match=fault):
             store.import_text(json.dumps({**document, **change}))
+        assert store.path.read_bytes() == before
     with pytest.raises(PresetError, match=r"^gone\.json: the file cannot be read"):
         store.import_file(store.path.with_name("gone.json"))
     assert names(store) == ["cats"]
+
+
+def test_what_was_imported_is_not_imported_again(store: PresetStore) -> None:
+    """Nor when its name had to be another one; a changed preset of the same name is."""
+    store.save(preset("cats", 0.9))
+    exported = [{"name": name, "family": "sdxl", "size": "64x64", "ratios": {"down": 0.5, "mid": 0, "up": 0}}
+                for name in ("cats", "dogs")]  # fmt: skip
+    document = {"format": "cr-diff presets", "version": 1, "presets": exported}
+    assert store.import_text(json.dumps(document), Clash.NUMBER).added == ("cats (2)", "dogs")
+    again = store.import_text(json.dumps(document), Clash.NUMBER)
+    assert (again.added, again.known) == ((), ("cats (2)", "dogs"))
+    exported[1]["k"] = 2.0
+    assert store.import_text(json.dumps(document), Clash.NUMBER).added == ("dogs (2)",)
+    assert names(store) == ["cats", "cats (2)", "dogs", "dogs (2)"]
+
+
+LATER = {
+    "format": "cr-diff presets",
+    "version": 2,
+    "colour": "blue",
+    "presets": [
+        {"name": "flux", "family": "flux", "size": "512x512", "ratios": {"left": 0.1}},
+        {
+            "name": "cats",
+            "family": "sdxl",
+            "size": "64x64",
+            "ratios": {"down": 0.1, "mid": 0, "up": 0},
+            "taste": [1.5],
+        },
+        "\ud800",
+    ],
+}
+
+
+def test_a_later_versions_file_is_used_as_far_as_it_is_understood_and_loses_nothing(store: PresetStore) -> None:
+    store.path.parent.mkdir()
+    store.path.write_text(json.dumps(LATER), encoding="utf-8")
+    loaded = store.load()
+    assert [own.name for own in loaded.presets] == ["cats"]
+    said = " ".join(loaded.problems)
+    for part in (
+        "'colour'",
+        "version is 2",
+        "presets[0].family must be one of",
+        "presets[1] has",
+        "'taste'",
+        "presets[2]",
+    ):
+        assert part in said
+    store.save(preset("dogs"))
+    store.rename("cats", "lions")
+    store.save(preset("eels"))
+    store.delete("eels")
+    kept = json.loads(store.path.read_text(encoding="utf-8"))
+    flux, cats, text = LATER["presets"]
+    assert {**kept, "presets": None} == {**LATER, "presets": None}
+    assert kept["presets"][:3] == [flux, {**cats, "name": "lions"}, text]
+    assert [own.name for own in store.load().presets] == ["lions", "dogs"]
+    store.delete("lions")
+    store.restore()
+    assert json.loads(store.path.read_text(encoding="utf-8"))["presets"][-1] == {**cats, "name": "lions"}
+    other = PresetStore(store.path.with_name("other.json"))
+    assert other.import_text(store.export_text()).added == ("dogs", "lions")
+    assert json.loads(other.path.read_text(encoding="utf-8"))["presets"][1]["taste"] == [1.5]
+
+
+def test_a_file_in_use_hides_no_preset_and_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a virus scanner's lock: nothing about the file is other afterwards."""
+    PresetStore(tmp_path / "presets.json").save(preset("cats"))
+    read, locked = Path.read_bytes, [True]
+
+    def refused(path: Path) -> bytes:
+        if locked[0]:
+            raise PermissionError(13, "in use")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    library = PresetLibrary(tmp_path)
+    assert library.own().presets == () and "in use" in library.own().problems[0]
+    locked[0] = False
+    assert [own.name for own in library.own().presets] == ["cats"] and library.own().problems == ()
+    library.store.save(preset("dogs"))
+    locked[0] = True
+    assert [own.name for own in library.own().presets] == ["cats"] and "in use" in library.own().problems[0]
+    locked[0] = False
+    assert [own.name for own in library.own().presets] == ["cats", "dogs"]
+
+
+def test_a_folder_in_the_files_place_does_not_count_once_it_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "presets.json").mkdir()
+    library = PresetLibrary(tmp_path)
+    assert "cannot be read" in library.problems()[0]
+    (tmp_path / "presets.json").rmdir()
+    assert library.problems() == ()
 
 
 def test_taken_names_are_numbered_on_request(store: PresetStore) -> None:
     long = "n" * 80
     for name in ("cats", "cats (2)", long):
         store.save(preset(name))
-    exported = store.export_text()
-    assert store.import_text(exported, Clash.NUMBER) == ("cats (3)", "cats (2) (2)", "n" * 76 + " (2)")
-    assert store.import_text(exported, Clash.NUMBER) == ("cats (4)", "cats (2) (3)", "n" * 76 + " (3)")
+    for ratio, number in ((0.4, 2), (0.5, 3)):
+        exported = store.export_text(["cats", "cats (2)", long]).replace("0.1", str(ratio))
+        added = (f"cats ({number + 1})", f"cats (2) ({number})", "n" * 76 + f" ({number})")
+        assert store.import_text(exported, Clash.NUMBER).added == added
     assert len(names(store)) == 9
 
 
@@ -280,7 +422,7 @@ def test_a_number_given_on_import_does_not_take_a_name_further_down(store: Prese
     other = PresetStore(tmp_path / "other.json")
     other.save(preset("cats", 0.4))
     other.save(preset("cats (2)", 0.5))
-    assert store.import_text(other.export_text(), Clash.NUMBER) == ("cats (3)", "cats (2)")
+    assert store.import_text(other.export_text(), Clash.NUMBER).added == ("cats (3)", "cats (2)")
     assert [own.ratios.down for own in store.load().presets] == [0.1, 0.4, 0.5]
 
 
@@ -293,20 +435,23 @@ def test_export_of_chosen_presets(store: PresetStore) -> None:
         store.export_text(["cats", "wolves"])
 
 
-BROKEN = [b"", b"{", b"\xff", b"[]", b'{"format": "cr-diff presets", "version": 1, "presets": [{"name": "x"}]}']
+BROKEN = [b"", b"{", b"\xff", b"[]", b'{"format": "cr-diff presets", "version": 1, "presets": 3}']
 
 
 @pytest.mark.parametrize("content", BROKEN)
-def test_a_broken_file_is_reported_and_moved_aside(store: PresetStore, content: bytes) -> None:
+def test_a_broken_file_is_reported_and_moved_aside_only_to_save_another(store: PresetStore, content: bytes) -> None:
     store.path.parent.mkdir()
     store.path.write_bytes(content)
     loaded = store.load()
     assert loaded.presets == ()
     (problem,) = loaded.problems
     assert problem.startswith("presets.json: ")
+    assert store.path.read_bytes() == content and store.load() == loaded
+    store.save(preset())
+    (problem,) = store.load().problems
     assert problem.endswith("; the file was moved aside to presets.json.bak.")
     assert store.path.with_name("presets.json.bak").read_bytes() == content
-    assert store.load().problems == ()
+    assert names(store) == ["cats"]
 
 
 def test_saving_over_a_broken_file_keeps_it_and_reports_it(store: PresetStore) -> None:
@@ -333,13 +478,13 @@ def test_a_broken_file_that_cannot_be_moved_is_not_overwritten(
     monkeypatch.setattr(time, "sleep", lambda _: None)
     with pytest.raises(PresetError, match="could not be moved aside and is left as it is"):
         store.save(preset())
-    assert "could not be moved aside" in store.load().problems[0]
     assert store.path.read_bytes() == b"broken"
 
 
 def test_a_file_that_cannot_be_read_is_left_alone(store: PresetStore) -> None:
     store.path.mkdir(parents=True)
-    assert "cannot be read" in store.load().problems[0]
+    with pytest.raises(PresetError, match="cannot be read"):
+        store.load()
     with pytest.raises(PresetError, match="cannot be read"):
         store.save(preset())
     assert store.path.is_dir()
@@ -373,7 +518,7 @@ def test_threads_do_not_lose_one_another_s_presets(tmp_path: Path, monkeypatch: 
     assert failures == []
     expected = {f"{thread}-{number}" for thread in range(4) for number in ("one", 2, 3, 4, 5, 6, 7)}
     assert set(names(PresetStore(tmp_path / "presets.json"))) == expected
-    assert [path.name for path in tmp_path.iterdir()] == ["presets.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["presets.deleted.json", "presets.json"]
 
 
 class StoreAgainstDictionary(RuleBasedStateMachine):
@@ -385,6 +530,7 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(self._folders.mktemp("machine"))
         self.model: dict[str, Preset] = {}
+        self.deleted: list[Preset] = []
 
     _folders: Any
 
@@ -394,13 +540,24 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
     @rule(own=PRESETS, name=NAMES, overwrite=st.booleans())
     def save(self, own: Preset, name: str, overwrite: bool) -> None:
         own = Preset.own(name, own.family, own.size, own.ratios, own.k, next(iter(own.checkpoints), None), own.note)
+        there = self.model.get(name)
+        again = overwrite and there and (there.family, there.size, there.checkpoints) == (
+            own.family, own.size, own.checkpoints,
+        )  # fmt: skip
         try:
             self.store().save(own, overwrite)
         except PresetError:
-            assert name in BUILT_IN or (name in self.model and not overwrite)
+            assert name in BUILT_IN or (there and not again)
         else:
-            assert name not in BUILT_IN and (name not in self.model or overwrite)
+            assert name not in BUILT_IN and (not there or again)
             self.model.pop(name, None)
+            self.model[name] = own
+
+    @rule(name=NAMES, down=RATIO)
+    def save_again(self, name: str, down: float) -> None:
+        if name in self.model:
+            own = with_changes(self.model.pop(name), schedule=Schedule.constant(Ratios(down, 0.0, 0.0)))
+            assert self.store().save(own, overwrite=True) == name
             self.model[name] = own
 
     @rule(name=NAMES)
@@ -410,7 +567,18 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
         except PresetError:
             assert name not in self.model
         else:
-            del self.model[name]
+            self.deleted.append(self.model.pop(name))
+
+    @rule()
+    def restore(self) -> None:
+        if not self.deleted:
+            return
+        own, number = self.deleted.pop(), 2
+        name = own.name
+        while name in self.model:
+            name, number = f"{own.name} ({number})", number + 1
+        assert self.store().restore() == name
+        self.model[name] = with_changes(own, name=name)
 
     @rule(name=NAMES, new_name=NAMES)
     def rename(self, name: str, new_name: str) -> None:
@@ -427,10 +595,8 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
     @rule()
     def import_own_export(self) -> None:
         store = self.store()
-        added = store.import_text(store.export_text(), Clash.NUMBER)
-        assert len(set(added)) == len(self.model) and not set(added) & set(self.model)
-        for name, own in zip(added, list(self.model.values()), strict=True):
-            self.model[name] = self._renamed(own, name)
+        imported = store.import_text(store.export_text(), Clash.NUMBER)
+        assert (imported.added, imported.known) == ((), tuple(self.model))
 
     @invariant()
     def same_as_model(self) -> None:

@@ -16,7 +16,7 @@ import pytest
 from problems import hill
 
 from crdiff.__main__ import main
-from crdiff.presets.store import from_text
+from crdiff.presets.own_document import from_text
 from crdiff.search import remote
 from crdiff.search.remote import grids
 from crdiff.search.strategies.space import Point

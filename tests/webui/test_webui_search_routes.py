@@ -413,7 +413,7 @@ def served(host: Any) -> str:
 
 def test_the_command_line_finds_a_preset_with_this_webui(host: Any, tmp_path: Path) -> None:
     from crdiff.__main__ import main
-    from crdiff.presets.store import from_text
+    from crdiff.presets.own_document import from_text
 
     (tmp_path / "prompts.txt").write_text("a small red house\na tree\n", encoding="utf-8")
     options = ["--prompts", str(tmp_path / "prompts.txt"), "--sizes", "96x64", "--out", str(tmp_path / "found.json")]

@@ -70,7 +70,7 @@ class ResultControls:
                 return [gr.update(), self._save_for_prompt(name.strip())]
             saved = self._preset(name.strip(), only_this=scope != _FAMILY)
             self._context.library.store.save(saved, overwrite=True)
-            return [gr.update(choices=choices()), f"Saved {saved.name} for {saved.family.label}, {saved.size}."]
+            return [gr.update(choices=choices()), f"Saved {saved.name} for {saved.use}."]
 
         self._save.click(guarded(save, lambda: [gr.update()]), [self._name, self._scope], [preset, message], **QUIET)
 
