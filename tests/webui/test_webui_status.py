@@ -80,8 +80,9 @@ def test_what_cannot_be_drawn_is_said(library):
 
 def test_a_broken_file_of_own_presets_is_told_in_the_status(library, tmp_path):
     (tmp_path / "presets.json").write_text("{broken", encoding="utf-8")
-    assert "presets.json" in describe(ON, library, BASE, Size(512, 512)).text
-    assert (tmp_path / "presets.json.bak").read_text(encoding="utf-8") == "{broken"
+    for _ in range(2):
+        assert "presets.json: line 1 is not valid JSON" in describe(ON, library, BASE, Size(512, 512)).text
+    assert (tmp_path / "presets.json").read_text(encoding="utf-8") == "{broken"
 
 
 def test_an_own_preset_is_what_auto_takes(library):
