@@ -24,15 +24,16 @@ import torch
 
 from crdiff.calibration.gathering import Gathering
 from crdiff.errors import CRDiffError
-from crdiff.guidance.access import ModelAccess, WeightsIdentity
+from crdiff.guidance.access import ModelAccess
 from crdiff.guidance.graphs import Arguments
+from crdiff.guidance.live_weights import LiveWeights
 from crdiff.guidance.random_state import RandomState
 from crdiff.guidance.step import Pass
 from crdiff.method.schedule import Position
 from crdiff.models.architecture import find_layers
 from crdiff.patching import Original, Patch
 from crdiff.pruning.linear import LayerPatches
-from crdiff.pruning.store import WeightsState, fingerprint
+from crdiff.pruning.store import WeightsState
 
 _log = logging.getLogger("crdiff")
 
@@ -56,8 +57,7 @@ class Calibration:
 class _Watched:
     """A model whose layers are watched."""
 
-    model: torch.nn.Module
-    identity: WeightsIdentity
+    live: LiveWeights
     patches: LayerPatches
     blocks: dict[str, torch.nn.Module]
     gathering: Gathering
@@ -120,22 +120,23 @@ class CalibrationRun:
 
     def _watch(self, unet: torch.nn.Module) -> _Watched:
         identity, known = self._access.identity(), self._watched
-        if known is not None and known.model is unet and known.identity == identity:
+        if known is not None and known.live.same(unet, identity):
             return known
         self.close()
         layers = find_layers(unet).layers
-        stored = fingerprint(self._access.stored_weight(layer.module) for layer in layers)
-        state = WeightsState(identity.checkpoint.key, identity.precision, identity.modifiers, stored)
-        gathering = self._calibration.gatherings.setdefault(state, Gathering(self._calibration.hessians))
+        live = LiveWeights(unet, layers, self._access, identity)
+        gathering = self._calibration.gatherings.setdefault(live.state, Gathering(self._calibration.hessians))
         blocks = {layer.block: unet.get_submodule(layer.block) for layer in layers}
         patches = LayerPatches(unet, layers, self._access.run_layer)
+        self._watched = _Watched(live, patches, blocks, gathering)
+        live.install()
         patches.install()
-        self._watched = _Watched(unet, identity, patches, blocks, gathering)
         return self._watched
 
     def close(self) -> None:
         """Remove every patch and forget the model."""
         if self._watched is not None:
+            self._watched.live.remove()
             self._watched.patches.remove()
             self._watched = None
 

@@ -13,10 +13,13 @@ from crdiff.guidance.graphs import Arguments
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.pruning.linear import LayerRun, run_with_weight
 
+UNNAMED = "unnamed"
+"""The modifier of weights that something changes which the host has no name for."""
+
 
 @dataclass(frozen=True)
 class WeightsIdentity:
-    """What the host says its live weights are. Equal identities on one UNet object mean equal weights within a run.
+    """What the host says its live weights are.
 
     Attributes:
         checkpoint: named by path, size and time of change where its hash is not known.
@@ -45,6 +48,11 @@ class ModelAccess(Protocol):
 
     def stored_weight(self, module: torch.nn.Module) -> torch.Tensor:
         """A layer's weight as stored, without changes that the host applies lazily. Only fingerprinted."""
+
+    def added_on_use(self, module: torch.nn.Module) -> Iterable[torch.Tensor | str]:
+        """What the host makes the weight of from the stored one when the layer runs, such as a LoRA's factors and their
+        strengths; nothing where it is used as it is stored. Only fingerprinted.
+        """
 
     def generators(self) -> Iterable[random.Random]:
         """Random generators of the host's own that a forward pass may draw from."""
@@ -86,6 +94,9 @@ class PlainAccess:
 
     def stored_weight(self, module: torch.nn.Module) -> torch.Tensor:
         return module.get_parameter("weight")
+
+    def added_on_use(self, module: torch.nn.Module) -> tuple[str, ...]:
+        return ()
 
     def generators(self) -> tuple[random.Random, ...]:
         return ()

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from crdiff.guidance.access import WeightsIdentity
 from crdiff.guidance.graphs import StepGraphs
+from crdiff.guidance.live_weights import LiveWeights
 from crdiff.guidance.shared_calls import SharedCalls
 from crdiff.method.groups import Ratios
 from crdiff.models.architecture import ModelLayers
@@ -45,7 +45,7 @@ class PreparedModel:
 
     Attributes:
         model: the UNet.
-        identity: what the host says its weights are.
+        live: its weights.
         layers: those that may be pruned.
         plan: ratios and k.
         patches: on the layers.
@@ -57,7 +57,7 @@ class PreparedModel:
     """
 
     model: torch.nn.Module
-    identity: WeightsIdentity
+    live: LiveWeights
     layers: ModelLayers
     plan: Plan
     patches: LayerPatches
@@ -124,9 +124,15 @@ class PreparedModel:
         self.shared.remove()
         return had
 
+    def install(self) -> None:
+        """Put the patches in place."""
+        self.live.install()
+        self.patches.install()
+
     def remove(self) -> None:
         """Take every patch away."""
         self._close_graphs()
+        self.live.remove()
         self.shared.remove()
         self.patches.remove()
         self._weights.clear()

@@ -12,6 +12,7 @@ import torch
 from crdiff.errors import CRDiffError
 from crdiff.guidance.access import ModelAccess, WeightsIdentity
 from crdiff.guidance.graphs import Arguments, Backend, StepGraphs
+from crdiff.guidance.live_weights import LiveWeights
 from crdiff.guidance.prepared import Applied, PreparedModel
 from crdiff.guidance.random_state import RandomState, RandomWatch
 from crdiff.guidance.shared_calls import SharedCalls
@@ -24,7 +25,7 @@ from crdiff.plan import Planner
 from crdiff.pruning.copies import CopyPolicy
 from crdiff.pruning.linear import LayerPatches
 from crdiff.pruning.registry import CRITERIA
-from crdiff.pruning.store import Store, WeightsState, fingerprint
+from crdiff.pruning.store import Store
 
 _log = logging.getLogger("crdiff")
 
@@ -170,26 +171,25 @@ class Run:
 
     def _prepare(self, unet: torch.nn.Module, identity: WeightsIdentity, device: torch.device) -> PreparedModel:
         known = self._model
-        if known is not None and known.model is unet and known.identity == identity:
+        if known is not None and known.live.same(unet, identity):
             return known
         self._release()
         layers = find_layers(unet)
         plan = self._planner.make(replace(identity.checkpoint, family=layers.family))
-        stored = fingerprint(self._access.stored_weight(layer.module) for layer in layers.layers)
-        state = WeightsState(identity.checkpoint.key, identity.precision, identity.modifiers, stored)
+        live = LiveWeights(unet, layers.layers, self._access, identity)
         model = PreparedModel(
             model=unet,
-            identity=identity,
+            live=live,
             layers=layers,
             plan=plan,
             patches=LayerPatches(unet, layers.layers, self._access.run_layer),
-            criterion=CRITERIA[self._planner.criterion].make(state, self._store),
+            criterion=CRITERIA[self._planner.criterion].make(live.state, self._store),
             shared=SharedCalls(unet, layers.architecture, RandomWatch(device, self._access.generators).drawn),
             policy=self._policy,
             graphs=None if self._graphs is None else StepGraphs(unet, device, self._graphs),
         )
-        model.patches.install()
         self._model = model
+        model.install()
         return model
 
     def _note(self, model: PreparedModel, ratios: Ratios) -> None:

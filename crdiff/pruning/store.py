@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -22,6 +23,7 @@ from crdiff.files import write_atomically
 if TYPE_CHECKING:
     from crdiff.pruning.calibrations import Calibrations
 
+_log = logging.getLogger("crdiff")
 _FORMAT = "1"
 _DIGEST = "digest"
 _UNNAMED = "magnitude"
@@ -82,12 +84,19 @@ class WeightsState:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def fingerprint(weights: Iterable[torch.Tensor]) -> str:
-    """A cheap hash of stored weights: shape, dtype and 16 values of each, whatever their device or quantisation."""
+def fingerprint(weights: Iterable[torch.Tensor | str]) -> str:
+    """A cheap hash of weights: shape, dtype and 16 values of each, whatever their device or quantisation.
+
+    Args:
+        weights: tensors, and texts for what is no tensor.
+    """
     digest = hashlib.sha256()
     samples = []
     with torch.no_grad():
         for weight in weights:
+            if isinstance(weight, str):
+                digest.update(weight.encode())
+                continue
             digest.update(f"{tuple(weight.shape)}{weight.dtype}".encode())
             raw = weight.detach().as_subclass(torch.Tensor).reshape(-1)
             step = max(1, raw.numel() // _SAMPLES)
@@ -98,6 +107,21 @@ def fingerprint(weights: Iterable[torch.Tensor]) -> str:
             joined = torch.cat([sample for sample in samples if sample.device == device])
             digest.update(joined.cpu().numpy().tobytes())
     return digest.hexdigest()
+
+
+def drop_ambiguous(folder: Path) -> None:
+    """Drop what version 1.0.0 has stored, which no longer tells whether a LoRA was counted as the checkpoint's own."""
+    found = list(folder.glob("*.safetensors"))
+    if not found:
+        return
+    with contextlib.suppress(OSError):
+        for path in found:
+            path.unlink()
+        folder.rmdir()
+    _log.warning(
+        "The magnitudes stored by version 1.0.0 are dropped and counted again, once for each checkpoint: "
+        "in Forge Neo they could be those of a LoRA, and images drawn with them differ from what they should be."
+    )
 
 
 class Store:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crdiff.presets.library import PresetLibrary
-from crdiff.pruning.store import Store
+from crdiff.pruning.store import Store, drop_ambiguous
 from crdiff.webui import options
 from crdiff.webui.api import add_routes
 from crdiff.webui.checkpoints import CheckpointReader
@@ -28,7 +28,8 @@ class Extension:
         self.folder = folder = data / "crdiff"
         self.library = PresetLibrary(folder)
         on_disk = options.option(options.DISK_CACHE, True)
-        self.store = Store(folder / "profiles" if on_disk else None)
+        drop_ambiguous(folder / "profiles")
+        self.store = Store(folder / "statistics" if on_disk else None)
         self.checkpoints = CheckpointReader()
         self.slot = ActiveSlot()
 

@@ -37,6 +37,7 @@ class Access:
         self.checkpoint, self.modifiers = "a", ()
         self.refusal: str | None = None
         self.own_generators: list[random.Random] = []
+        self.added: dict[nn.Module, list[torch.Tensor | str]] = {}
 
     def identity(self) -> WeightsIdentity:
         if self.refusal is not None:
@@ -45,6 +46,9 @@ class Access:
 
     def stored_weight(self, module: nn.Module) -> torch.Tensor:
         return module.weight
+
+    def added_on_use(self, module: nn.Module) -> list[torch.Tensor | str]:
+        return self.added.get(module, [])
 
     def generators(self) -> list[random.Random]:
         return self.own_generators

@@ -10,10 +10,11 @@ import torch
 from run_bench import Bench, mixed
 from small_unet import make_inputs, make_unet, prunable_modules
 
+from crdiff.guidance.run import Run
 from crdiff.method.groups import Ratios
 from crdiff.pruning.histogram import DetailBuilder, MagnitudeProfile, ProfileBuilder
 from crdiff.pruning.magnitude import NAME
-from crdiff.pruning.store import Store, WeightsState, fingerprint
+from crdiff.pruning.store import Store, WeightsState, drop_ambiguous, fingerprint
 
 RATIOS = [Ratios(0.01, 0.2, 0.3), Ratios(0.5, 0.5, 0.5), Ratios(0.99, 0.9, 0.7)]
 
@@ -171,12 +172,29 @@ def test_weights_with_a_lora_are_never_written(tmp_path):
     assert again.unet.passes == 5
 
 
-def test_weights_with_a_lora_are_not_read_from_the_checkpoints_file(tmp_path):
-    """Even where the host merges them without a trace in the stored weights."""
+def test_loras_merged_on_each_use_are_told_apart_by_what_they_hold():
+    """The names of two may be the same, as of a file that was replaced."""
+    store, passes = Store(), []
+    for factor in (1.0, 2.0, 1.0):
+        found = bench(None)
+        found.run = Run(found.planner, found.access, store)
+        found.access.modifiers = ("style:0.8",)
+        for _, module in prunable_modules(found.unet):
+            found.access.added[module] = [torch.full((4, 4), factor), "0.8"]
+        found.step()
+        passes.append(found.unet.passes)
+    assert passes == [3, 3, 2]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_weights_with_a_lora_are_not_read_from_the_checkpoints_file(tmp_path, named):
+    """Even where the host merges them without a trace in the stored weights, and has no name for them."""
     bench(tmp_path).step()
+    kept = files(tmp_path)
     found = bench(tmp_path)
-    found.access.modifiers = ("style:0.8",)
+    found.access.modifiers = ("style:0.8",) if named else ()
     for _, module in prunable_modules(found.unet):
+        found.access.added[module] = [] if named else ["0.5"]
         inner = type(module).forward
         module.forward = lambda x, m=module, run=inner: _with_weight(m, m.weight * 0.5 - 0.01, x, run)
     found.step()
@@ -184,11 +202,23 @@ def test_weights_with_a_lora_are_not_read_from_the_checkpoints_file(tmp_path):
     own = bench(tmp_path)
     own.step()
     assert own.unet.passes == 2
+    assert files(tmp_path) == kept
     assert pruned != own.run.applied[0].sparsity["down"].threshold
 
 
 def _with_weight(module, weight, x, run):
     return torch.nn.functional.linear(x, weight, module.bias)
+
+
+def test_what_version_1_0_0_stored_is_dropped_and_told(tmp_path, caplog):
+    folder = tmp_path / "profiles"
+    put(Store(folder), state(), a_profile())
+    drop_ambiguous(folder)
+    assert files(tmp_path) == []
+    assert "Forge Neo" in caplog.text
+    caplog.clear()
+    drop_ambiguous(folder)
+    assert not caplog.records
 
 
 def test_each_state_has_its_own_profile(tmp_path):

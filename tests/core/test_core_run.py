@@ -201,7 +201,9 @@ def test_weights_overwritten_between_runs_are_counted_anew():
     assert torch.equal(after.step(), expected)
 
 
-@pytest.mark.parametrize("change", [{"checkpoint": "b"}, {"modifiers": ("style:0.8",)}], ids=["checkpoint", "lora"])
+@pytest.mark.parametrize(
+    "change", [{"checkpoint": "b"}, {"modifiers": ("style:0.8",)}, {}], ids=["checkpoint", "lora", "in place"]
+)
 def test_weights_overwritten_in_the_middle_of_a_run(change):
     bench = Bench()
     bench.step()
@@ -214,6 +216,27 @@ def test_weights_overwritten_in_the_middle_of_a_run(change):
     assert len(bench.planned) == len(bench.run.applied) == 2
     bench.run.close()
     assert not touched(bench.unet)
+
+
+def test_another_checkpoint_loaded_into_the_same_modules():
+    """Of tensors made in inference mode torch counts no versions."""
+    with torch.inference_mode():
+        bench, refiner = Bench(unet=make_unet()), make_unet(seed=7)
+        bench.step()
+        bench.unet.load_state_dict(refiner.state_dict())
+        assert torch.equal(bench.step(), mixed(refiner, bench.inputs, 1.5))
+        assert bench.passes(bench.step) == 2
+    bench.run.close()
+    assert not bench.unet._load_state_dict_post_hooks
+
+
+def test_weights_written_anew_with_the_values_they_had():
+    """As by a LoRA that is merged at a layer's first call, of which the host has told before."""
+    bench = Bench()
+    bench.step()
+    overwrite(bench.unet, seed=0)
+    assert [bench.passes(bench.step) for _ in range(2)] == [2, 2]
+    assert len(bench.run.applied) == 1
 
 
 def test_the_refiner_takes_over_in_the_middle_of_a_run():

@@ -79,6 +79,17 @@ class A1111Access:
         weight: torch.Tensor = backup if merged and isinstance(backup, torch.Tensor) else module.weight  # type: ignore[assignment]
         return weight
 
+    def added_on_use(self, module: torch.nn.Module) -> Iterable[torch.Tensor | str]:
+        """The factors of the LoRAs of this prompt, merged or not: extensions change them under the same name."""
+        networks, name = _networks(), getattr(module, "network_layer_name", None)
+        for network in () if networks is None else networks.loaded_networks:
+            if (added := network.modules.get(name)) is not None:
+                for value in vars(added).values():
+                    if isinstance(value, torch.nn.Module) and value is not module:
+                        yield from value.parameters()
+                    elif isinstance(value, torch.Tensor):
+                        yield value
+
     def generators(self) -> Iterable[random.Random]:
         hypertile = sys.modules.get("hypertile")
         generator = getattr(hypertile, "RNG_INSTANCE", None)
@@ -114,7 +125,7 @@ def _run_merged(
     def merged(call: LinearCall) -> torch.Tensor:
         weight = call.weight
         for network in added:
-            updown, bias = network.calc_updown(weight)
+            updown, bias = _added_by(network, call.weight)
             weight = (weight.to(updown.dtype) + updown).to(call.weight.dtype)
             biases.extend([] if bias is None else [bias])
         return change(replace(call, weight=weight))
@@ -127,6 +138,19 @@ def _run_merged(
     for bias in biases:
         result = result + bias.to(result.dtype)
     return result
+
+
+def _added_by(network: Any, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """What a functional LoRA adds to a layer's weight and bias: with a forward of its own, never DoRA's share."""
+    dora = getattr(network, "dora_scale", None)
+    try:
+        if dora is not None and "forward" in vars(type(network)):
+            network.dora_scale = None
+        updown, bias = network.calc_updown(weight)
+    finally:
+        if dora is not None:
+            network.dora_scale = dora
+    return updown, bias
 
 
 class A1111Hook:

@@ -9,11 +9,15 @@ from typing import Any
 
 import torch
 
-from crdiff.guidance.access import HostedRun, WeightsIdentity
+from crdiff.guidance.access import UNNAMED, HostedRun, WeightsIdentity
+from crdiff.models.architecture import Layer
+from crdiff.patching import Original
 from crdiff.pruning.copies import CopyPolicy
-from crdiff.pruning.linear import LayerRun, run_with_weight
+from crdiff.pruning.criterion import LinearCall
+from crdiff.pruning.linear import ChangeWeight, LayerRun, run_with_weight
 from crdiff.webui.hosts.checkpoint import live_checkpoint
 from crdiff.webui.hosts.engine import EngineHook, hooked_engine, live_model
+from crdiff.webui.hosts.on_use import merged_on_use
 
 
 class ForgeAccess:
@@ -21,7 +25,7 @@ class ForgeAccess:
 
     @property
     def run_layer(self) -> LayerRun:
-        return run_with_weight
+        return _run_layer
 
     def identity(self) -> WeightsIdentity:
         from modules import shared
@@ -35,21 +39,49 @@ class ForgeAccess:
         return f"{model.storage_dtype}/{model.computation_dtype}"
 
     def _loras(self, engine: Any, model: Any) -> tuple[str, ...]:
-        """What the loader has merged into the live weights by now, or merges on each use."""
+        """What Forge's loader has merged into the live weights by now, or merges on each use; Neo has no loader."""
         loader = getattr(model, "lora_loader", None)
-        return named_loras(getattr(loader, "loaded_hash", None))
+        return patched_in(engine) if loader is None else _named(loader.loaded_hash)
 
     def stored_weight(self, module: torch.nn.Module) -> torch.Tensor:
         weight: torch.Tensor = module.weight  # type: ignore[assignment]
         return weight
 
+    def added_on_use(self, module: torch.nn.Module) -> Iterable[torch.Tensor | str]:
+        return merged_on_use(module)
+
     def generators(self) -> Iterable[random.Random]:
         return ()
 
 
-def named_loras(loras: str | None) -> tuple[str, ...]:
+def patched_in(engine: Any) -> tuple[str, ...]:
+    """The patches of the UNet's weights in a host that keeps them with its patcher and merges them when it loads it.
+
+    The Lora extension names its own; Neo forgets the names when a refiner takes over, and others give none.
+    """
+    named = _named(getattr(engine, "current_lora_hash", None))
+    return named or ((UNNAMED,) if engine.forge_objects.unet.patches else ())
+
+
+def _named(loras: str | None) -> tuple[str, ...]:
     """The host's description of its LoRA set; an empty list in text form means none."""
     return () if loras is None or loras == str([]) else (loras,)
+
+
+def _run_layer(
+    layer: Layer, forward: Original, change: ChangeWeight, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> torch.Tensor:
+    """Neo's int8 layers round their input too, but only where the weight comes quantised: so the changed one does."""
+
+    def quantised(call: LinearCall) -> torch.Tensor:
+        weight = change(call)
+        requantise = getattr(call.weight, "requantize_from_float", None)
+        if requantise is None or weight is call.weight or type(call.input) is type(call.weight):
+            return weight
+        found: torch.Tensor = requantise(weight, scale="recalculate")
+        return found
+
+    return run_with_weight(layer, forward, quantised, args, kwargs)
 
 
 class Forge:

@@ -8,7 +8,7 @@ from typing import Any
 from crdiff.guidance.access import HostedRun
 from crdiff.pruning.copies import CopyPolicy
 from crdiff.webui.hosts.engine import EngineHook, hooked_engine
-from crdiff.webui.hosts.forge import ForgeAccess, named_loras
+from crdiff.webui.hosts.forge import ForgeAccess, patched_in
 
 
 class ReforgeAccess(ForgeAccess):
@@ -18,8 +18,8 @@ class ReforgeAccess(ForgeAccess):
         return f"{model.get_dtype()}/{getattr(model, 'manual_cast_dtype', None)}"
 
     def _loras(self, engine: Any, model: Any) -> tuple[str, ...]:
-        """The set the host has patched in; its low-memory layers add it on each use."""
-        return named_loras(getattr(engine, "current_lora_hash", None))
+        """What the host has patched in; its low-memory layers add it on each use."""
+        return patched_in(engine)
 
 
 class Reforge:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ _IMG2IMG = (
 _RESTORED = frozenset([*_SEARCHED_BY, *_HIRES, *_IMG2IMG, "subseed"])
 _MASKS = ("mask", "image_mask", "latent_mask")
 _ENDING = ".jsonl"
+_NOT_FINITE = ("inf", "-inf", "nan")
 
 
 def identity(p: Any, checkpoint: Checkpoint | None, course: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
@@ -120,16 +123,28 @@ def restore(p: Any, path: Path) -> Resumed | None:
         return None
     p.height, p.width = size.height, size.width
     for name, value in wanted.items():
-        setattr(p, name, value)
+        setattr(p, name, _from_plain(value))
     return resumed
 
 
 def _plain(value: Any) -> Any:
+    """A value of the host's as JSON holds it; a number that JSON has none for, such as infinity, becomes its name."""
+    if isinstance(value, Enum):
+        return _plain(value.value)
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
-    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+    if hasattr(value, "tolist"):  # numpy's numbers and arrays, tensors
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return value if value is None or isinstance(value, (str, int)) else str(value)
+
+
+def _from_plain(value: Any) -> Any:
+    """A value that ``_plain`` has made plain."""
+    return float(value) if value in _NOT_FINITE else value
 
 
 def journal_path(folder: Path, bound_to: Mapping[str, Any], held: Mapping[str, float]) -> Path:
