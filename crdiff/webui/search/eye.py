@@ -93,7 +93,7 @@ class Eye:
         end = time.monotonic() + PATIENCE_S
         try:
             while (answer := self._monitor.answer_to(question.number)) is None:
-                if self._monitor.stop_requested or state.interrupted or state.stopping_generation:
+                if self._monitor.should_stop:
                     raise AbortSearchError(STOPPED, "stopped")
                 if state.skipped:
                     state.skipped = False

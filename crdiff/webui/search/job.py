@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -15,6 +13,7 @@ from crdiff.search.objective import Objective
 from crdiff.search.report import Report
 from crdiff.search.search import Search
 from crdiff.search.strategies.space import DENSE, Point
+from crdiff.webui.jobs.host import finished, undisturbed_host
 from crdiff.webui.search import results
 from crdiff.webui.search.context import SearchContext
 from crdiff.webui.search.eye import Eye
@@ -50,7 +49,7 @@ def run_search(
     before = monitor.status
     monitor.begin(SearchStatus("running", evaluations=request.evaluations))
     try:
-        with _undisturbed_host():
+        with undisturbed_host():
             setup = prepare(p, request, context)
             monitor.update(**setup.status())
             trials = Trials(p, setup.settings, hires=request.hires)
@@ -65,22 +64,6 @@ def run_search(
             monitor.begin(replace(before, state="failed", message=message))
         monitor.update(state="failed", message=message)
         raise
-
-
-@contextmanager
-def _undisturbed_host() -> Iterator[None]:
-    """No trial replaces the infotext that the host remembers of the user's last image."""
-    from modules import shared
-
-    before = getattr(shared.cmd_opts, "no_prompt_history", None)
-    try:
-        if before is not None:
-            shared.cmd_opts.no_prompt_history = True
-        yield
-    finally:
-        if before is not None:
-            shared.cmd_opts.no_prompt_history = before
-        shared.state.textinfo = None
 
 
 def _judge(setup: Setup, trials: Trials, context: SearchContext, monitor: SearchMonitor) -> Judge | Eye:
@@ -125,7 +108,7 @@ class SearchJob:
 
     def run(self) -> Any:
         """The host's result."""
-        report = self._search.run(self._setup.request.budget, self._should_stop, self._on_progress)
+        report = self._search.run(self._setup.request.budget, lambda: self._monitor.should_stop, self._on_progress)
         return self._outcome.finish(report, self._drawn, draw=self._draw_at_end)
 
     def _evaluate(self, point: Point, prompt: str, seed: int) -> float:
@@ -154,11 +137,6 @@ class SearchJob:
         self._drawn[point] = drawn
         if point == DENSE:
             self._monitor.update(dense=Thumbnail(thumbnail(drawn.image), score, "drawn without CR-Diff"))
-
-    def _should_stop(self) -> bool:
-        from modules.shared import state
-
-        return bool(self._monitor.stop_requested or state.interrupted or state.stopping_generation)
 
     def _on_progress(self, report: Report) -> None:
         from modules.shared import state
@@ -234,23 +212,10 @@ class Outcome:
         return self._trials.draw(point, *self._first, hires=hires)
 
     def _result(self, drawn: list[Drawn], report: Report, text: str) -> Any:
-        from modules import processing
-
         p = copy(self._p)
         p.prompt, p.seed = self._first
-        p.n_iter = p.batch_size = 1
         p.extra_generation_params = {**self._p.extra_generation_params, SUMMARY_KEY: summary(report)}
-        count = len(drawn)
-        seeds, prompts = [self._first[1]] * max(count, 1), [self._first[0]] * max(count, 1)
-        p.all_prompts, p.all_seeds, p.all_subseeds = prompts, seeds, [p.subseed] * len(seeds)
-        p.all_negative_prompts = [str(self._p.negative_prompt)] * len(seeds)
-        texts = [one.infotext for one in drawn] or [""]
-        result = processing.Processed(
-            p, [one.image for one in drawn], p.seed, texts[0], subseed=p.subseed, infotexts=texts,
-            index_of_first_image=0,
-        )  # fmt: skip
-        result.comments = text
-        return result
+        return finished(p, text, [one.image for one in drawn], [one.infotext for one in drawn])
 
 
 def summary(report: Report) -> dict[str, Any]:

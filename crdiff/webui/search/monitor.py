@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import threading
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +11,7 @@ from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
 from crdiff.search.report import Evaluation, Report
 from crdiff.search.score_text import score_text
+from crdiff.webui.jobs.monitor import JobMonitor, JobStatus
 
 CHOICES = ("left", "same", "right")
 """The possible answers to a question."""
@@ -52,12 +52,10 @@ class Question:
 
 
 @dataclass(frozen=True)
-class SearchStatus:
+class SearchStatus(JobStatus):
     """A search at one moment.
 
     Attributes:
-        state: ``none``, ``running``, ``done``, ``stopped`` or ``failed``.
-        message: one sentence.
         score_name: what the images are scored by.
         report: the search core's own report.
         dense: the image of the dense model.
@@ -72,8 +70,6 @@ class SearchStatus:
         question: what the search waits for an answer to.
     """
 
-    state: str = "none"
-    message: str = ""
     score_name: str = ""
     report: Report | None = None
     dense: Thumbnail | None = None
@@ -121,28 +117,11 @@ class SearchStatus:
 
 
 @dataclass
-class SearchMonitor:
+class SearchMonitor(JobMonitor[SearchStatus]):
     """Holds the status of the last search, and carries requests of the page to its job."""
 
     status: SearchStatus = field(default_factory=SearchStatus)
-    version: int = 0
-    stop_requested: bool = False
     _answer: tuple[int, str] | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    def begin(self, status: SearchStatus) -> None:
-        """A search starts."""
-        with self._lock:
-            self.stop_requested = False
-            self.status = status
-            self.version += 1
-
-    def update(self, **changes: Any) -> SearchStatus:
-        """Replace some fields of the status."""
-        with self._lock:
-            self.status = replace(self.status, **changes)
-            self.version += 1
-            return self.status
 
     def ask(self, question: Question) -> None:
         """Show a question; an answer to an earlier one is discarded."""

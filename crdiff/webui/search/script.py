@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from crdiff.errors import SettingsError
-from crdiff.webui.search.api_jobs import ApiJob
+from crdiff.webui.jobs.api_jobs import ApiJob
 from crdiff.webui.search.context import SearchContext
 from crdiff.webui.search.job import run_search
 from crdiff.webui.search.request import SCRIPT_TITLE, SearchRequest
@@ -35,7 +35,10 @@ def make_search_script(context: SearchContext) -> type[scripts.Script]:
             """Search; the request is the page's JSON text, an object of the API, or a search of ``/crdiff/v1``."""
             if isinstance(request, ApiJob):
                 request.begin()
-                return run_search(p, request.request, context, request.monitor, shown=False)
+                try:
+                    return run_search(p, request.request, context, request.monitor, shown=False)
+                finally:
+                    request.monitor.update(dense=None, best=None)  # only the page shows them
             _refuse_a_file_of_many()
             wanted = SearchRequest.from_dict(request) if isinstance(request, dict) else SearchRequest.from_text(request)
             return run_search(p, wanted, context, context.monitor)

@@ -1,4 +1,4 @@
-"""Searches of the API: each is a job of the host's own API, in a thread that waits in the host's queue."""
+"""Jobs asked for by the API: each is a call of the host's own API, in a thread that waits in the host's queue."""
 
 from __future__ import annotations
 
@@ -11,36 +11,35 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crdiff.errors import CRDiffError
-from crdiff.webui.search.monitor import SearchMonitor, SearchStatus
-from crdiff.webui.search.request import SearchRequest
 
 _log = logging.getLogger("crdiff")
 
 REMEMBERED = 100
-"""How many ended searches can still be asked about."""
+"""How many ended jobs can still be asked about."""
 _POLL_S = 0.02
 _ACCEPTED_WITHIN_S = 10.0
-_NEVER_BEGAN = "The search was stopped before it began."
 
 
 class StoppedBeforeStartError(CRDiffError):
-    """The search was stopped while it waited in the queue."""
+    """The job was stopped while it waited in the queue."""
 
 
 @dataclass
 class ApiJob:
-    """One search, as the search script gets it from the API.
+    """One job, as the script that runs it gets it from the API.
 
     Attributes:
-        request: what to search.
+        kind: what it is, such as search.
+        request: what is asked for.
+        monitor: a JobMonitor; it says running while the job still waits.
         name: the id clients know it by.
-        monitor: how it stands.
         refusal: what the host's API raised before it queued the job.
     """
 
-    request: SearchRequest
+    kind: str
+    request: Any
+    monitor: Any
     name: str = field(default_factory=lambda: secrets.token_hex(8))
-    monitor: SearchMonitor = field(default_factory=SearchMonitor)
     refusal: Exception | None = None
     thread: threading.Thread | None = None
     _accepted: bool = False
@@ -51,7 +50,7 @@ class ApiJob:
     @property
     def task(self) -> str:
         """The host's name of the job."""
-        return f"task(crdiff-search-{self.name})"
+        return f"task(crdiff-{self.kind}-{self.name})"
 
     @property
     def alive(self) -> bool:
@@ -59,10 +58,14 @@ class ApiJob:
         return self.thread is not None and self.thread.is_alive()
 
     def begin(self) -> None:
-        """Called when its turn in the queue has come."""
+        """Called when its turn in the queue has come.
+
+        Raises:
+            StoppedBeforeStartError: it has been stopped meanwhile.
+        """
         with self._lock:
             if self._stopped:
-                raise StoppedBeforeStartError(_NEVER_BEGAN)
+                raise StoppedBeforeStartError(self.monitor.status.message)
             self._begun = True
 
     def give_up(self) -> bool:
@@ -71,28 +74,27 @@ class ApiJob:
             if self._begun:
                 return False
             self._stopped = True
-            self.monitor.update(state="stopped", message=_NEVER_BEGAN)
+            self.monitor.update(state="stopped", message=f"The {self.kind} was stopped before it began.")
             return True
 
 
 class ApiJobs:
-    """The searches of this WebUI's API."""
+    """The jobs of one kind of this WebUI's API."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, ApiJob] = {}
         self._lock = threading.Lock()
 
     def get(self, name: str) -> ApiJob | None:
-        """The search of this id; None if there is none."""
+        """The job of this id; None if there is none."""
         return self._jobs.get(name)
 
     def start(self, job: ApiJob, call: Callable[[], Any]) -> None:
-        """Run ``call``, the host's API call that ends in the search, and wait until the host has queued it.
+        """Run ``call``, the host's API call that ends in the job, and wait until the host has queued it.
 
         Raises:
             Exception: what the host refused the job with, before it was queued; the job is forgotten then.
         """
-        job.monitor.begin(SearchStatus("running", "Waiting in the host's queue.", evaluations=job.request.evaluations))
         job.thread = threading.Thread(target=_run, args=(job, call), name=job.task, daemon=True)
         with self._lock:
             self._jobs[job.name] = job
@@ -112,7 +114,7 @@ class ApiJobs:
             raise refusal
 
     def stop(self, job: ApiJob, patience_s: float = 10.0) -> None:
-        """Ask a search to stop, and wait for a while until it has."""
+        """Ask a job to stop, and wait for a while until it has."""
         from modules import progress, shared
 
         if not job.alive or job.give_up():
@@ -140,20 +142,19 @@ def _run(job: ApiJob, call: Callable[[], Any]) -> None:
     try:
         call()
         if monitor.status.state == "running":
-            monitor.update(state="failed", message="The host ended the job before the search did.")
+            monitor.update(state="failed", message=f"The host ended the job before the {job.kind} did.")
     except StoppedBeforeStartError:
         pass
     except Exception as error:
         if not job._accepted:
             job.refusal = error
         if not isinstance(error, CRDiffError):
-            _log.exception("A search by the API failed")
+            _log.exception("A %s by the API failed", job.kind)
         monitor.update(state="failed", message=sentence(error))
     finally:
         # Hosts leave a failed job of their API marked as running, and one stopped in the queue as waiting.
         progress.finish_task(job.task)
         progress.pending_tasks.pop(job.task, None)
-        monitor.update(dense=None, best=None)  # only the page shows them
 
 
 def sentence(error: Exception) -> str:
