@@ -33,12 +33,22 @@ class _Changes:
     images: torch.Tensor
 
 
+@dataclass(frozen=True)
+class _Last:
+    """The input seen last, what it adds, and the sum that some layer has come to with it."""
+
+    input: torch.Tensor
+    new: _Seen
+    known: _Seen | None
+    sum: _Seen
+
+
 @dataclass
 class Gathering:
     """The sums of one model with one state of its weights; see Watcher.
 
-    Column sums take 2.3 MB for SDXL. Hessians take 4 bytes for each pair of a layer's inputs: of SDXL 2.8 GiB for
-    the down group, 1.3 GiB mid, 4.1 GiB up; of SD1.x 1 GiB together.
+    Layers that always see one input, such as queries, keys and values, have one sum. See crdiff.calibration.memory for
+    what the sums take.
 
     Attributes:
         hessians: the groups whose layers' Hessians are gathered too.
@@ -47,7 +57,7 @@ class Gathering:
     hessians: Collection[str] = ()
     _layers: dict[str, _Seen] = field(default_factory=dict)
     _blocks: dict[str, _Changes] = field(default_factory=dict)
-    _last: tuple[torch.Tensor, bool, _Seen] | None = None
+    _last: _Last | None = None
 
     def wants(self, layer: Layer) -> bool:
         return True
@@ -56,10 +66,13 @@ class Gathering:
         """Add an input, (..., in); a token with a value that is not finite is skipped and counted."""
         assert call.input is not None, "a file shows no inputs"
         name, hessian = call.layer.name, call.layer.group in self.hessians
-        # Queries, keys and values are made of one input.
-        if self._last is None or self._last[0] is not call.input or self._last[1] != hessian:
-            self._last = (call.input, hessian, _sums(call.input, hessian))
-        self._layers[name] = _added(self._layers.get(name), self._last[2])
+        known, last = self._layers.get(name), self._last
+        if last is None or last.input is not call.input or hessian != (last.new.products is not None):
+            new = _sums(call.input, hessian)
+            last = _Last(call.input, new, known, _added(known, new))
+        elif last.known is not known:
+            last = _Last(call.input, last.new, known, _added(known, last.new))
+        self._last, self._layers[name] = last, last.sum
 
     def see_block(self, name: str, x: torch.Tensor, result: torch.Tensor) -> None:
         """Add a transformer block's input and output, both (images, ...)."""
@@ -76,10 +89,14 @@ class Gathering:
         Args:
             made: see Statistics.
         """
-        layers = {name: _finished(seen) for name, seen in self._layers.items()}
+        finished = {id(seen): _finished(seen) for seen in self._distinct()}
+        layers = {name: finished[id(seen)] for name, seen in self._layers.items()}
         seen = {name: (float(changes.sum), int(changes.images)) for name, changes in self._blocks.items()}
         blocks = {name: changes / images for name, (changes, images) in seen.items() if images}
         return Statistics(layers, blocks, dict(made))
+
+    def _distinct(self) -> list[_Seen]:
+        return list({id(seen): seen for seen in self._layers.values()}.values())
 
 
 @torch.no_grad()

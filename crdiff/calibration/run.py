@@ -14,7 +14,7 @@ How a host calibrates a model::
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from crdiff.calibration.gathering import Gathering
+from crdiff.calibration.memory import Input, fitting, hessian_bytes
 from crdiff.errors import CRDiffError
 from crdiff.guidance.access import ModelAccess
 from crdiff.guidance.graphs import Arguments
@@ -30,7 +31,7 @@ from crdiff.guidance.live_weights import LiveWeights
 from crdiff.guidance.random_state import RandomState
 from crdiff.guidance.step import Pass
 from crdiff.method.schedule import Position
-from crdiff.models.architecture import find_layers
+from crdiff.models.architecture import Layer, find_layers
 from crdiff.patching import Original, Patch
 from crdiff.pruning.linear import LayerPatches
 from crdiff.pruning.store import WeightsState
@@ -43,7 +44,7 @@ class Calibration:
     """What several runs gather together; of a job that changes its model, such as to a refiner, for each apart.
 
     Attributes:
-        hessians: see Gathering.
+        hessians: the groups whose Hessians are wanted; those that fit into free memory are gathered, see Gathering.
         gatherings: by the state of the weights.
         calls: denoiser calls that were watched.
     """
@@ -51,6 +52,14 @@ class Calibration:
     hessians: Collection[str] = ()
     gatherings: dict[WeightsState, Gathering] = field(default_factory=dict)
     calls: int = 0
+
+    def gathering(self, state: WeightsState, layers: Sequence[Layer], device: torch.device) -> Gathering:
+        """Where the sums of this state of the weights are gathered."""
+        if state not in self.gatherings:
+            needed = hessian_bytes(Input.of(layer.name, layer.group, layer.features[1]) for layer in layers)
+            wanted = {group: size for group, size in needed.items() if group in self.hessians}
+            self.gatherings[state] = Gathering(fitting(wanted, device))
+        return self.gatherings[state]
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,7 @@ class CalibrationRun:
         self._inside = True
         before = RandomState.capture(device, self._access.generators())
         try:
-            watched = self._watch(unet)
+            watched = self._watch(unet, device)
             with watched.patches.observing(watched.gathering), _watching_blocks(watched):
                 prediction = forward()
             watched.gathering.end_pass()
@@ -118,14 +127,14 @@ class CalibrationRun:
         """A call of a module beside the UNet; see ``Run.companion``."""
         return forward(*args, **kwargs)
 
-    def _watch(self, unet: torch.nn.Module) -> _Watched:
+    def _watch(self, unet: torch.nn.Module, device: torch.device) -> _Watched:
         identity, known = self._access.identity(), self._watched
         if known is not None and known.live.same(unet, identity):
             return known
         self.close()
         layers = find_layers(unet).layers
         live = LiveWeights(unet, layers, self._access, identity)
-        gathering = self._calibration.gatherings.setdefault(live.state, Gathering(self._calibration.hessians))
+        gathering = self._calibration.gathering(live.state, layers, device)
         blocks = {layer.block: unet.get_submodule(layer.block) for layer in layers}
         patches = LayerPatches(unet, layers, self._access.run_layer)
         self._watched = _Watched(live, patches, blocks, gathering)

@@ -13,7 +13,7 @@ from crdiff.pruning.criterion import LinearCall, Pruning
 from crdiff.pruning.plain import version
 
 _MARGIN = 3 * 2**29
-"""1.5 GiB, left for whatever else the host does during a run."""
+"""1.5 GiB."""
 
 _PEAK = 1.25
 """Of the largest memory seen in use beyond what is in use now."""
@@ -37,11 +37,11 @@ def copy_budget(device: torch.device, policy: CopyPolicy) -> int:
         return 0
     if policy is CopyPolicy.ALWAYS:
         return 2**62
-    free = _free_bytes(device)
-    return 0 if free is None else max(0, free - _margin(device))
+    free = free_bytes(device)
+    return 0 if free is None else max(0, free - margin(device))
 
 
-def _free_bytes(device: torch.device) -> int | None:
+def free_bytes(device: torch.device) -> int | None:
     """Free memory, with what torch's allocator holds unused; None where nobody can tell."""
     if device.type == "cuda":
         free: int = torch.cuda.mem_get_info(device)[0]
@@ -55,7 +55,8 @@ def _free_bytes(device: torch.device) -> int | None:
     return None
 
 
-def _margin(device: torch.device) -> int:
+def margin(device: torch.device) -> int:
+    """Bytes to leave for whatever else the host does during a run."""
     if device.type != "cuda":
         return _MARGIN
     # The peak is read, never reset: hosts report it to the user.

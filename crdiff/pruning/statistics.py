@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +75,14 @@ class Statistics:
     def uninverted(self) -> tuple[str, ...]:
         """Names of the layers without a Hessian."""
         return tuple(name for name, layer in self.layers.items() if layer.inverse is None)
+
+    def with_hessians_of(self, other: Statistics) -> Statistics:
+        """These statistics, with what ``other`` knows of Hessians beside them."""
+        inverses = {name: layer.inverse for name, layer in other.layers.items() if layer.inverse is not None}
+        layers = {
+            name: replace(layer, inverse=inverses.get(name, layer.inverse)) for name, layer in self.layers.items()
+        }
+        return replace(self, layers=layers)
 
     def to_record(self) -> Record:
         """The statistics as they are stored."""
