@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from crdiff.errors import PresetError
 from crdiff.method.schedule import Schedule, StepWindow
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import OTHER
@@ -73,10 +74,15 @@ def _plan(settings: Settings, size: Size, library: PresetLibrary, checkpoint: Ch
     if settings.preset == CUSTOM:
         schedule, k, origin = settings.schedule, None, "custom ratios"
     elif settings.preset == AUTO:
-        match = library.match(family, checkpoint.sha256, size)
+        match = library.match(family, checkpoint.sha256, size, settings.criterion)
         schedule, k, origin = match.schedule, match.k, match.describe()
     else:
         preset = library.named(settings.preset)
+        if preset.criterion != settings.criterion:
+            raise PresetError(
+                f"The ratios of preset {preset.name} were found for the criterion {preset.criterion}, not for "
+                f"{settings.criterion}: choose that criterion, Auto or Custom."
+            )
         schedule, k, origin = preset.schedule, preset.k, f"preset {preset.name}"
         if preset.family != family:
             origin += f", which was made for {preset.family.label}"

@@ -80,10 +80,12 @@ def inspect_size(path: Path, size: Size, *, hashed: bool, criterion: str = DEFAU
         UnsupportedModelError: see ``inspect_ratios``.
     """
     found = read_layers(path)
-    match = look_up(load_folder(BUILT_IN_FOLDER).presets, found.family, _sha256(path) if hashed else None, size)
+    sha256 = _sha256(path) if hashed else None
+    match = look_up(load_folder(BUILT_IN_FOLDER).presets, found.family, sha256, size, criterion)
     if match is None:
         raise PresetError(
-            f"{path.name}: there is no preset for its family ({found.family.label}); give ratios instead."
+            f"{path.name}: there is no preset for its family ({found.family.label}) and the criterion {criterion}; "
+            "give ratios instead."
         )
     return _inspect(path, found, match.ratios, match, criterion)
 

@@ -8,11 +8,12 @@ from crdiff.checks import shown
 from crdiff.errors import PresetError, SettingsError
 from crdiff.files import Remembered
 from crdiff.models.family import Family
-from crdiff.presets.lookup import Match, look_up
+from crdiff.presets.lookup import Match, look_up, uniform
 from crdiff.presets.names import same
 from crdiff.presets.size import Size
 from crdiff.presets.store import PresetStore
 from crdiff.presets.table import BUILT_IN_FOLDER, LoadedPresets, Preset, load_folder
+from crdiff.pruning.registry import CRITERIA, DEFAULT_CRITERION
 from crdiff.settings import AUTO, CUSTOM, Settings
 
 OWN_FILE = "presets.json"
@@ -54,8 +55,9 @@ class PresetLibrary:
             return LoadedPresets(latest.presets, (str(error),))
 
     def presets(self) -> tuple[Preset, ...]:
-        """Every preset, the user's own last."""
-        return (*self.built_in.presets, *self.own().presets)
+        """Every preset whose criterion is known, the user's own last."""
+        presets = (*self.built_in.presets, *self.own().presets)
+        return tuple(preset for preset in presets if preset.criterion in CRITERIA)
 
     def problems(self) -> tuple[str, ...]:
         """One sentence for each file that could not be read."""
@@ -63,7 +65,8 @@ class PresetLibrary:
 
     def names(self) -> list[str]:
         """The names of all presets, the user's own first."""
-        return [preset.name for preset in (*self.own().presets, *self.built_in.presets)]
+        presets = self.presets()
+        return [preset.name for own in (True, False) for preset in presets if preset.built_in is not own]
 
     def named(self, name: str) -> Preset:
         """The preset of that name, as names are compared (see names.same).
@@ -76,13 +79,15 @@ class PresetLibrary:
                 return preset
         raise SettingsError(f"CR-Diff: preset {shown(name)} does not exist; use auto, custom or the name of a preset.")
 
-    def match(self, family: Family, sha256: str | None, size: Size) -> Match:
-        """What ``auto`` finds.
+    def match(self, family: Family, sha256: str | None, size: Size, criterion: str = DEFAULT_CRITERION) -> Match:
+        """What ``auto`` finds: ratios that were found for this criterion, never for another.
 
         Raises:
-            PresetError: nothing is known of the family.
+            PresetError: nothing is known of the family for the default criterion.
         """
-        match = look_up(self.presets(), family, sha256, size)
+        match = look_up(self.presets(), family, sha256, size, criterion)
+        if match is None and criterion != DEFAULT_CRITERION:
+            return uniform(size)
         if match is None:
             raise PresetError("CR-Diff has no presets for this model's family; choose Custom and set the ratios.")
         return match
@@ -95,5 +100,6 @@ class PresetLibrary:
         """
         if settings.preset == CUSTOM:
             return None
-        found = self.match(family, sha256, size) if settings.preset == AUTO else self.named(settings.preset)
-        return found.k
+        if settings.preset == AUTO:
+            return self.match(family, sha256, size, settings.criterion).k
+        return self.named(settings.preset).k

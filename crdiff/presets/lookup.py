@@ -12,7 +12,10 @@ from crdiff.method.schedule import Schedule, Stage
 from crdiff.models.family import Family
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
+from crdiff.pruning.registry import DEFAULT_CRITERION
 
+UNIFORM = 0.3
+"""The ratio that the authors' search starts from, in every group."""
 _NEAREST = 3
 _DIGITS = 3
 _NEAR_TIE = 1.25
@@ -27,6 +30,7 @@ class How(str, Enum):
     FAMILY = "family"
     TRANSPOSED = "transposed"
     INTERPOLATED = "interpolated"
+    UNIFORM = "uniform"
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Match:
         schedule: the ratios to prune with, over the steps.
         k: pruned output amplification that belongs to them; None leaves it to the user.
         how: the way they were found.
-        used: the presets they come from, each with its weight; the weights are positive, sum to 1 and fall.
+        used: the presets they come from, each with its weight; the weights are positive, sum to 1 and fall. None where
+            the ratios are uniform.
         estimated: True if no preset was found at this size, turned or not.
     """
 
@@ -56,6 +61,8 @@ class Match:
 
     def describe(self) -> str:
         """A short phrase for the user, such as "preset for SDXL, 512x512"."""
+        if self.how is How.UNIFORM:
+            return f"no ratios have been found for this criterion yet, so {UNIFORM:g} for all blocks"
         preset = self.used[0][0]
         if self.how is How.INTERPOLATED:
             return f"no preset of this size, {self._interpolation_phrase()}"
@@ -90,8 +97,19 @@ def _order(size: Size) -> str:
     return "" if size.height == size.width else " (height x width)"
 
 
-def look_up(presets: Sequence[Preset], family: Family, checkpoint_sha256: str | None, size: Size) -> Match | None:
-    """The ratios for a checkpoint and an image size; None if ``presets`` has none for the family.
+def uniform(size: Size) -> Match:
+    """Where a search would start, for a criterion that no ratios have been found for."""
+    return Match(size, Schedule.constant(Ratios(*[UNIFORM] * len(GROUPS))), None, How.UNIFORM, (), estimated=True)
+
+
+def look_up(
+    presets: Sequence[Preset],
+    family: Family,
+    checkpoint_sha256: str | None,
+    size: Size,
+    criterion: str = DEFAULT_CRITERION,
+) -> Match | None:
+    """The ratios for a checkpoint and an image size; None if ``presets`` has none for the family and criterion.
 
     A preset for the checkpoint at the size comes first, then one for the family at the size, then either for the
     turned size, then an interpolation flagged as estimated. Among presets for the same key the user's own come
@@ -102,7 +120,9 @@ def look_up(presets: Sequence[Preset], family: Family, checkpoint_sha256: str | 
         family: the checkpoint's family; OTHER has only presets that are limited to a checkpoint.
         checkpoint_sha256: SHA-256 of the checkpoint file in hexadecimal; None if not known.
         size: image size in pixels.
+        criterion: what the ratios are to be used with; those found for another are not looked at.
     """
+    presets = [preset for preset in presets if preset.criterion == criterion]
     sha256 = checkpoint_sha256.strip().lower() if checkpoint_sha256 else None
     best = _best_by_size(presets, family, sha256)
     if not best:

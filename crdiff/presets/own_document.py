@@ -12,13 +12,14 @@ from crdiff import checks
 from crdiff.errors import PresetError
 from crdiff.presets.document import Value, parse_document
 from crdiff.presets.names import key_of, same, told_apart
-from crdiff.presets.table import Preset, read_family, read_k, read_schedule, read_size
+from crdiff.presets.table import Preset, read_criterion, read_family, read_k, read_schedule, read_size
+from crdiff.pruning.registry import DEFAULT_CRITERION
 
 _FORMAT = "cr-diff presets"
 _VERSION = 1
 _TOP_KEYS = ("format", "version", "presets")
 _REQUIRED = ("name", "family", "size", "ratios")
-_OPTIONAL = ("k", "checkpoints", "limited", "note")
+_OPTIONAL = ("k", "checkpoints", "limited", "note", "criterion")
 _SHOWN_KEYS = 3
 _NUMBER = re.compile(r" \(\d+\)$")
 
@@ -51,6 +52,8 @@ class Entry:
             content["limited"] = preset.limited
         if preset.note:
             content["note"] = preset.note
+        if preset.criterion != DEFAULT_CRITERION:
+            content["criterion"] = preset.criterion
         return cls(content, preset)
 
     @property
@@ -205,4 +208,5 @@ def _read_preset(entries: Mapping[str, Value]) -> Preset:
         checkpoints=frozenset(item.sha256() for item in entries["checkpoints"].items(1)) if known else frozenset(),
         limited=entries["limited"].flag() if "limited" in entries else known,
         note=entries["note"].note() if "note" in entries else "",
+        criterion=read_criterion(entries),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,14 @@ from crdiff.models.family import OTHER, Family
 from crdiff.presets.document import Value, parse_document
 from crdiff.presets.names import check_name, same
 from crdiff.presets.size import Size
+from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.settings import SPECS
 
 BUILT_IN_FOLDER = Path(__file__).resolve().parents[2] / "presets"
 MIN_SIDE = 64
 MAX_SIDE = 99999
 _SCHEMA_FILE = "schema.json"
+_OPTIONAL = ("name", "native", "k", "checkpoints", "source", "note", "criterion")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Preset:
         source: where the ratios come from.
         note: a remark for the user, such as the prompt of a search.
         built_in: True for a preset shipped with the extension, False for one of the user's own.
+        criterion: what the ratios were found for; a later version's may be unknown here.
 
     Raises:
         PresetError: a value outside what is said above.
@@ -54,6 +57,7 @@ class Preset:
     source: str = ""
     note: str = ""
     built_in: bool = False
+    criterion: str = DEFAULT_CRITERION
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", check_name(self.name))
@@ -68,6 +72,7 @@ class Preset:
         if self.limited and not self.checkpoints:
             raise PresetError("A preset limited to checkpoints must name at least one.")
         Value(self.note, "the preset's note").note()
+        Value(self.criterion, "the preset's criterion").line()
 
     @property
     def ratios(self) -> Ratios:
@@ -91,6 +96,7 @@ class Preset:
         checkpoint_sha256: str | None = None,
         note: str = "",
         limited: bool = True,
+        criterion: str = DEFAULT_CRITERION,
     ) -> Preset:
         """A preset of the user's.
 
@@ -103,18 +109,21 @@ class Preset:
             checkpoint_sha256: the checkpoint the ratios were found on, None if not known.
             note: a remark.
             limited: whether it serves that checkpoint only, or the family as well.
+            criterion: what the ratios were found for.
 
         Raises:
             PresetError: a value outside what Preset allows.
         """
         checkpoints = frozenset([checkpoint_sha256.strip().lower()]) if checkpoint_sha256 else frozenset()
         schedule = Schedule.constant(ratios)
-        return cls(name, family, size, schedule, k, checkpoints, limited=limited and bool(checkpoints), note=note)
+        limited = limited and bool(checkpoints)
+        return cls(name, family, size, schedule, k, checkpoints, limited=limited, note=note, criterion=criterion)
 
 
 def same_use(preset: Preset, other: Preset) -> bool:
-    """Whether two presets are for the same family, size and checkpoints."""
-    if (preset.family, preset.size, preset.limited) != (other.family, other.size, other.limited):
+    """Whether two presets are for the same criterion, family, size and checkpoints."""
+    keys = [(one.criterion, one.family, one.size, one.limited) for one in (preset, other)]
+    if keys[0] != keys[1]:
         return False
     return not preset.limited or not preset.checkpoints.isdisjoint(other.checkpoints)
 
@@ -173,6 +182,11 @@ def _read_stage(value: Value) -> Stage:
 def read_k(value: Value) -> float:
     """A pruned output amplification in [-2, 3]."""
     return value.number(SPECS["k"].low, SPECS["k"].high, high_allowed=True)
+
+
+def read_criterion(entries: Mapping[str, Value]) -> str:
+    """What a preset's ratios were found for; any name, since a later version may know more of them."""
+    return entries["criterion"].line() if "criterion" in entries else DEFAULT_CRITERION
 
 
 def load_file(path: Path) -> tuple[Preset, ...]:
@@ -238,7 +252,7 @@ def _read_base_checkpoints(value: Value) -> frozenset[str]:
 
 
 def _read_preset(value: Value, family: Family, source: str, base: frozenset[str]) -> Preset:
-    entries = value.entries(("size", "ratios"), optional=("name", "native", "k", "checkpoints", "source", "note"))
+    entries = value.entries(("size", "ratios"), optional=_OPTIONAL)
     size = read_size(entries["size"])
     limited = "checkpoints" in entries
     if limited and "name" not in entries:
@@ -261,6 +275,7 @@ def _read_preset(value: Value, family: Family, source: str, base: frozenset[str]
         source=entries["source"].line() if "source" in entries else source,
         note=entries["note"].note() if "note" in entries else "",
         built_in=True,
+        criterion=read_criterion(entries),
     )
 
 

@@ -51,4 +51,5 @@ def _entry(preset: Preset) -> dict[str, Any]:
         "built_in": preset.built_in,
         "source": preset.source,
         "note": preset.note,
+        "criterion": preset.criterion,
     }

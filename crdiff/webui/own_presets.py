@@ -120,6 +120,7 @@ class OwnPresets:
             settings.k,
             checkpoint.sha256,
             limited=only_this,
+            criterion=settings.criterion,
         )
 
     def _exported(self) -> list[Any]:

@@ -50,7 +50,9 @@ def describe(settings: Settings, library: PresetLibrary, checkpoint: Checkpoint 
     estimated = False
     try:
         if settings.preset == AUTO:
-            estimated = size is None or library.match(checkpoint.family, checkpoint.sha256, size).estimated
+            estimated = (
+                size is None or library.match(checkpoint.family, checkpoint.sha256, size, settings.criterion).estimated
+            )
         plan = plan_for(settings, size or Size(512, 512), library).make(checkpoint)
     except CRDiffError as problem:
         return Status(_join(_capital(f"{family}: {problem}"), problems), None, None, "problem")

@@ -307,5 +307,16 @@ def test_inspect_of_a_criterion_that_has_to_see_images(tmp_path, capsys):
     assert capsys.readouterr().err == "crdiff: quiet has to see the model draw; a file is not enough.\n"
 
 
+def test_inspect_takes_no_preset_of_another_criterion(tmp_path, capsys):
+    path = tmp_path / "model.safetensors"
+    save_file(dict(make_unet().state_dict()), str(path))
+    assert main(["inspect", str(path), "--preset", "512x512", "--criterion", "attenuation"]) == 2
+    assert "no preset for its family (SD1.x) and the criterion attenuation; give ratios" in capsys.readouterr().err
+    assert main(["inspect", str(path), "--ratios", "0.4/0.5/0.3", "--criterion", "attenuation", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["criterion"] == "attenuation"
+    assert [(group["weights"] > 0, group["pruned"]) for group in found["groups"].values()] == [(True, 0)] * 3
+
+
 def test_the_modes_are_those_users_see():
     assert list(MODES) == json_schema()["properties"]["mode"]["enum"] == ["exact", "batched", "balanced", "fast"]

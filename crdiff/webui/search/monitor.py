@@ -9,6 +9,7 @@ from typing import Any
 
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
+from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.search.report import Evaluation, Report
 from crdiff.search.score_text import score_text
 from crdiff.webui.jobs.monitor import JobMonitor, JobStatus
@@ -68,6 +69,7 @@ class SearchStatus(JobStatus):
         journal: name of the journal's file.
         prompts: what the images are drawn for.
         question: what the search waits for an answer to.
+        criterion: what decided which weights were pruned.
     """
 
     score_name: str = ""
@@ -82,6 +84,7 @@ class SearchStatus(JobStatus):
     journal: str = ""
     prompts: tuple[str, ...] = ()
     question: Question | None = None
+    criterion: str = DEFAULT_CRITERION
 
     @property
     def found(self) -> Evaluation | None:

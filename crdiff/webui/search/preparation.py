@@ -63,6 +63,7 @@ class Setup:
         """What the page is told of it."""
         return {
             "score_name": self.request.score, "k": self.k, "varies_k": "k" in self.request.vary,
+            "criterion": self.settings.criterion,
             "checkpoint": self.checkpoint, "size": self.size, "journal": self.journal_name,
             "prompts": self.request.prompts,
         }  # fmt: skip
@@ -90,7 +91,7 @@ def prepare(p: Any, request: SearchRequest, context: SearchContext) -> Setup:
     trial_k = k if scorer is None and k else TRIAL_K
     fixed = Point.of(_held_ratios(request, settings, context, checkpoint, size), trial_k)
     space = request.space(fixed if resumed is None else replace(fixed, **resumed.held))
-    start = space.hold(Point.of(_auto_ratios(context, checkpoint, size), space.fixed.k))
+    start = space.hold(Point.of(_auto_ratios(context, checkpoint, size, settings.criterion), space.fixed.k))
     request = replace(
         request,
         score=EYE if scorer is None else scorer.name,
@@ -126,14 +127,14 @@ def _held_ratios(
         return settings.ratios
     if settings.preset != AUTO:
         return context.library.named(settings.preset).ratios
-    return _auto_ratios(context, checkpoint, size)
+    return _auto_ratios(context, checkpoint, size, settings.criterion)
 
 
-def _auto_ratios(context: SearchContext, checkpoint: Checkpoint | None, size: Size) -> Ratios:
+def _auto_ratios(context: SearchContext, checkpoint: Checkpoint | None, size: Size, criterion: str) -> Ratios:
     """The ratios of the matching preset, else the authors' starting point."""
     if checkpoint is None or checkpoint.family is None:
         return START.ratios
     try:
-        return context.library.match(checkpoint.family, checkpoint.sha256, size).ratios
+        return context.library.match(checkpoint.family, checkpoint.sha256, size, criterion).ratios
     except CRDiffError:
         return START.ratios

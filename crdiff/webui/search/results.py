@@ -17,6 +17,7 @@ from crdiff.errors import CRDiffError
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
+from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.search.score_text import score_text
 from crdiff.webui.search.monitor import SearchStatus
 
@@ -42,6 +43,7 @@ class SearchResult:
         dense: score of the dense model.
         score_name: what both were scored by.
         name: given by the user; empty for the last search's result.
+        criterion: what the ratios were found for.
     """
 
     checkpoint: str
@@ -55,6 +57,7 @@ class SearchResult:
     dense: float | None = None
     score_name: str = ""
     name: str = ""
+    criterion: str = DEFAULT_CRITERION
 
     def describe(self) -> str:
         """One line."""
@@ -65,7 +68,8 @@ class SearchResult:
         ]
         by = f" ({', '.join(scores)} by {self.score_name})" if scores and self.score_name else ""
         what = self.name or "last search"
-        return f"{what}: {self.down:.3f}/{self.mid:.3f}/{self.up:.3f}{by}"
+        of = "" if self.criterion == DEFAULT_CRITERION else f", criterion {self.criterion}"
+        return f"{what}: {self.down:.3f}/{self.mid:.3f}/{self.up:.3f}{of}{by}"
 
     def applied(self) -> dict[str, float | None]:
         """What the controls are set to; k stays as the user has it unless it was searched for."""
@@ -83,7 +87,7 @@ def results_of(status: SearchStatus, name: str = "") -> list[SearchResult]:
     return [
         SearchResult(
             checkpoint.key, str(status.size), prompt.strip(), **ratios, k=k, score=best.score, dense=dense,
-            score_name=status.score_name, name=name,
+            score_name=status.score_name, name=name, criterion=status.criterion,
         )
         for prompt in status.prompts
     ]  # fmt: skip
@@ -141,5 +145,5 @@ def _read(line: str) -> SearchResult | None:
                 checks.number(name, getattr(found, name))
     except (CRDiffError, ValueError, TypeError, KeyError):
         return None
-    texts = (found.checkpoint, found.size, found.prompt, found.score_name, found.name)
+    texts = (found.checkpoint, found.size, found.prompt, found.score_name, found.name, found.criterion)
     return found if all(isinstance(text, str) for text in texts) else None

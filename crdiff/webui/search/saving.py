@@ -116,5 +116,5 @@ class ResultControls:
         note = f"found by a search, {status.score_name} {score_text(found.score or 0.0)}"
         return Preset.own(
             name, checkpoint.family, size, ratios, round(status.k_of(found), 4), checkpoint.sha256, note,
-            limited=only_this,
+            limited=only_this, criterion=status.criterion,
         )  # fmt: skip
