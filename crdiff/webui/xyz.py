@@ -1,17 +1,25 @@
-"""Axes for the host's X/Y/Z plot."""
+"""Axes for the host's X/Y/Z plot, one for each setting."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from crdiff.checks import shown
+from crdiff.errors import SettingsError
+from crdiff.method.groups import GROUPS
 from crdiff.presets.library import PresetLibrary
-from crdiff.settings import AUTO, CUSTOM, SPECS
+from crdiff.settings import AUTO, CUSTOM, SPECS, Settings
 
 ATTRIBUTE = "crdiff_xyz"
 """Attribute of a processing object under which an axis leaves its value."""
 
-_NUMBERS = ("k", "down", "mid", "up", "start", "end")
+_AXES = "crdiff_xyz_axes"
+"""Attribute under which an axis leaves its name, for those that are checked after it."""
+
+_LABELS = {"enabled": "Enabled", "preset": "Preset"}
+_SWITCH = {"true": True, "false": False}
 
 
 def overrides(p: Any) -> dict[str, Any]:
@@ -19,19 +27,58 @@ def overrides(p: Any) -> dict[str, Any]:
     return dict(getattr(p, ATTRIBUTE, {}))
 
 
-def _setter(name: str, convert: Callable[[Any], Any]) -> Callable[[Any, Any, Any], None]:
+def _value(name: str, value: Any) -> Any:
+    """The value of a setting, from what the plot makes of a text.
+
+    Raises:
+        SettingsError: it cannot be used, whatever the other settings are.
+    """
+    if name == "enabled":
+        text = str(value).strip().lower()
+        if text not in _SWITCH:
+            raise SettingsError(f"CR-Diff: an axis Enabled takes True and False, not {shown(value)}.")
+        value = _SWITCH[text]
+    return getattr(replace(Settings(), **{name: value}), name)
+
+
+def _setter(name: str) -> Callable[[Any, Any, Any], None]:
     def apply(p: Any, value: Any, values: Any) -> None:
         # A new dictionary: the plot copies p shallowly, and a shared one would leak into the next cell.
-        changed = {**overrides(p), name: convert(value)}
-        if name in ("down", "mid", "up"):
+        # Whoever varies a setting wants CR-Diff to act, unless an axis says when.
+        changed = {"enabled": True, **overrides(p), name: _value(name, value)}
+        if name in GROUPS:
             changed["preset"] = CUSTOM
         setattr(p, ATTRIBUTE, changed)
 
     return apply
 
 
-def _to_bool(value: Any) -> bool:
-    return value if isinstance(value, bool) else str(value).strip().lower() == "true"
+def _check(name: str, library: PresetLibrary) -> Callable[[Any, Any], None]:
+    """What the plot asks before it draws, so that no bad value shows only as a blank cell at the end."""
+
+    def confirm(p: Any, values: Any) -> None:
+        for value in values:
+            found = _value(name, value)
+            if name == "preset" and found not in (AUTO, CUSTOM):
+                library.named(found)
+        if name == "hires" and not getattr(p, "enable_hr", False):
+            raise SettingsError("CR-Diff: the cells of an axis hires are all the same as long as Hires. fix is off.")
+        axes = {*getattr(p, _AXES, ()), name}
+        if "preset" in axes and not axes.isdisjoint(GROUPS):
+            raise SettingsError(
+                "CR-Diff: an axis Preset leaves the axes down, mid and up without effect; use one or the others."
+            )
+        setattr(p, _AXES, axes)
+
+    return confirm
+
+
+def _choices(name: str, library: PresetLibrary) -> Callable[[], list[str]] | None:
+    if name == "enabled":
+        return lambda: ["True", "False"]
+    if name == "preset":
+        return lambda: [AUTO, CUSTOM, *library.names()]
+    return (lambda: list(SPECS[name].choices)) if SPECS[name].choices else None
 
 
 def add_axes(library: PresetLibrary) -> None:
@@ -48,12 +95,10 @@ def add_axes(library: PresetLibrary) -> None:
     plot = plots[0]
     if any(axis.label.startswith("[CR-Diff]") for axis in plot.axis_options):
         return
-    axes = [
-        plot.AxisOption("[CR-Diff] Enabled", str, _setter("enabled", _to_bool), choices=lambda: ["True", "False"]),
-        plot.AxisOption(
-            "[CR-Diff] Preset", str, _setter("preset", str), choices=lambda: [AUTO, CUSTOM, *library.names()]
-        ),
-        *(plot.AxisOption(f"[CR-Diff] {name}", float, _setter(name, float)) for name in _NUMBERS),
-        plot.AxisOption("[CR-Diff] mode", str, _setter("mode", str), choices=lambda: list(SPECS["mode"].choices)),
-    ]
-    plot.axis_options.extend(axes)
+    for name in SPECS:
+        choices = _choices(name, library)
+        # Hires. fix is txt2img's only.
+        option = plot.AxisOptionTxt2Img if name == "hires" else plot.AxisOption
+        label = f"[CR-Diff] {_LABELS.get(name, name)}"
+        kind = float if choices is None else str
+        plot.axis_options.append(option(label, kind, _setter(name), confirm=_check(name, library), choices=choices))

@@ -1,27 +1,36 @@
-"""The axes of the X/Y/Z plot write to one cell only."""
+"""The axes of the X/Y/Z plot: values checked before the grid, each written to one cell only."""
 
 from __future__ import annotations
 
 import copy
+import math
 import sys
 import types
+from dataclasses import fields
 
 import pytest
 
+from crdiff.errors import SettingsError
 from crdiff.presets.library import PresetLibrary
+from crdiff.settings import Settings
 from crdiff.webui import xyz
 
 
 class Axis:
     """The plot's AxisOption, as much as an extension gives it."""
 
-    def __init__(self, label, type_, apply, choices=None):
-        self.label, self.type, self.apply, self.choices = label, type_, apply, choices
+    def __init__(self, label, type_, apply, confirm=None, choices=None):
+        self.label, self.type, self.apply, self.confirm, self.choices = label, type_, apply, confirm, choices
+
+
+class Txt2ImgAxis(Axis):
+    """AxisOptionTxt2Img."""
 
 
 @pytest.fixture
 def axes(monkeypatch, tmp_path):
-    plot = types.SimpleNamespace(axis_options=[Axis("Steps", int, None)], AxisOption=Axis)
+    options = [Axis("Steps", int, None)]
+    plot = types.SimpleNamespace(axis_options=options, AxisOption=Axis, AxisOptionTxt2Img=Txt2ImgAxis)
     script_class = type("XYZ", (), {"__module__": "xyz_grid.py"})
     host = types.ModuleType("modules")
     host.scripts = types.SimpleNamespace(scripts_data=[types.SimpleNamespace(script_class=script_class, module=plot)])
@@ -32,11 +41,14 @@ def axes(monkeypatch, tmp_path):
     return {axis.label: axis for axis in plot.axis_options}, plot
 
 
-def test_every_axis_is_there_once(axes):
+def test_every_setting_has_one_axis(axes):
     by_label, plot = axes
-    names = ["Enabled", "Preset", "k", "down", "mid", "up", "start", "end", "mode"]
-    assert [axis.label for axis in plot.axis_options] == ["Steps", *(f"[CR-Diff] {name}" for name in names)]
+    labels = {"enabled": "Enabled", "preset": "Preset"}
+    names = [labels.get(field.name, field.name) for field in fields(Settings)]
+    assert sorted(axis.label for axis in plot.axis_options) == sorted(["Steps", *(f"[CR-Diff] {one}" for one in names)])
     assert "SDXL 512x512" in by_label["[CR-Diff] Preset"].choices()
+    assert by_label["[CR-Diff] hires"].choices() == ["both", "first", "second"]
+    assert [axis.label for axis in plot.axis_options if isinstance(axis, Txt2ImgAxis)] == ["[CR-Diff] hires"]
 
 
 def test_a_cell_does_not_leak_into_the_next(axes):
@@ -46,17 +58,55 @@ def test_a_cell_does_not_leak_into_the_next(axes):
     by_label["[CR-Diff] k"].apply(first, 2.0, [2.0])
     second = copy.copy(first)
     by_label["[CR-Diff] up"].apply(second, 0.7, [0.7])
-    assert xyz.overrides(first) == {"k": 2.0}
-    assert xyz.overrides(second) == {"k": 2.0, "up": 0.7, "preset": "custom"}
+    assert xyz.overrides(first) == {"enabled": True, "k": 2.0}
+    assert xyz.overrides(second) == {"enabled": True, "k": 2.0, "up": 0.7, "preset": "custom"}
     assert xyz.overrides(p) == {}
 
 
 @pytest.mark.parametrize(("value", "expected"), [("True", True), ("False", False), (" true ", True)])
-def test_enabled_is_read_from_its_text(axes, value, expected):
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_axis_acts_with_the_accordion_off_unless_the_axis_enabled_says_otherwise(axes, value, expected, order):
     by_label, _ = axes
     p = types.SimpleNamespace()
-    by_label["[CR-Diff] Enabled"].apply(p, value, [value])
-    assert xyz.overrides(p) == {"enabled": expected}
+    for name, given in [("Enabled", value), ("k", 2.0)][::order]:
+        by_label[f"[CR-Diff] {name}"].apply(p, given, [given])
+    assert xyz.overrides(p) == {"enabled": expected, "k": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("axis", "value", "words"),
+    [
+        ("k", 3.5, "k must lie in"),
+        ("down", 1.0, "down must lie in"),
+        ("end", -0.1, "end must lie in"),
+        ("end", math.nan, "end must lie in"),
+        ("mode", "quick", "mode must be one of"),
+        ("hires", "third", "hires must be one of"),
+        ("Preset", "no such", "'no such' does not exist"),
+        ("Preset", " ", "preset must be the name"),
+        ("Enabled", "maybe", "takes True and False, not 'maybe'"),
+    ],
+)
+def test_a_bad_value_is_told_before_anything_is_drawn(axes, axis, value, words):
+    by_label, _ = axes
+    option, p = by_label[f"[CR-Diff] {axis}"], types.SimpleNamespace(enable_hr=True)
+    good = {"Enabled": "False", "Preset": "sdxl 512X512", "mode": "fast", "hires": "second"}.get(axis, 0.5)
+    option.confirm(p, [good, good])
+    with pytest.raises(SettingsError, match=words):
+        option.confirm(p, [good, value])
+
+
+def test_axes_whose_cells_would_all_be_the_same_are_refused(axes):
+    by_label, _ = axes
+    with pytest.raises(SettingsError, match="as long as Hires"):
+        by_label["[CR-Diff] hires"].confirm(types.SimpleNamespace(enable_hr=False), ["both", "first"])
+    for names in (("Preset", "down"), ("up", "Preset")):
+        first, second = (by_label[f"[CR-Diff] {name}"] for name in names)
+        p = types.SimpleNamespace()
+        values = {"Preset": ["auto"], "down": [0.1], "up": [0.1]}
+        first.confirm(p, values[names[0]])
+        with pytest.raises(SettingsError, match="without effect"):
+            second.confirm(p, values[names[1]])
 
 
 def test_a_host_without_the_plot_is_left_alone(monkeypatch, tmp_path):
