@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from crdiff import checks
 from crdiff.errors import SettingsError
 from crdiff.method.groups import GROUPS
 from crdiff.presets.size import Size
@@ -139,6 +140,13 @@ def _stopping() -> Iterator[threading.Event]:
 
 
 def _campaign(arguments: argparse.Namespace) -> Campaign:
+    checks.integer("--steps", arguments.steps, 1)
+    checks.number("--cfg-scale", arguments.cfg_scale)
+    checks.number("--wait", arguments.wait, 0)
+    for seed in arguments.seeds:  # -1 would be another seed in every run, and none could go on with another's scores
+        checks.integer("--seeds", seed, 0)
+    if arguments.out.is_dir():
+        raise SettingsError(f"{arguments.out}: this is a folder; --out is the preset file.")
     request: dict[str, Any] = {"steps": arguments.steps, "cfg_scale": arguments.cfg_scale}
     request["negative_prompt"] = arguments.negative_prompt
     if arguments.sampler:

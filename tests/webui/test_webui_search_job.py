@@ -33,6 +33,7 @@ def outcome(host: Any, plan: dict[str, Any], fields: dict[str, Any]) -> dict[str
         "pixels": [image.tobytes() for image in result.images],
         "state": status.state,
         "message": status.message,
+        "seeds": status.seeds,
         "journal": status.journal,
         "panel": panel(monitor),
         "tried": [entry.point.to_dict() for entry in status.report.history],
@@ -129,7 +130,11 @@ def test_the_same_search_goes_on_where_it_was_and_draws_nothing_twice(host: Any)
 
 
 def test_k_can_be_searched_for_too(host: Any) -> None:
-    seen = host.run(searched, vary=["k", "up"], k=[1.2, 2.0])
+    """With a seed at random, which is the same for every image."""
+    seen = host.run(searched, vary=["k", "up"], k=[1.2, 2.0], seeds=[-1])
+    (seed,) = seen["seeds"]
+    assert seed >= 0 and seen["panel"].count(f"Image seeds: {seed}.") == 1
+    assert all(f"Seed: {seed}," in text for text in seen["texts"])
     varied = [point["k"] for point in seen["tried"] if point["down"] > 0.0]
     assert len(varied) == 3
     assert all(1.2 <= k <= 2.0 for k in varied[1:])  # the first is where the search starts

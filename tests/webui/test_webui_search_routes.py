@@ -13,7 +13,7 @@ import pytest
 
 BODY = {"prompt": "a small red house", "seed": 5, "steps": 2, "width": 64, "height": 96, "sampler_name": "Euler",
         "scheduler": "Automatic", "cfg_scale": 5.0}  # fmt: skip
-ANSWER = {"state", "message", "evaluations", "dense", "best", "history"}
+ANSWER = {"state", "message", "seeds", "evaluations", "dense", "best", "history"}
 
 
 def asked(host: Any, search: dict[str, Any] | None, **fields: Any) -> str:
@@ -140,7 +140,8 @@ def refused(host: Any, body: Any) -> tuple[int, Any]:
         ({"search": {"score": "beauty"}}, "There is no score 'beauty'"),
         ({"search": {"score": "eye"}}, "Your own eye can only be asked by the page"),
         ({"search": {"seeds": "1, 2"}}, "seeds of a search must be a list"),
-        ({"search": {"seeds": [1.5]}}, "The seeds of a search must be a list of integers"),
+        ({"search": {"journal": "gone.jsonl"}}, "There is no journal 'gone.jsonl' to go on with."),
+        ({"search": {"seeds": [1.5]}}, "An image seed of a search must be an integer in"),
         ({"search": {"prompts": [7]}}, "The prompts of a search must be a list of texts"),
         ({"search": {"vary": [["down"]]}}, "vary of a search must hold names, not ['down']."),
         ({"search": {"vary": ["middle"]}}, "A search can vary down, mid, up, k, not 'middle'."),

@@ -45,6 +45,13 @@ def test_a_request_comes_back_from_its_own_text():
     assert request.seeds == (1, 2)
 
 
+def test_seeds_at_random_are_seeds_of_their_own():
+    request = SearchRequest(seeds=[-1, 7, -1])
+    one, seven, other = request.fixed_seeds()
+    assert seven == 7 and one != other and min(one, other) >= 0
+    assert request.fixed_seeds() != (one, seven, other)
+
+
 def test_a_greater_budget_is_the_same_search():
     assert SearchRequest(evaluations=20).course() == SearchRequest(evaluations=100, minutes=3.0).course()
     assert SearchRequest(evaluations=300).iterations == 300
@@ -58,6 +65,9 @@ def test_a_greater_budget_is_the_same_search():
         ({"evaluations": None}, "budget"),
         ({"vary": "down"}, "vary"),
         ({"seeds": 3}, "seeds"),
+        ({"seeds": [-2]}, "image seed of a search must be an integer in"),
+        ({"seeds": [1 << 64]}, "image seed of a search must be an integer in"),
+        ({"seeds": [3, 3]}, "same image seed twice"),
         ({"score": 1}, "score"),
         ({"hires": 1}, "hires"),
         ({"journal": "../presets.json"}, "journal"),
@@ -76,7 +86,8 @@ def test_lists_are_read_from_text():
     assert read_lines(" \n") is None
     assert read_seeds("3, 1;2 3") == [3, 1, 2]
     assert read_seeds("") is None
-    for bad in ("-1", "1.5", "one"):
+    assert read_seeds("-1 7, -1") == [-1, 7, -1]
+    for bad in ("-2", "1.5", "one", "--1"):
         with pytest.raises(SettingsError, match=re.escape(bad)):
             read_seeds(bad)
 

@@ -52,6 +52,8 @@ class SearchApi(JobApi):
         if request.score == EYE:
             raise SettingsError("Your own eye can only be asked by the page, not by the API.")
         choose_scorer(request.score, self._context.folder)
+        if request.journal and not (self._context.journals / request.journal).is_file():
+            raise SettingsError(f"There is no journal {shown(request.journal)} to go on with.")
         return request
 
     def monitor(self, request: SearchRequest) -> SearchMonitor:
@@ -93,6 +95,7 @@ def status_to_dict(status: SearchStatus) -> dict[str, Any]:
     return {
         "state": status.state,
         "message": status.text if running else status.message,
+        "seeds": list(status.seeds),
         "evaluations": report.evaluations if report else 0,
         "dense": None if dense is None else {"score": dense.score},
         "best": None if best is None else {"score": best.score, **best.point.to_dict()},

@@ -68,6 +68,8 @@ class SearchStatus(JobStatus):
         size: of the images.
         journal: name of the journal's file.
         prompts: what the images are drawn for.
+        seeds: what they are drawn with.
+        note: a sentence about what was chosen at random; empty if nothing was.
         question: what the search waits for an answer to.
         criterion: what decided which weights were pruned.
     """
@@ -83,6 +85,8 @@ class SearchStatus(JobStatus):
     size: Size | None = None
     journal: str = ""
     prompts: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    note: str = ""
     question: Question | None = None
     criterion: str = DEFAULT_CRITERION
 
@@ -103,7 +107,7 @@ class SearchStatus(JobStatus):
             return ""
         text = f"{self.state.capitalize()}: {self._progress()}"
         text += f" ({self.score_name})" if self.score_name else ""
-        return f"{text}. {self.message}".strip()
+        return " ".join(part for part in (f"{text}.", self.message, self.note) if part)
 
     def _progress(self) -> str:
         report = self.report

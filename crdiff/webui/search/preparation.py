@@ -19,7 +19,7 @@ from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, Settings
 from crdiff.webui.search import journals
 from crdiff.webui.search.context import SearchContext
 from crdiff.webui.search.judge import choose_scorer
-from crdiff.webui.search.request import EYE, SearchRequest
+from crdiff.webui.search.request import EYE, RANDOM_SEED, SearchRequest
 from crdiff.webui.search.trials import accordion_settings
 
 
@@ -37,6 +37,7 @@ class Setup:
         size: of the images.
         journal: where scores are recorded.
         journal_name: its file's; empty if there is none.
+        note: a sentence about what was chosen at random; empty if nothing was.
     """
 
     request: SearchRequest
@@ -48,6 +49,7 @@ class Setup:
     size: Size
     journal: ScoreJournal
     journal_name: str
+    note: str = ""
 
     @property
     def listed(self) -> bool:
@@ -65,7 +67,7 @@ class Setup:
             "score_name": self.request.score, "k": self.k, "varies_k": "k" in self.request.vary,
             "criterion": self.settings.criterion,
             "checkpoint": self.checkpoint, "size": self.size, "journal": self.journal_name,
-            "prompts": self.request.prompts,
+            "prompts": self.request.prompts, "seeds": self.request.seeds, "note": self.note,
         }  # fmt: skip
 
 
@@ -92,11 +94,13 @@ def prepare(p: Any, request: SearchRequest, context: SearchContext) -> Setup:
     fixed = Point.of(_held_ratios(request, settings, context, checkpoint, size), trial_k)
     space = request.space(fixed if resumed is None else replace(fixed, **resumed.held))
     start = space.hold(Point.of(_auto_ratios(context, checkpoint, size, settings.criterion), space.fixed.k))
+    seeds = request.fixed_seeds()
+    note = f"Image seeds: {', '.join(map(str, seeds))}." if RANDOM_SEED in (request.seeds or ()) else ""
     request = replace(
         request,
         score=EYE if scorer is None else scorer.name,
         prompts=request.prompts or (str(p.prompt),),
-        seeds=request.seeds or (int(p.seed),),
+        seeds=seeds or (int(p.seed),),
         starts=request.starts or (start.to_dict(), DENSE.to_dict()),
     )
     identity = journals.identity(p, checkpoint, request.course(), settings)
@@ -105,7 +109,7 @@ def prepare(p: Any, request: SearchRequest, context: SearchContext) -> Setup:
         path = context.journals / request.journal
     listed = request.strategy == PointsToEvaluate.name
     journal = MemoryJournal() if listed else Journal(path, identity)
-    return Setup(request, settings, scorer, k, space, checkpoint, size, journal, "" if listed else path.name)
+    return Setup(request, settings, scorer, k, space, checkpoint, size, journal, "" if listed else path.name, note)
 
 
 def _held_ratios(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -24,6 +25,13 @@ SCRIPT_TITLE = "CR-Diff search"
 EYE = "eye"
 """The score that is the user's own choice between two images."""
 
+RANDOM_SEED = -1
+"""What a WebUI calls a seed that it is to choose."""
+
+_RANDOM_SEEDS = 1 << 32
+_LARGEST_SEED = (1 << 64) - 1
+"""Of torch's generators."""
+
 _NOT_THE_COURSE = ("evaluations", "minutes", "journal")
 
 
@@ -36,7 +44,8 @@ class SearchRequest:
         evaluations: configurations to measure; None is no limit.
         minutes: of drawing and scoring; None is no limit.
         prompts: to score by; None takes the job's own.
-        seeds: image seeds; every prompt is drawn with each. None takes the job's own.
+        seeds: image seeds; every prompt is drawn with each. -1 is one drawn at random, the same for all configurations.
+            None takes the job's own.
         vary: the axes that are varied, of down, mid, up and k.
         ratios: bounds of the ratios.
         k: bounds of k, where it is varied.
@@ -83,7 +92,12 @@ class SearchRequest:
             object.__setattr__(self, "iterations", iterations_for(self.evaluations))
         # The search core checks what it is made of; a search that it refuses must not wait in the host's queue.
         self.make_strategy(self.space(START), self.points or (START,))
-        Objective(self.prompts or ("",), self.seeds or (0,), evaluate=lambda *_: 0.0, racing=self.racing)
+        Objective(self.prompts or ("",), self.fixed_seeds() or (0,), evaluate=lambda *_: 0.0, racing=self.racing)
+
+    def fixed_seeds(self) -> tuple[int, ...]:
+        """The image seeds, those at random drawn anew at each call; empty if none are given."""
+        drawn = random.SystemRandom()  # the job's own random numbers are not touched
+        return tuple(drawn.randrange(_RANDOM_SEEDS) if seed == RANDOM_SEED else seed for seed in self.seeds or ())
 
     @property
     def budget(self) -> Budget:
@@ -142,6 +156,8 @@ def _check_kinds(request: SearchRequest) -> None:
         value = getattr(request, name)
         if value is not None or name == "seed":
             checks.integer(f"{name} of a search", value, low)
+    for image_seed in request.seeds or ():
+        checks.integer("An image seed of a search", image_seed, RANDOM_SEED, _LARGEST_SEED)
     if request.temperature is not None:
         checks.number("temperature of a search", request.temperature)
     if request.evaluations is None and request.minutes is None:
@@ -176,13 +192,14 @@ def read_lines(text: str | None) -> list[str] | None:
 
 
 def read_seeds(text: str | None) -> list[int] | None:
-    """The seeds of a text such as ``1, 2, 3``; None if there are none.
+    """The seeds of a text such as ``1, 2, 3``, in which -1 is one at random; None if there are none.
 
     Raises:
         SettingsError: a part of it is not a whole number.
     """
     parts = (text or "").replace(",", " ").replace(";", " ").split()
     for part in parts:
-        if not part.isascii() or not part.isdigit():
+        if part != str(RANDOM_SEED) and not (part.isascii() and part.isdigit()):
             raise SettingsError(f"Image seeds are whole numbers such as 1, 2, 3, not {checks.shown(part)}.")
-    return list(dict.fromkeys(int(part) for part in parts)) or None
+    seeds = [int(part) for part in parts]
+    return [seed for place, seed in enumerate(seeds) if seed == RANDOM_SEED or seed not in seeds[:place]] or None
