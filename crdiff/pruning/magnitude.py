@@ -40,13 +40,13 @@ class MagnitudePruning(ThresholdPruning):
 class MagnitudeCriterion:
     """See Criterion; what it gathers is the histogram of the magnitudes, which is exact for every ratio."""
 
-    prunes: type[ThresholdPruning] = MagnitudePruning
     basis = ""
 
-    def __init__(self, state: WeightsState, store: Store) -> None:
+    def __init__(self, state: WeightsState, store: Store, name: str = NAME) -> None:
         self._state = state
         self._store = store
-        self._profile = store.get(NAME, state, MagnitudeProfile.from_record)
+        self._name = name
+        self._profile = store.get(name, state, MagnitudeProfile.from_record)
         self._pruning: dict[Ratios, Pruning | None] = {}
 
     def observer(self, ratios: Ratios) -> Observer | None:
@@ -60,7 +60,7 @@ class MagnitudeCriterion:
         if ratios not in self._pruning:
             found = self.sparsity(ratios)
             thresholds = {group: one.threshold for group, one in found.items() if one.threshold is not None}
-            self._pruning[ratios] = self.prunes(thresholds) if thresholds else None
+            self._pruning[ratios] = self.prune(thresholds) if thresholds else None
         return self._pruning[ratios]
 
     def sparsity(self, ratios: Ratios) -> Mapping[str, GroupSparsity]:
@@ -70,7 +70,15 @@ class MagnitudeCriterion:
     def learn(self, profile: MagnitudeProfile) -> None:
         """Keep a finished profile, for this criterion and for the next one of the same weights."""
         self._profile = profile
-        self._store.put(NAME, self._state, profile, profile.to_record())
+        self._store.put(self._name, self._state, profile, profile.to_record())
+
+    def measure(self, call: LinearCall) -> torch.Tensor:
+        """What of a layer is compared with the threshold of its group, in magnitude."""
+        return call.weight
+
+    def prune(self, thresholds: Mapping[str, float]) -> Pruning:
+        """What the pruned pass does with the thresholds, by group."""
+        return MagnitudePruning(thresholds)
 
 
 class _Looking:
@@ -78,23 +86,22 @@ class _Looking:
 
     calls = 1
 
-    def __init__(self, builder: ProfileBuilder | DetailBuilder) -> None:
-        self._builder = builder
+    def __init__(self, criterion: MagnitudeCriterion, builder: ProfileBuilder | DetailBuilder) -> None:
+        self._criterion, self._builder = criterion, builder
         self._seen: set[str] = set()
 
     def wants(self, layer: Layer) -> bool:
         return layer.name not in self._seen
 
     def see(self, call: LinearCall) -> None:
-        self._builder.add(call.layer.group, call.weight)
+        self._builder.add(call.layer.group, self._criterion.measure(call))
         self._seen.add(call.layer.name)
 
 
 class _Counting(_Looking):
     def __init__(self, criterion: MagnitudeCriterion) -> None:
-        builder = ProfileBuilder()
-        super().__init__(builder)
-        self._criterion, self._coarse = criterion, builder
+        self._coarse = ProfileBuilder()
+        super().__init__(criterion, self._coarse)
 
     def finish(self, layers: int) -> None:
         check_complete(len(self._seen), layers)
@@ -103,9 +110,8 @@ class _Counting(_Looking):
 
 class _CountingDetail(_Looking):
     def __init__(self, criterion: MagnitudeCriterion, profile: MagnitudeProfile, bins: Mapping[str, int]) -> None:
-        builder = DetailBuilder(bins)
-        super().__init__(builder)
-        self._criterion, self._profile, self._detail = criterion, profile, builder
+        self._profile, self._detail = profile, DetailBuilder(bins)
+        super().__init__(criterion, self._detail)
 
     def finish(self, layers: int) -> None:
         check_complete(len(self._seen), layers)

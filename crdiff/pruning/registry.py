@@ -40,7 +40,7 @@ class CriterionKind:
     needs: Needs = Needs.NOTHING
 
 
-def _later(module: str, name: str, **options: Any) -> CriterionMaker:
+def _later(module: str, name: str, /, **options: Any) -> CriterionMaker:
     """A maker whose module is imported when it is used: settings name criteria without importing torch."""
 
     def make(state: WeightsState, store: Store) -> Criterion:
@@ -71,5 +71,30 @@ CRITERIA: dict[str, CriterionKind] = {
     "random": CriterionKind(
         "leaves out as many weights at random, always the same ones; for comparison.",
         _later("random_masks", "RandomCriterion"),
+    ),
+    "wanda": CriterionKind(
+        "leaves out the weights that matter least to each output, weighing each by how large its input is in images.",
+        _later("wanda", "make", name="wanda", over="row"),
+        Needs.CALIBRATION,
+    ),
+    "wanda-layer": CriterionKind(
+        "the same over each layer.",
+        _later("wanda", "make", name="wanda-layer", over="layer"),
+        Needs.CALIBRATION,
+    ),
+    "wanda-group": CriterionKind(
+        "the same over all down, mid or up blocks together.",
+        _later("wanda", "make", name="wanda-group", over="group"),
+        Needs.CALIBRATION,
+    ),
+    "ria": CriterionKind(
+        "like wanda-layer, but a weight counts by its share in its row and its column.",
+        _later("ria", "make", name="ria"),
+        Needs.CALIBRATION,
+    ),
+    "obs-saliency": CriterionKind(
+        "like wanda-layer, but it knows how far the inputs of a layer can stand in for one another.",
+        _later("obs_saliency", "make", name="obs-saliency"),
+        Needs.HESSIANS,
     ),
 }

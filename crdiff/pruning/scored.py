@@ -1,4 +1,8 @@
-"""Criteria that score every weight of a layer, and leave out those with the smallest scores of a row or a layer."""
+"""Criteria that score every weight, and leave out those with the smallest scores of a row, a layer or a group.
+
+Scores are computed anew whenever weights are counted or masked, by one function: then both see the same bits, and a
+threshold is all that has to be kept.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import torch
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.models.architecture import Layer
 from crdiff.pruning.criterion import GroupSparsity, LinearCall, Observer, Pruning, check_complete
+from crdiff.pruning.magnitude import MagnitudeCriterion, ThresholdPruning
 from crdiff.pruning.store import Store, WeightsState
 
 Score = Callable[[LinearCall], torch.Tensor]
@@ -54,9 +59,25 @@ class ScoredPruning(Pruning):
         return layer.name in self._thresholds
 
     def weight(self, call: LinearCall) -> torch.Tensor:
-        weight = call.weight.to(torch.float16) if call.weight.element_size() == 1 else call.weight
         scores = self._score(call)
-        return weight.masked_fill(scores <= self._thresholds[call.layer.name].to(scores.device), 0.0)
+        return _without(call.weight, scores <= self._thresholds[call.layer.name].to(scores.device))
+
+
+class _GroupPruning(ThresholdPruning):
+    """The same with a threshold for each group."""
+
+    def __init__(self, score: Score, thresholds: Mapping[str, float]) -> None:
+        super().__init__(thresholds)
+        self._score = score
+
+    def weight(self, call: LinearCall) -> torch.Tensor:
+        return _without(call.weight, self._score(call) <= self._thresholds[call.layer.group])
+
+
+def _without(weight: torch.Tensor, pruned: torch.Tensor) -> torch.Tensor:
+    """A weight with zeros where it is pruned; fp8 comes back as fp16, which can be computed with."""
+    weight = weight.to(torch.float16) if weight.element_size() == 1 else weight
+    return weight.masked_fill(pruned, 0.0)
 
 
 @dataclass(frozen=True)
@@ -146,3 +167,26 @@ class _Cutting:
         check_complete(len(self._seen), layers)
         sparsity = {group: GroupSparsity(self._weights[group], self._pruned[group]) for group in GROUPS}
         self._criterion.learn(self._ratios, _Found(self._thresholds, sparsity))
+
+
+class GroupScoredCriterion(MagnitudeCriterion):
+    """See Criterion; one threshold over all layers of a group, from a histogram of the scores that serves every ratio.
+
+    Args:
+        state: of the weights.
+        store: where the histogram is kept.
+        name: of the criterion, by which it is kept.
+        score: of a layer's weights.
+        basis: see Criterion.
+    """
+
+    def __init__(self, state: WeightsState, store: Store, name: str, score: Score, basis: str) -> None:
+        super().__init__(state, store, f"{name}-{basis}")
+        self._score = score
+        self.basis = basis
+
+    def measure(self, call: LinearCall) -> torch.Tensor:
+        return self._score(call)
+
+    def prune(self, thresholds: Mapping[str, float]) -> Pruning:
+        return _GroupPruning(self._score, thresholds)

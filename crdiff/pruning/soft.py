@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
-from crdiff.pruning.criterion import LinearCall
+from crdiff.pruning.criterion import LinearCall, Pruning
 from crdiff.pruning.magnitude import MagnitudeCriterion, ThresholdPruning
 from crdiff.pruning.masking import shrink_by
 
@@ -19,4 +21,5 @@ class SoftPruning(ThresholdPruning):
 class SoftCriterion(MagnitudeCriterion):
     """See Criterion; the thresholds are those of magnitude, and so are the weights left out."""
 
-    prunes = SoftPruning
+    def prune(self, thresholds: Mapping[str, float]) -> Pruning:
+        return SoftPruning(thresholds)

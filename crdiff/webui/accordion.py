@@ -195,7 +195,9 @@ class Accordion:
         return self._describe(settings, values[len(SPECS) :])
 
     def _describe(self, settings: Settings, size: tuple[Any, ...]) -> Status:
-        return describe(settings, self._extension.library, self._extension.checkpoints.selected(), read_size(size))
+        extension = self._extension
+        checkpoint, calibrations = extension.checkpoints.selected(), extension.store.calibrations
+        return describe(settings, extension.library, checkpoint, read_size(size), calibrations)
 
 
 def _shown(status: Status, turn: Any) -> list[Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crdiff.presets.library import PresetLibrary
+from crdiff.pruning.calibrations import Calibrations
 from crdiff.pruning.store import Store, drop_ambiguous
 from crdiff.webui import options
 from crdiff.webui.api import add_routes
@@ -29,7 +30,9 @@ class Extension:
         self.library = PresetLibrary(folder)
         on_disk = options.option(options.DISK_CACHE, True)
         drop_ambiguous(folder / "profiles")
-        self.store = Store(folder / "statistics" if on_disk else None)
+        self.store = Store(
+            folder / "statistics" if on_disk else None, calibrations=Calibrations(folder / "calibrations")
+        )
         self.checkpoints = CheckpointReader()
         self.slot = ActiveSlot()
 

@@ -12,7 +12,10 @@ from crdiff.modes.registry import MODES
 from crdiff.plan import plan_for
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
+from crdiff.pruning.calibrations import Calibrations, lacking
 from crdiff.settings import AUTO, Settings
+
+_WITHOUT = "Images are drawn without CR-Diff."
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,13 @@ class Status:
     level: str
 
 
-def describe(settings: Settings, library: PresetLibrary, checkpoint: Checkpoint | None, size: Size | None) -> Status:
+def describe(
+    settings: Settings,
+    library: PresetLibrary,
+    checkpoint: Checkpoint | None,
+    size: Size | None,
+    calibrations: Calibrations | None = None,
+) -> Status:
     """The status of these settings.
 
     Args:
@@ -40,10 +49,11 @@ def describe(settings: Settings, library: PresetLibrary, checkpoint: Checkpoint 
         library: the presets.
         checkpoint: the selected checkpoint, None if there is none.
         size: the size set in the tab, None if it is not known.
+        calibrations: that are stored.
     """
     problems = " ".join(library.problems())
     if checkpoint is not None and checkpoint.problem is not None:
-        return Status(_join(checkpoint.problem, "Images are drawn without CR-Diff.", problems), None, None, "problem")
+        return Status(_join(checkpoint.problem, _WITHOUT, problems), None, None, "problem")
     if checkpoint is None or checkpoint.family is None:
         return _unknown(settings, problems)
     family = checkpoint.family.label
@@ -56,6 +66,8 @@ def describe(settings: Settings, library: PresetLibrary, checkpoint: Checkpoint 
         plan = plan_for(settings, size or Size(512, 512), library).make(checkpoint)
     except CRDiffError as problem:
         return Status(_join(_capital(f"{family}: {problem}"), problems), None, None, "problem")
+    if checkpoint.sha256 is not None and (lack := lacking(settings.criterion, checkpoint.sha256, calibrations)):
+        return Status(_join(f"{_capital(family)}: {lack}", _WITHOUT, problems), None, None, "problem")
     ratios = plan.schedule.first
     times = unet_passes(plan, MODES[settings.mode], settings.window)
     if not settings.enabled:

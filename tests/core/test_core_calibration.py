@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,10 +16,15 @@ from torch import nn
 from crdiff.calibration.gathering import DAMPING, Gathering
 from crdiff.calibration.run import Calibration, CalibrationRun
 from crdiff.models.architecture import Layer, find_layers
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.models.unet import SDXL
+from crdiff.presets.library import PresetLibrary
 from crdiff.pruning.calibrations import Calibrations, MissingCalibrationError, needed
 from crdiff.pruning.criterion import LinearCall
 from crdiff.pruning.statistics import LayerStatistics, Statistics
 from crdiff.pruning.store import Store, WeightsState
+from crdiff.settings import Settings
+from crdiff.webui.status import describe
 
 STATE = WeightsState("a" * 64, "float16", (), "print")
 
@@ -159,6 +165,26 @@ def test_each_state_of_the_weights_has_its_own(tmp_path):
         needed("wanda", STATE, Store())
     assert [one.modifiers for one in calibrations.of_checkpoint(STATE.checkpoint)] == [("lora 0.8",)]
     assert calibrations.of_checkpoint("another") == ()
+
+
+def test_the_status_line_says_what_a_criterion_lacks(tmp_path):
+    calibrations, checkpoint = Calibrations(tmp_path), Checkpoint("model", SDXL, STATE.checkpoint)
+
+    def told(criterion):
+        return describe(Settings(enabled=True, criterion=criterion), PresetLibrary(), checkpoint, None, calibrations)
+
+    for criterion, needs in (("wanda", "a calibration"), ("obs-saliency", "a calibration with Hessians")):
+        status = told(criterion)
+        assert status.level == "problem"
+        assert status.text == (
+            f"SDXL: the criterion {criterion} needs {needs} of this checkpoint first. Images are drawn without CR-Diff."
+        )
+    assert told("attenuation").level == "estimated"
+    known = some(1.0)
+    calibrations.put(STATE, replace(known, layers={"a.b": replace(known.layers["a.b"], inverse=None)}))
+    assert [told(criterion).level for criterion in ("wanda", "obs-saliency")] == ["estimated", "problem"]
+    calibrations.put(STATE, known)
+    assert told("obs-saliency").level == "estimated"
 
 
 def test_the_latest_counts_and_the_same_way_replaces(tmp_path):

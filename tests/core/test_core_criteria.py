@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from run_bench import Bench
+from run_bench import CPU, Bench
 from safetensors.torch import save_file
 from small_unet import (
     OwnLinear,
@@ -24,11 +24,14 @@ from small_unet import (
 from torch import nn
 
 from crdiff.__main__ import main
+from crdiff.calibration.run import Calibration, CalibrationRun
 from crdiff.method.schedule import Position
 from crdiff.modes.registry import MODES
+from crdiff.pruning.calibrations import Calibrations
 from crdiff.pruning.copies import CopyPolicy
 from crdiff.pruning.criterion import Pruning, check_complete
 from crdiff.pruning.registry import CRITERIA, CriterionKind
+from crdiff.pruning.store import Store
 from crdiff.settings import Settings, json_schema
 from crdiff.webui import infotext
 
@@ -267,6 +270,37 @@ def test_a_criterion_that_watches_inputs_over_two_steps():
     for found, inputs in steps:
         assert torch.equal(found, plain(*inputs))
     assert len(bench.run.applied) == 1
+
+
+def test_a_calibrated_criterion_prunes_by_what_was_watched(tmp_path):
+    bench = Bench(1.0, criterion="wanda", store=Store(calibrations=Calibrations(tmp_path)))
+    calibration = Calibration()
+    with CalibrationRun(calibration, bench.access) as run:
+        dense = run.predict(bench.unet, lambda: bench.unet(*bench.inputs), CPU)
+    assert torch.equal(bench.step(), dense) and bench.run.applied == []
+    (reason,) = bench.run.refusals
+    assert reason.endswith("calibrate this checkpoint without LoRAs first.")
+
+    ((state, gathering),) = calibration.gatherings.items()
+    bench.store.calibrations.put(state, gathering.statistics({}))
+    pruned = copy.deepcopy(bench.unet)
+    rows: dict[int, torch.Tensor] = {}
+    for _, module in prunable_modules(pruned):
+        module.register_forward_pre_hook(lambda module, args: rows.__setitem__(id(module), args[0].flatten(0, -2)))
+    pruned(*bench.inputs)
+    ratios = dict(zip(("down", "mid", "up"), RATIOS))
+    for group, module in prunable_modules(pruned):
+        scores = module.weight.abs() * rows[id(module)].norm(dim=0)
+        cut = scores.sort(dim=1).values[:, int(scores.shape[1] * ratios[group]) - 1]
+        module.weight.mul_(scores > cut[:, None])
+    again = Bench(1.0, criterion="wanda", store=bench.store, unet=bench.unet)
+    for _ in range(3):
+        assert torch.equal(again.step(), pruned(*again.inputs))
+    (applied,) = again.run.applied
+    assert applied.basis == gathering.statistics({}).id
+    infotext.write_applied(params := {}, [applied], hires_pass=False)
+    assert params["CR-Diff calibration"] == applied.basis
+    assert again.run.refusals == []
 
 
 def test_settings_infotext_and_schema_know_it():
