@@ -48,9 +48,9 @@ class Planner:
     criterion: str = DEFAULT_CRITERION
 
     @classmethod
-    def fixed(cls, plan: Plan, mode: str = DEFAULT_MODE) -> Planner:
+    def fixed(cls, plan: Plan, mode: str = DEFAULT_MODE, criterion: str = DEFAULT_CRITERION) -> Planner:
         """The same plan for every model."""
-        return cls(lambda checkpoint: plan, mode=mode)
+        return cls(lambda checkpoint: plan, mode=mode, criterion=criterion)
 
 
 def plan_for(settings: Settings, size: Size, library: PresetLibrary | None = None) -> Planner:

@@ -27,6 +27,7 @@ from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Position, Schedule
 from crdiff.modes.registry import DEFAULT_MODE
 from crdiff.plan import Plan, Planner
+from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.pruning.store import Store
 
 DENSE = Ratios()
@@ -42,6 +43,7 @@ class Drawing:
         batch: images at a time.
         sampler: name of k-diffusion's function, without ``sample_``.
         mode: how CR-Diff's passes are computed, a name in ``MODES``.
+        criterion: what decides which weights are pruned, a name in ``CRITERIA``.
     """
 
     steps: int = 12
@@ -49,6 +51,7 @@ class Drawing:
     batch: int = 25
     sampler: str = "dpmpp_2m"
     mode: str = DEFAULT_MODE
+    criterion: str = DEFAULT_CRITERION
 
 
 class _Denoiser(DiscreteVDDPMDenoiser):
@@ -119,7 +122,7 @@ class DemoModel:
         context = torch.cat([self.text(list(prompts)), self.text([""] * len(prompts))])
         run = None
         if any(ratios) and k != 0.0:
-            planner = Planner.fixed(Plan(Schedule.constant(ratios), k, ""), drawing.mode)
+            planner = Planner.fixed(Plan(Schedule.constant(ratios), k, ""), drawing.mode, drawing.criterion)
             run = Run(planner, PlainAccess(sha256=self.sha256), self._store)
         denoiser = _Denoiser(self.unet, run, context, drawing)
         sigmas = denoiser.get_sigmas(drawing.steps)
