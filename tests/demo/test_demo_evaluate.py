@@ -24,7 +24,7 @@ from crdiff.presets.own_document import from_text, to_text
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
 from demo.evaluate import __main__ as evaluate
-from demo.evaluate import find_presets, prompts, strategies
+from demo.evaluate import criteria, find_presets, prompts, strategies
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DENSE, DemoModel, Drawing
 from demo.evaluate.objective import noise_seed
@@ -215,6 +215,37 @@ def test_figures_of_another_run_are_merged_and_not_drawn_again(checkpoint, tmp_p
     monkeypatch.setattr(sys, "argv", [*command, "64x96", "--prompts", "3", "--merge", str(other), "--json", str(other)])
     evaluate.main()
     assert json.loads(other.read_text("utf-8"))[0]["prompts"] == 3
+
+
+def test_criteria_are_judged_by_what_they_make_of_the_model_and_not_measured_twice(tmp_path, monkeypatch, capsys):
+    figures, ratio = tmp_path / "figures.json", 0.4
+    monkeypatch.setattr(criteria, "STARTS", (ratio,))  # what a search of one evaluation finds
+    command = ["criteria", "--sizes", "96x128", "--criteria", "magnitude", "attenuation", "--varied", "k = 1"]
+    command += ["--evaluations", "1", "--search-prompts", "1", "--prompts", "2", "--seeds", "1", "--steps", "6"]
+    command += ["--checkpoint", str(CHECKPOINT), "--work", str(tmp_path / "work"), "--json", str(figures)]
+    monkeypatch.setattr(sys, "argv", command)
+    criteria.main()
+    printed = capsys.readouterr().out
+    cells = {cell["criterion"]: cell for cell in json.loads(figures.read_text("utf-8"))["cells"]}
+    assert set(cells) == {"dense", "magnitude", "attenuation"}
+    weakened, scenes = DemoModel(CHECKPOINT), judging_scenes(2)
+    for name, weight in weakened.unet.named_parameters():
+        if name.endswith("weight") and (".attn1.to_" in name or ".ff.net.0.proj" in name or ".ff.net.2" in name):
+            weight.data *= 1.0 - ratio
+    captions = [scene.caption() for scene in scenes]
+    seeds = [noise_seed(caption, 1) for caption in captions]
+    images = weakened.draw(captions, seeds, (96, 128), DENSE, 0.0, Drawing(steps=6))
+    expected = Judge().verdict(images, scenes)
+    assert cells["attenuation"]["ratios"] == [ratio] * 3 and cells["attenuation"]["passes"] == 1.0
+    assert cells["attenuation"]["scores"] == pytest.approx(1000 * expected.scores, abs=2)
+    assert max(map(abs, np.subtract(cells["attenuation"]["scores"], cells["dense"]["scores"]))) > 10
+    assert cells["attenuation"]["right"] == "".join("01"[int(one)] for one in expected.right)
+
+    monkeypatch.setattr(DemoModel, "draw", lambda *_: pytest.fail("drawn again"))
+    criteria.main()
+    table = [line for line in printed.splitlines() if line.startswith("|")][-5:]
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")] == table
+    assert [line.split(" | ")[1] for line in table[2:]] == ["dense", "magnitude", "attenuation"]
 
 
 def test_searches_for_single_prompts_are_measured_on_seeds_they_have_not_seen(
