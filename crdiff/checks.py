@@ -31,6 +31,11 @@ def shown(value: object) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
+def exact(number: float) -> str:
+    """The shortest text that is read back as this very number."""
+    return repr(float(number) + 0.0).removesuffix(".0")
+
+
 def number(
     name: str,
     value: object,
@@ -59,7 +64,7 @@ def number(
     if not is_number(value) or not _within(value, low, high, low_open, high_open):
         kind = f"a number {span}" if span else "a finite number"
         raise SettingsError(f"{name} must be {kind}, not {shown(value)}.")
-    return float(value)
+    return float(value) + 0.0  # -0.0 becomes 0.0, which means the same
 
 
 def _within(value: float, low: float, high: float, low_open: bool, high_open: bool) -> bool:

@@ -30,6 +30,11 @@ class Plan:
     k: float
     origin: str
 
+    @property
+    def idle(self) -> str | None:
+        """Why an image drawn by this plan is the dense model's, as a sentence; None if it is not."""
+        return idle(self.schedule, self.k)
+
 
 @dataclass(frozen=True)
 class Planner:
@@ -51,6 +56,15 @@ class Planner:
     def fixed(cls, plan: Plan, mode: str = DEFAULT_MODE, criterion: str = DEFAULT_CRITERION) -> Planner:
         """The same plan for every model."""
         return cls(lambda checkpoint: plan, mode=mode, criterion=criterion)
+
+
+def idle(schedule: Schedule, k: float) -> str | None:
+    """Why an image with these ratios and this k is the dense model's, as a sentence; None if it is not."""
+    if k == 0.0:
+        return "k is 0, which is the dense model alone."
+    if not any(any(stage.ratios) for stage in schedule.stages):
+        return "All ratios are 0, so there is nothing to prune."
+    return None
 
 
 def plan_for(settings: Settings, size: Size, library: PresetLibrary | None = None) -> Planner:

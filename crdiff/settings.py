@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from crdiff import checks
-from crdiff.checks import shown
+from crdiff.checks import exact, shown
 from crdiff.errors import SettingsError
-from crdiff.method.groups import GROUPS, Ratios, check_ratio
+from crdiff.method.groups import GROUPS, PassRatios, Ratios, check_ratio
 from crdiff.method.schedule import Schedule, StepWindow
 from crdiff.modes.registry import DEFAULT_MODE, MODES
 from crdiff.pruning.registry import CRITERIA, DEFAULT_CRITERION
@@ -17,7 +17,8 @@ from crdiff.pruning.registry import CRITERIA, DEFAULT_CRITERION
 AUTO = "auto"
 CUSTOM = "custom"
 DEFAULT_K = 1.5
-MAX_RATIO = 0.99
+MAX_RATIO = 0.999
+"""The end of a slider for a ratio; the ratios themselves may be anything in [0, 1)."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,11 @@ SPECS: Mapping[str, Spec] = {
         + " ".join(f"{name.capitalize()}: {kind.help}" for name, kind in CRITERIA.items()),
         offered=CRITERIA,
     ),
+    "hires_ratios": Spec(
+        "Ratios of the hires pass",
+        "Custom's ratios in the second pass of Hires. fix: down/mid/up, such as 0.3/0.34/0.3, with a k of its own as a "
+        "fourth number. Empty: as in the first pass. Pasting an image that Auto has drawn fills it.",
+    ),
 }
 
 
@@ -109,6 +115,8 @@ class Settings:
         hires: the passes of a hires-fix run it acts in: ``both``, ``first`` or ``second``.
         mode: how the amplified prediction is computed, a name in ``MODES``.
         criterion: what decides which weights are pruned, a name in ``CRITERIA``.
+        hires_ratios: what ``custom`` takes in the second pass of hires fix, as PassRatios are written; empty takes
+            what it takes in the first.
 
     Raises:
         SettingsError: naming the field that cannot be used.
@@ -125,6 +133,7 @@ class Settings:
     hires: str = "both"
     mode: str = DEFAULT_MODE
     criterion: str = DEFAULT_CRITERION
+    hires_ratios: str = ""
 
     def __post_init__(self) -> None:
         checks.flag("CR-Diff: enabled", self.enabled)
@@ -132,8 +141,8 @@ class Settings:
             raise SettingsError(
                 f"CR-Diff: preset must be the name of a preset, auto or custom, not {shown(self.preset)}."
             )
-        if self.preset.lower() in (AUTO, CUSTOM):
-            object.__setattr__(self, "preset", self.preset.lower())
+        if (word := self.preset.strip().casefold()) in (AUTO, CUSTOM):
+            object.__setattr__(self, "preset", word)
         for group in GROUPS:
             object.__setattr__(self, group, check_ratio(f"CR-Diff: {group}", getattr(self, group)))
         for name in ("k", "start", "end"):
@@ -141,9 +150,10 @@ class Settings:
             if value is not None or name != "k":
                 object.__setattr__(self, name, checks.number(f"CR-Diff: {name}", value, spec.low, spec.high))
         if self.start > self.end:
-            raise SettingsError(f"CR-Diff: start ({self.start:g}) must not be after end ({self.end:g}).")
+            raise SettingsError(f"CR-Diff: start ({exact(self.start)}) must not be after end ({exact(self.end)}).")
         for name in ("hires", "mode", "criterion"):
             checks.choice(f"CR-Diff: {name}", getattr(self, name), SPECS[name].choices)
+        object.__setattr__(self, "hires_ratios", _check_hires_ratios(self.hires_ratios))
 
     @property
     def ratios(self) -> Ratios:
@@ -164,6 +174,14 @@ class Settings:
         """Whether the settings are on for a pass; a run without hires fix is a first pass."""
         return self.enabled and self.hires != ("first" if hires_pass else "second")
 
+    def for_pass(self, *, hires_pass: bool) -> Settings:
+        """What these settings come to in one pass: the second may have ratios, and a k, of its own."""
+        if not (hires_pass and self.hires_ratios and self.preset == CUSTOM):
+            return self
+        second = PassRatios.parse(self.hires_ratios)
+        down, mid, up = second.ratios
+        return replace(self, down=down, mid=mid, up=up, k=self.k if second.k is None else second.k, hires_ratios="")
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
         """Settings from the API's object; an absent key takes its default.
@@ -174,7 +192,7 @@ class Settings:
             if key not in SPECS:
                 raise SettingsError(f"CR-Diff: unknown key {shown(key)}; known are {', '.join(SPECS)}.")
         values = dict(values)
-        if "preset" not in values and any(group in values for group in GROUPS):
+        if "preset" not in values and (any(group in values for group in GROUPS) or values.get("hires_ratios")):
             values["preset"] = CUSTOM
         return cls(**values)
 
@@ -194,6 +212,40 @@ class Settings:
         return asdict(self)
 
 
+_BY_HAND = (*GROUPS, "hires_ratios")
+"""The settings that only ``custom`` takes."""
+
+
+def overruled(args: Sequence[Any]) -> str | None:
+    """A sentence about ratios of the API's object that its preset leaves unused; None if there are none.
+
+    Args:
+        args: a script's arguments, which ``Settings.from_args`` accepts.
+    """
+    if not (len(args) > 0 and isinstance(args[0], Mapping) and "preset" in args[0]):
+        return None
+    settings, defaults = Settings.from_dict(args[0]), Settings()
+    unused = [name for name in _BY_HAND if getattr(settings, name) != getattr(defaults, name)]
+    if settings.preset == CUSTOM or not unused:
+        return None
+    named = ", ".join(f"{name} {args[0][name]}" for name in unused)
+    return f"The preset {settings.preset} has ratios of its own; not used: {named} (the preset custom takes them)."
+
+
+def _check_hires_ratios(value: object) -> str:
+    if value == "":
+        return ""
+    try:
+        second = PassRatios.parse(value)
+        if second.k is not None:
+            checks.number("k", second.k, SPECS["k"].low, SPECS["k"].high)
+    except SettingsError:
+        raise SettingsError(
+            f"CR-Diff: hires_ratios must be empty, down/mid/up or down/mid/up/k, each in its range, not {shown(value)}."
+        ) from None
+    return str(second)
+
+
 def json_schema() -> dict[str, Any]:
     """The API's object as a JSON Schema."""
     defaults = Settings().to_dict()
@@ -208,6 +260,9 @@ def json_schema() -> dict[str, Any]:
             entry |= {"type": "string", "enum": list(spec.choices)}
         elif isinstance(defaults[name], bool):
             entry |= {"type": "boolean"}
+        elif name == "hires_ratios":
+            number = r"[-+0-9.eE]+"
+            entry |= {"type": "string", "pattern": rf"^({number}/{number}/{number}(/{number})?)?$"}
         elif isinstance(defaults[name], str):
             entry |= {"type": "string", "minLength": 1}
         else:

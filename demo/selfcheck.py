@@ -105,7 +105,7 @@ def check_api(url: str, settings: dict[str, Any]) -> None:
     print(f"API: {infotext.splitlines()[0]}", flush=True)
     if image.size != (WIDTH, HEIGHT):
         raise CheckError(f"the image is {image.height}x{image.width}, not {HEIGHT}x{WIDTH}")
-    if "CR-Diff note" in infotext or "CR-Diff sparsity" not in infotext:
+    if "CR-Diff note" in infotext or "CR-Diff source" not in infotext:
         raise CheckError(f"CR-Diff did not act: {infotext.splitlines()[-1]}")
 
 

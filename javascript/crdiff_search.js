@@ -161,7 +161,7 @@
         version: (name) => Number(panel(byName(name))?.dataset.crdiffVersion ?? -1),
         chosen(name, k) {
             const {chosen} = byName(name);
-            return [true, "Custom", chosen.down, chosen.mid, chosen.up, chosen.k ?? k];
+            return [true, "Custom", chosen.down, chosen.mid, chosen.up, chosen.k ?? k, ""];
         },
         answer: (name) => byName(name).answer,
         wanted: (name) => JSON.stringify(wanted(byName(name))),

@@ -21,13 +21,19 @@ from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Position
 from crdiff.models.architecture import find_layers
 from crdiff.modes.registry import MODES
-from crdiff.plan import Planner
+from crdiff.plan import Plan, Planner
 from crdiff.pruning.copies import CopyPolicy
 from crdiff.pruning.linear import LayerPatches
 from crdiff.pruning.registry import CRITERIA
 from crdiff.pruning.store import Store
 
 _log = logging.getLogger("crdiff")
+
+_NO_STEP = "The sampler called the UNet in no step."
+_NO_CALL = "Another extension computed the UNet in every step."
+_WATCHED = "The criterion was looking at the layers in every step; the next image is drawn with what it saw."
+_TOO_SMALL = "The ratios are too small to prune a single weight."
+_ZERO_STAGE = "All ratios are 0 in the steps between start and end."
 
 
 class Run:
@@ -66,6 +72,8 @@ class Run:
         self._calls = 0
         self.applied: list[Applied] = []
         self.refusals: list[str] = []
+        self._steps = self._seen = self._watched = 0
+        self._plan: Plan | None = None
         self.amplified = 0
         """How many of the UNet's predictions were amplified so far; 0 where nothing called it through ``predict``."""
 
@@ -84,12 +92,26 @@ class Run:
     def position(self, position: Position) -> None:
         self._position = position
         self._calls = 0
+        self._steps += 1
 
     @property
     def replayed(self) -> int:
         """How many predictions were replayed from a graph so far."""
         graphs = None if self._model is None else self._model.graphs
         return self._replayed + (0 if graphs is None else graphs.replayed)
+
+    @property
+    def inaction(self) -> str | None:
+        """Why no prediction was amplified, as a sentence; None if one was, or if ``refusals`` say why."""
+        if self.amplified or self.refusals:
+            return None
+        if not self._seen:
+            return _NO_CALL if self._steps else _NO_STEP
+        if self._plan is None:
+            return self._planner.window.idle
+        if self._plan.idle is not None:
+            return self._plan.idle
+        return _WATCHED if self._watched else _TOO_SMALL if self.applied else _ZERO_STAGE
 
     def predict(
         self,
@@ -110,7 +132,10 @@ class Run:
             doubled: of the call.
             arguments: of the call.
         """
-        if self._inside or self.position not in self._planner.window:
+        if self._inside:
+            return forward()
+        self._seen += 1
+        if self.position not in self._planner.window:
             return forward()
         self._inside = True
         try:
@@ -147,6 +172,7 @@ class Run:
             return inputs.forward()
         watched = self._observe(model, ratios, inputs.forward, before)
         if watched is not None:
+            self._watched += 1
             return watched
         self._note(model, ratios)
         if model.weights(ratios) is None:
@@ -175,7 +201,7 @@ class Run:
             return known
         self._release()
         layers = find_layers(unet)
-        plan = self._planner.make(replace(identity.checkpoint, family=layers.family))
+        self._plan = plan = self._planner.make(replace(identity.checkpoint, family=layers.family))
         live = LiveWeights(unet, layers.layers, self._access, identity)
         model = PreparedModel(
             model=unet,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from crdiff.checks import number
+from crdiff.checks import exact, number, shown
 from crdiff.errors import SettingsError
 
 GROUPS = ("down", "mid", "up")
@@ -42,14 +42,38 @@ class Ratios:
         return value
 
     def __str__(self) -> str:
-        return "/".join(f"{ratio:.3g}" for ratio in self)
+        return "/".join(exact(ratio) for ratio in self)
 
     @classmethod
     def parse(cls, text: str) -> Ratios:
-        """Ratios from ``"down/mid/up"``, such as ``"0.397/0.434/0.387"``."""
-        parts = text.split("/")
-        try:
-            down, mid, up = (float(part) for part in parts)
-        except ValueError:
-            raise SettingsError(f"Ratios are written down/mid/up, such as 0.397/0.434/0.387, not {text!r}.") from None
-        return cls(down, mid, up)
+        """Ratios from ``"down/mid/up"``, such as ``"0.397/0.434/0.387"``; the inverse of ``str``."""
+        return cls(*_numbers(text, "Ratios are written down/mid/up, such as 0.397/0.434/0.387", len(GROUPS)))
+
+
+@dataclass(frozen=True)
+class PassRatios:
+    """The ratios of one pass, and its k where that is not the other pass's."""
+
+    ratios: Ratios
+    k: float | None = None
+
+    def __str__(self) -> str:
+        return str(self.ratios) if self.k is None else f"{self.ratios}/{exact(self.k)}"
+
+    @classmethod
+    def parse(cls, text: object) -> PassRatios:
+        """From ``"down/mid/up"`` or ``"down/mid/up/k"``; the inverse of ``str``."""
+        expected = "The ratios of a pass are written down/mid/up or down/mid/up/k"
+        down, mid, up, *k = _numbers(text, expected, len(GROUPS), len(GROUPS) + 1)
+        return cls(Ratios(down, mid, up), k[0] if k else None)
+
+
+def _numbers(text: object, expected: str, *counts: int) -> list[float]:
+    parts = text.split("/") if isinstance(text, str) else []
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in counts:
+        raise SettingsError(f"{expected}, not {shown(text)}.")
+    return numbers

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from crdiff.checks import exact
 from crdiff.errors import SettingsError
 from crdiff.method.groups import GROUPS, Ratios
 
@@ -37,6 +38,11 @@ class StepWindow:
 
     def __contains__(self, position: Position) -> bool:
         return self.start <= position.fraction < self.end
+
+    @property
+    def idle(self) -> str:
+        """What to say where no step lies within."""
+        return f"No step lies between start {exact(self.start)} and end {exact(self.end)}."
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Value:
         # NaN fails every comparison; integers too large for a float are compared before they are converted.
         if not (low <= number < high or (high_allowed and number == high)):
             raise self.fault(span)
-        return float(number)
+        return float(number) + 0.0  # -0.0 becomes 0.0, which means the same
 
     def flag(self) -> bool:
         """A JSON boolean."""

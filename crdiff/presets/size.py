@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
+from crdiff.checks import shown
 from crdiff.errors import PresetError
 
 
@@ -28,7 +29,7 @@ class Size:
         """A size from ``"HEIGHTxWIDTH"``, such as ``"400x560"``."""
         match = re.fullmatch(r"\s*(\d{1,5})\s*[xX×]\s*(\d{1,5})\s*", text)
         if match is None:
-            raise PresetError(f"A size is written HEIGHTxWIDTH, such as 400x560, not {text!r}.")
+            raise PresetError(f"A size is written HEIGHTxWIDTH, such as 400x560, not {shown(text)}.")
         return cls(int(match[1]), int(match[2]))
 
     @property

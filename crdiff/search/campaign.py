@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from crdiff.errors import SettingsError
-from crdiff.method.groups import Ratios
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import OTHER
 from crdiff.presets.lookup import look_up
@@ -230,8 +229,8 @@ def _save(report: Report, campaign: Campaign, checkpoint: Checkpoint, score: str
         f"{stem}{suffix}",
         OTHER if checkpoint.family is None else checkpoint.family,
         size,
-        Ratios(*(round(ratio, 4) for ratio in best.point.ratios)),
-        round(best.point.k, 4) if "k" in campaign.vary else None,
+        best.point.rounded.ratios,
+        best.point.rounded.k if "k" in campaign.vary else None,
         checkpoint.sha256,
         f"found by a search over {len(campaign.prompts)} prompts and {len(campaign.seeds)} seeds, "
         f"{score} {shown}{against}",

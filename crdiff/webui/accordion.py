@@ -74,10 +74,6 @@ class Accordion:
 
         return keep
 
-    def knows_preset(self, name: str) -> bool:
-        """Whether the preset control can be set to ``name``."""
-        return name in self._preset_choices()
-
     def _preset_choices(self) -> list[str]:
         return [preset_label(AUTO), preset_label(CUSTOM), *self._extension.library.names()]
 
@@ -127,6 +123,12 @@ class Accordion:
                         label=SPECS[name].label,
                         elem_id=f"{tab}_crdiff_{name}",
                     )
+                controls["hires_ratios"] = gr.Textbox(
+                    defaults.hires_ratios,
+                    label=SPECS["hires_ratios"].label,
+                    placeholder="as in the first pass",
+                    elem_id=f"{tab}_crdiff_hires_ratios",
+                )
             sections: list[Section] = [OwnPresets(self._extension, tab), *(make(tab) for make in self._sections)]
             for section in sections:
                 section.build()
@@ -166,10 +168,10 @@ class Accordion:
             onto = _ONTO_SLIDERS % (len(sliders), json.dumps(preset_label(CUSTOM)))
             answered.then(None, [found, controls["preset"], *sliders], sliders, _js=onto, **QUIET)
 
-        for group in GROUPS:
+        for name in (*GROUPS, "hires_ratios"):
             # In the page, at once, so that an answer still under way to Auto does not move the slider back.
-            controls[group].input(None, [], [controls["preset"]], _js=_TO_CUSTOM, **QUIET)
-        for name in ("enabled", *GROUPS, "k", "start", "end", "hires", "mode", "criterion"):
+            controls[name].input(None, [], [controls["preset"]], _js=_TO_CUSTOM, **QUIET)
+        for name in ("enabled", *GROUPS, "k", "start", "end", "hires", "mode", "criterion", "hires_ratios"):
             controls[name].change(show, inputs, shown, **asking)
         for trigger in (controls["preset"], *size):
             looking(trigger.change, look_up)

@@ -13,15 +13,19 @@ from crdiff.guidance.graphs import CudaBackend
 from crdiff.guidance.run import Run
 from crdiff.method.schedule import Position
 from crdiff.patching import Original, Patch
-from crdiff.plan import plan_for
+from crdiff.plan import Planner, idle, plan_for
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
 from crdiff.pruning.store import Store
 from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, Settings
 from crdiff.webui import infotext, options
 from crdiff.webui.hosts.base import DenoiserHook, select_host
+from crdiff.webui.infotext import Outcome
 
 _log = logging.getLogger("crdiff")
+
+_NO_SECOND_PASS = "CR-Diff is set to act in the second pass of Hires. fix only, and there was none."
+_NO_PASS = "Another extension drew the image by itself, without the host's sampler."
 
 LATENT_SCALE = 8
 """Pixels to one latent cell, for every model family CR-Diff supports."""
@@ -66,8 +70,9 @@ def read_settings(args: tuple[Any, ...], overrides: Mapping[str, Any], library: 
     if overrides:
         settings = replace(settings, **overrides)
     if settings.enabled and settings.preset not in (AUTO, CUSTOM):
-        # A name that does not exist is an error before anything is drawn.
-        library.named(settings.preset)
+        # A name that does not exist is an error before anything is drawn; one that does is written as it is saved.
+        preset = library.named(settings.preset)
+        settings = replace(settings, preset=preset.name, k=preset.k if settings.k is None else settings.k)
     return settings
 
 
@@ -79,27 +84,24 @@ class Generation:
         library: where presets are looked up.
         store: what criteria have gathered of weights seen before.
         slot: where the per-step callback looks.
+        remark: a sentence on the settings, for the infotext; empty if there is nothing to say.
     """
 
-    def __init__(self, settings: Settings, library: PresetLibrary, store: Store, slot: ActiveSlot) -> None:
+    def __init__(
+        self, settings: Settings, library: PresetLibrary, store: Store, slot: ActiveSlot, remark: str = ""
+    ) -> None:
         self._settings = settings
         self._library = library
         self._store = store
         self._slot = slot
+        self._remark = remark
         self._attached: Patch | None = None
+        self._passes: dict[bool, Outcome] = {}
 
     def note_settings(self, p: Any) -> None:
         """Write the settings into the job's infotext."""
-        infotext.write_settings(p.extra_generation_params, self._settings, self._k)
-
-    @property
-    def _k(self) -> float:
-        return DEFAULT_K if self._settings.k is None else self._settings.k
-
-    def _does_nothing(self) -> bool:
-        """Settings under which every step is the host's own."""
-        custom_zero = self._settings.preset == CUSTOM and not any(self._settings.ratios)
-        return self._settings.k == 0.0 or custom_zero or self._settings.start >= self._settings.end
+        infotext.write(p.extra_generation_params, self._settings, {}, self._remark)
+        _tell(p, self._remark)
 
     def before_sampling(self, p: Any, latent: Any) -> None:
         """The host is about to sample one pass: wrap that one call of its sampler.
@@ -112,17 +114,29 @@ class Generation:
         """
         self._detach()
         hires_pass = bool(getattr(p, "is_hr_pass", False))
-        if self._does_nothing() or not self._settings.acts_in(hires_pass=hires_pass):
+        if not hires_pass:
+            self._passes = {}
+        if not self._settings.acts_in(hires_pass=hires_pass):
+            return
+        settings = self._settings.for_pass(hires_pass=hires_pass)
+        if (reason := _idle(settings)) is not None:
+            self._report(p, hires_pass, Outcome(reason=reason))
             return
         size = Size(int(latent.shape[-2]) * LATENT_SCALE, int(latent.shape[-1]) * LATENT_SCALE)
         sampler = p.sampler
 
         def launch_sampling(original: Original, *args: Any, **kwargs: Any) -> Any:
             self._detach()
-            with self._sampling(p, sampler, size, hires_pass):
+            with self._sampling(p, sampler, plan_for(settings, size, self._library), hires_pass):
                 return original(*args, **kwargs)
 
         self._attached = Patch(sampler, "launch_sampling", launch_sampling)
+
+    def after_batch(self, p: Any) -> None:
+        """The images of a batch are drawn, and the host is about to write their infotexts."""
+        self._detach()
+        if not self._passes:
+            self._write(p, _NO_SECOND_PASS if self._settings.hires == "second" else _NO_PASS)
 
     def _detach(self) -> None:
         if self._attached is not None:
@@ -130,11 +144,10 @@ class Generation:
             self._attached = None
 
     @contextmanager
-    def _sampling(self, p: Any, sampler: Any, size: Size, hires_pass: bool) -> Iterator[None]:
+    def _sampling(self, p: Any, sampler: Any, planner: Planner, hires_pass: bool) -> Iterator[None]:
         from modules import shared
 
         host = select_host(shared.sd_model)
-        planner = plan_for(self._settings, size, self._library)
         backend = CudaBackend() if options.graphs() else None
         run = Run(planner, host.access(), self._store, host.copy_policy(options.copy_policy()), backend)
         outer = self._slot.current
@@ -145,26 +158,49 @@ class Generation:
         finally:
             self._slot.current = outer
             run.close()
-            self._report(p, run, hires_pass)
+            reasons = run.refusals if run.inaction is None else [run.inaction]
+            outcome = Outcome(run.applied, " ".join(reasons), bool(run.refusals), run.replayed)
+            self._report(p, hires_pass, outcome)
 
-    def _report(self, p: Any, run: Run, hires_pass: bool) -> None:
-        params = p.extra_generation_params
-        infotext.write_applied(params, run.applied, hires_pass=hires_pass)
-        infotext.write_graphs(params, run.replayed)
-        if run.refusals:
-            infotext.write_note(params, " ".join(run.refusals))
-        for reason in run.refusals:
-            p.comment(reason)
+    def _report(self, p: Any, hires_pass: bool, outcome: Outcome) -> None:
+        self._passes[hires_pass] = outcome
+        self._write(p, outcome.reason)
+
+    def _write(self, p: Any, reason: str) -> None:
+        remark = self._remark if self._passes else " ".join(filter(None, [self._remark, reason]))
+        infotext.write(p.extra_generation_params, self._settings, self._passes, remark)
+        _tell(p, reason)
+
+
+def _tell(p: Any, sentence: str) -> None:
+    """Show a sentence below the image."""
+    if sentence:
+        p.comment(sentence if sentence.startswith("CR-Diff") else f"CR-Diff: {sentence}")
+
+
+def _idle(settings: Settings) -> str | None:
+    """Why these settings draw the host's own image whatever the model; None if they may do more."""
+    if settings.start >= settings.end:
+        return settings.window.idle
+    if settings.k == 0.0 or settings.preset == CUSTOM:
+        return idle(settings.schedule, DEFAULT_K if settings.k is None else settings.k)
+    return None
 
 
 def refuse(p: Any, error: SettingsError) -> None:
     """Make the job fail with ``error``, as the API's answer or the UI's error message.
 
     Hosts swallow what a script's own methods raise and would draw an image as if nothing had been asked for, so the
-    error is raised where the host calls the sampler.
+    error is raised where the host calls the sampler. Of an HTTPException the API answers its sentence and prints no
+    traceback on the console.
     """
+    _log.warning("%s", error)
 
     def sample(*args: Any, **kwargs: Any) -> Any:
-        raise error
+        if not getattr(p, "is_api", False):
+            raise error
+        from fastapi import HTTPException  # which a host without its API need not have loaded
+
+        raise HTTPException(error.status_code, error.detail)
 
     p.sample = sample

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from crdiff.errors import SettingsError
+from crdiff.settings import overruled
 from crdiff.webui import infotext, options, xyz
 from crdiff.webui.accordion import Accordion, Section
 from crdiff.webui.extension import Extension
@@ -40,8 +41,9 @@ def make_script(extension: Extension, sections: Sequence[Callable[[str], Section
 
         def ui(self, is_img2img: bool) -> list[Any]:
             controls = self._accordion.build("img2img" if is_img2img else "txt2img")
-            known = self._accordion.knows_preset
-            self.infotext_fields = [(component, infotext.reader(name, known)) for name, component in controls.items()]
+            self.infotext_fields = [
+                (component, infotext.reader(name, extension.library)) for name, component in controls.items()
+            ]
             self.paste_field_names = [infotext.VERSION_KEY, *infotext.KEYS]
             return list(controls.values())
 
@@ -57,7 +59,8 @@ def make_script(extension: Extension, sections: Sequence[Callable[[str], Section
                 refuse(p, error)
                 return
             if settings.enabled:
-                job = Generation(settings, extension.library, extension.store, extension.slot)
+                remark = overruled(args) or ""
+                job = Generation(settings, extension.library, extension.store, extension.slot, remark)
                 job.note_settings(p)
                 setattr(p, _JOB, job)
 
@@ -65,5 +68,10 @@ def make_script(extension: Extension, sections: Sequence[Callable[[str], Section
             job = getattr(p, _JOB, None)
             if job is not None:
                 job.before_sampling(p, kwargs["x"] if kwargs.get("x") is not None else kwargs["noise"])
+
+        def postprocess_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+            job = getattr(p, _JOB, None)
+            if job is not None:
+                job.after_batch(p)
 
     return CRDiffScript

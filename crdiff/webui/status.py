@@ -9,11 +9,11 @@ from crdiff.errors import CRDiffError
 from crdiff.method.groups import Ratios
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.modes.registry import MODES
-from crdiff.plan import plan_for
+from crdiff.plan import Plan, plan_for
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
 from crdiff.pruning.calibrations import Calibrations, lacking
-from crdiff.settings import AUTO, Settings
+from crdiff.settings import AUTO, CUSTOM, Settings
 
 _WITHOUT = "Images are drawn without CR-Diff."
 
@@ -75,8 +75,20 @@ def describe(
     else:
         paid = _times(times)
     origin = plan.origin if family in plan.origin else f"{family}: {plan.origin}"
-    text = _capital(f"{origin}; {paid}")
+    second = (
+        f", {settings.hires_ratios} in the second pass" if settings.preset == CUSTOM and settings.hires_ratios else ""
+    )
+    text = _capital(f"{origin}{second}; {paid}{_limits(settings, plan)}")
     return Status(_join(text, problems), ratios, plan.k, "estimated" if estimated else "ok")
+
+
+def _limits(settings: Settings, plan: Plan) -> str:
+    """Where it has no effect although it is on."""
+    first, second = (settings.acts_in(hires_pass=hires_pass) for hires_pass in (False, True))
+    idle = settings.window.idle if settings.start >= settings.end else plan.idle
+    if idle is not None and settings.enabled and not (second and settings.hires_ratios):
+        return f". No effect: {idle[0].lower()}{idle[1:].removesuffix('.')}"
+    return ", in the second pass of Hires. fix only" if second and not first else ""
 
 
 def _capital(text: str) -> str:

@@ -72,6 +72,7 @@ def test_ratios_that_prune_nothing_cost_nothing(ratios):
     assert torch.equal(bench.step(), expected)
     assert bench.passes(bench.step) == 1
     assert bench.run.refusals == [] and bench.run.amplified == 0
+    assert ("are 0" if not any(ratios) else "too small") in bench.run.inaction
 
 
 def test_ratios_of_zero_do_not_even_count_the_weights():
@@ -102,7 +103,22 @@ def test_steps_outside_the_window_are_dense_and_take_one_pass():
     counted = seen.index((True, 4))
     seen[counted] = (True, 2)
     assert seen == [(False, 1)] * 2 + [(True, 2)] * 4 + [(False, 1)] * 4
-    assert bench.run.amplified == 4
+    assert bench.run.amplified == 4 and bench.run.inaction is None
+
+
+def test_a_run_that_did_nothing_says_why():
+    """The other reasons are told where they arise."""
+    never = Bench()
+    assert "in no step" in never.run.inaction
+    never.run.position = Position(0, 4)
+    assert "Another extension" in never.run.inaction
+    outside = Bench(window=StepWindow(0.3, 0.4))
+    outside.run.position = Position(1, 2)
+    outside.step()
+    assert outside.run.inaction == "No step lies between start 0.3 and end 0.4."
+    dense = Bench(0.0)
+    dense.step()
+    assert dense.run.inaction == "k is 0, which is the dense model alone."
 
 
 def test_a_run_of_one_step_acts():

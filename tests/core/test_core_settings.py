@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import jsonschema
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from crdiff.checks import exact
 from crdiff.errors import CRDiffError, SettingsError
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Position, StepWindow
-from crdiff.settings import Settings, json_schema
+from crdiff.presets.library import PresetLibrary
+from crdiff.settings import Settings, json_schema, overruled
 
 NOT_NUMBERS = ["0.3", "", True, False, [0.3], {}, b"1"]
 NOT_FINITE = [math.nan, math.inf, -math.inf, 10**400, -(10**400)]
@@ -27,6 +29,10 @@ BAD = [
     *(("preset", value) for value in ["", "  ", None, 512, ["auto"]]),
     *(("hires", value) for value in ["", "Both", "third", None, True, 1, ["both"]]),
     *(("mode", value) for value in ["", "Fast", "slow", None, True, 1, ["fast"]]),
+    *(
+        ("hires_ratios", value)
+        for value in ["0.3", "0.3/1/0.3", "0/0/0/3.1", "0/0/0/", "a/b/c", "nan/0/0", None, 3, []]
+    ),
 ]
 
 
@@ -35,6 +41,7 @@ def test_a_bad_value_is_refused_in_a_sentence_that_names_its_key(key, value):
     for make in (Settings.from_dict, lambda values: Settings(**values), lambda values: Settings.from_args([values])):
         with pytest.raises(SettingsError, match=rf"^CR-Diff: {key} must .*\.$") as refusal:
             make({"preset": "custom", key: value})
+        assert len(str(refusal.value)) < 200
         assert refusal.value.status_code == 422
         assert refusal.value.detail == str(refusal.value)
         assert isinstance(refusal.value, CRDiffError)
@@ -69,7 +76,56 @@ def test_ratios_without_a_preset_mean_custom(group):
     found = Settings.from_dict({"enabled": True, group: 0.2})
     assert found.preset == "custom"
     assert found.ratios[group] == 0.2
+    assert Settings.from_dict({"hires_ratios": "0.1/0.2/0.3"}).preset == "custom"
     assert Settings.from_dict({"preset": "auto", group: 0.2}).preset == "auto"
+
+
+def test_ratios_that_a_preset_leaves_unused_are_told():
+    """Such requests were accepted by version 1.0.0, so that they are drawn as they were then."""
+    sentence = overruled([{"preset": "Auto", "down": 0.5, "hires_ratios": "0.1/0.2/0.3"}])
+    assert sentence is not None
+    assert "down 0.5, hires_ratios 0.1/0.2/0.3" in sentence
+    for args in ([{"preset": "custom", "down": 0.5}], [{"down": 0.5}], [True, "Auto", 0.5], [Settings().to_dict()], []):
+        assert overruled(args) is None
+
+
+def test_a_refusal_does_not_echo_what_it_was_sent():
+    for values in (
+        {"preset": ["x" * 10_000]},
+        {"x" * 10_000: 1},
+        {"mode": "x" * 10_000},
+        {"hires_ratios": "1/" * 9999},
+    ):
+        with pytest.raises(SettingsError) as refusal:
+            Settings.from_dict(values)
+        assert len(str(refusal.value)) < 250
+    with pytest.raises(SettingsError) as refusal:
+        PresetLibrary().named("x" * 10_000)
+    assert len(str(refusal.value)) < 200
+
+
+@pytest.mark.parametrize("number", [0.999999, 0.3974999, 1e-07, 0.1 + 0.2, 5e-324, 0.9999999999999999])
+def test_numbers_are_written_in_the_digits_it_takes_to_read_them_back(number):
+    text = exact(number)
+    assert float(text) == number and float(text) not in (0.0, 1.0)
+    assert Ratios.parse(str(Ratios(number, 0.5, 0.25))) == Ratios(number, 0.5, 0.25)
+
+
+def test_minus_zero_is_zero():
+    found = Settings(down=-0.0, k=-0.0, start=-0.0)
+    assert [math.copysign(1.0, value) for value in (found.down, found.k, found.start)] == [1.0, 1.0, 1.0]
+    assert [exact(value) for value in (-0.0, 2.0, 1.5)] == ["0", "2", "1.5"]
+
+
+def test_the_second_pass_may_have_ratios_and_k_of_its_own():
+    found = Settings(True, "custom", 0.1, 0.2, 0.3, 1.25, hires_ratios="0.4/0.50/0")
+    assert found.hires_ratios == "0.4/0.5/0"
+    assert found.for_pass(hires_pass=False) is found
+    second = found.for_pass(hires_pass=True)
+    assert (second.ratios, second.k) == (Ratios(0.4, 0.5, 0.0), 1.25)
+    own_k = replace(found, hires_ratios="0.4/0.5/0/-1").for_pass(hires_pass=True)
+    assert (own_k.ratios, own_k.k) == (Ratios(0.4, 0.5, 0.0), -1.0)
+    assert replace(found, preset="auto").for_pass(hires_pass=True).ratios == found.ratios
 
 
 def test_defaults():
@@ -84,8 +140,8 @@ def test_the_reserved_presets_are_found_whatever_their_case(name, expected):
     assert Settings(preset=name).preset == expected
 
 
-ORDER = ["enabled", "preset", "down", "mid", "up", "k", "start", "end", "hires", "mode", "criterion"]
-VALUES = [True, "custom", 0.1, 0.2, 0.3, 1.25, 0.4, 0.5, "second", "fast", "magnitude"]
+ORDER = ["enabled", "preset", "down", "mid", "up", "k", "start", "end", "hires", "mode", "criterion", "hires_ratios"]
+VALUES = [True, "custom", 0.1, 0.2, 0.3, 1.25, 0.4, 0.5, "second", "fast", "magnitude", "0.1/0.2/0.3/1.2"]
 
 
 @pytest.mark.parametrize("length", range(len(ORDER) + 1))
@@ -96,7 +152,7 @@ def test_a_list_of_arguments_has_the_order_of_the_ui(length):
 
 
 def test_too_many_arguments():
-    with pytest.raises(SettingsError, match=r"at most 11 arguments .*not 12\.$"):
+    with pytest.raises(SettingsError, match=r"at most 12 arguments .*not 13\.$"):
         Settings.from_args([*VALUES, 1])
 
 

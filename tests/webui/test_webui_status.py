@@ -59,6 +59,22 @@ def test_says_what_it_costs(library, settings, times):
     assert f"{times} UNet time" in describe(settings, library, BASE, Size(512, 512)).text
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (Settings(True, k=0.0), ". No effect: k is 0"),
+        (Settings(True, "custom", 0.0, 0.0, 0.0), ". No effect: all ratios are 0"),
+        (Settings(True, start=0.5, end=0.5), ". No effect: no step lies between start 0.5 and end 0.5"),
+        (Settings(True, hires="second"), ", in the second pass of Hires. fix only"),
+        (Settings(True, "custom", 0.0, 0.0, 0.0, hires_ratios="0.3/0.34/0.3"), ", 0.3/0.34/0.3 in the second pass;"),
+    ],
+)
+def test_says_where_it_has_no_effect(library, settings, said):
+    text = describe(settings, library, BASE, Size(512, 512)).text
+    assert said in text
+    assert ("No effect" in text) == ("No effect" in said)
+
+
 def test_switched_off_it_says_so(library):
     assert "off; when on, 2.0x UNet time" in describe(Settings(), library, BASE, Size(512, 512)).text
 

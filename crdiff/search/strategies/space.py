@@ -15,7 +15,7 @@ AXES = (*GROUPS, "k")
 RATIO_BOUNDS = (0.1, 0.8)
 K_BOUNDS = (1.0, 2.5)
 _K_STEP = 2.0
-_CACHED_DIGITS = 4
+_DIGITS = 4
 
 
 def _check_k(name: str, value: object) -> float:
@@ -47,11 +47,19 @@ class Point:
         return value
 
     def __str__(self) -> str:
-        return f"{self.ratios}, k {self.k:.3g}"
+        return f"{self.rounded.ratios}, k {checks.exact(self.rounded.k)}"
 
     @property
     def ratios(self) -> Ratios:
         return Ratios(self.down, self.mid, self.up)
+
+    @property
+    def rounded(self) -> Point:
+        """This point as it is drawn, saved and applied: in the digits at which two points are told apart."""
+        highest = 1.0 - 10.0**-_DIGITS
+        return Point(
+            **{axis: round(min(self[axis], highest) if axis in GROUPS else self[axis], _DIGITS) for axis in AXES}
+        )
 
     def moved(self, axis: str, value: float) -> Point:
         """This point with another value on one axis."""
@@ -98,7 +106,7 @@ class Space:
     def __post_init__(self) -> None:
         for axis in self.bounds:
             if axis not in AXES:
-                raise SettingsError(f"A search can vary {', '.join(AXES)}, not {axis!r}.")
+                raise SettingsError(f"A search can vary {', '.join(AXES)}, not {checks.shown(axis)}.")
         if not self.bounds:
             raise SettingsError(f"A search needs something to vary: {', '.join(AXES)}.")
         checked = {axis: _check_bounds(axis, self.bounds[axis]) for axis in AXES if axis in self.bounds}
@@ -172,7 +180,7 @@ Signature = Callable[[Point], str]
 
 def rounded(point: Point) -> str:
     """The ratios and k to four decimals, as the authors' code tells configurations apart."""
-    return "/".join(f"{point[axis]:.{_CACHED_DIGITS}f}" for axis in AXES)
+    return "/".join(f"{point[axis]:.{_DIGITS}f}" for axis in AXES)
 
 
 def by_pruned_counts(weights: Mapping[str, int]) -> Signature:
@@ -185,6 +193,6 @@ def by_pruned_counts(weights: Mapping[str, int]) -> Signature:
         counts = [int(weights[group] * point[group]) for group in GROUPS]
         if point.k == 0.0 or not any(counts):
             return "dense"
-        return "/".join([*map(str, counts), f"{point.k:.{_CACHED_DIGITS}f}"])
+        return "/".join([*map(str, counts), f"{point.k:.{_DIGITS}f}"])
 
     return signature

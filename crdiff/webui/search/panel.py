@@ -14,6 +14,7 @@ from crdiff.method.groups import GROUPS
 from crdiff.search.objective import FAILED_SCORE
 from crdiff.search.report import Evaluation, Report
 from crdiff.search.score_text import score_text
+from crdiff.search.strategies.space import Point
 from crdiff.webui.markup import status_html
 from crdiff.webui.search.monitor import Question, SearchStatus, Thumbnail
 from crdiff.webui.search.results import SearchResult
@@ -25,11 +26,11 @@ _LEVELS = {"failed": "problem", "stopped": "estimated"}
 
 def best_ten(report: Report) -> list[Evaluation]:
     """The best configurations, each once; the dense model is not among them."""
-    seen: set[tuple[float, ...]] = set()
+    seen: set[Point] = set()
     rows = []
     scored = [entry for entry in report.history if entry.score is not None and entry.kind != "baseline"]
     for entry in sorted(scored, key=lambda entry: -(entry.score or 0.0)):
-        key = tuple(round(value, 4) for value in entry.point.to_dict().values())
+        key = entry.point.rounded
         if key in seen or not any(entry.point.ratios):
             continue
         seen.add(key)
@@ -127,9 +128,7 @@ def _row(place: int, entry: Evaluation, status: SearchStatus) -> str:
 
 def applied(entry: Evaluation, status: SearchStatus) -> dict[str, float | None]:
     """What the controls are set to; k stays as the user has it unless it was searched for."""
-    values: dict[str, float | None] = {group: round(entry.point[group], 3) for group in GROUPS}
-    values["k"] = round(entry.point.k, 2) if status.varies_k else None
-    return values
+    return {**entry.point.rounded.to_dict(), **({} if status.varies_k else {"k": None})}
 
 
 def results_html(found: Sequence[SearchResult]) -> str:

@@ -127,7 +127,7 @@ class SearchRequest:
         known = [field.name for field in fields(cls)]
         for key in values:
             if key not in known:
-                raise SettingsError(f"A search has no key {key!r}; known are {', '.join(known)}.")
+                raise SettingsError(f"A search has no key {checks.shown(key)}; known are {', '.join(known)}.")
         return cls(**values)
 
     @classmethod

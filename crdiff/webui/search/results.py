@@ -81,8 +81,9 @@ def results_of(status: SearchStatus, name: str = "") -> list[SearchResult]:
     best, checkpoint, report = status.found, status.checkpoint, status.report
     if best is None or checkpoint is None or status.size is None:
         return []
-    ratios = {group: round(best.point[group], 4) for group in GROUPS}
-    k = round(best.point.k, 3) if status.varies_k else None
+    point = best.point.rounded
+    ratios = {group: point[group] for group in GROUPS}
+    k = point.k if status.varies_k else None
     dense = report.baseline.score if report is not None and report.baseline is not None else None
     return [
         SearchResult(

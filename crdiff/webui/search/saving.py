@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from crdiff.errors import PresetError
-from crdiff.method.groups import GROUPS, Ratios
+from crdiff.method.groups import GROUPS
 from crdiff.presets.table import Preset
 from crdiff.search.score_text import score_text
 from crdiff.settings import CUSTOM
@@ -58,7 +58,7 @@ class ResultControls:
     def connect(self, controls: dict[str, Any], choices: Callable[[], list[str]], message: Any) -> None:
         """Bind the buttons; ``controls`` and ``choices`` as in the accordion, sentences go to ``message``."""
         preset, k, tab = controls["preset"], controls["k"], self._tab
-        ratios = [controls["enabled"], preset, *(controls[group] for group in GROUPS), k]
+        ratios = [controls["enabled"], preset, *(controls[group] for group in GROUPS), k, controls["hires_ratios"]]
         self._chosen.click(None, [k], ratios, _js=f"(k) => crdiffSearch.chosen('{tab}', k)", **QUIET)
         unchanged = [gr.update()] * len(ratios)
         self._apply.click(guarded(self._best, lambda: unchanged), [], [*ratios, message], **QUIET)
@@ -80,7 +80,8 @@ class ResultControls:
             raise PresetError(_NOTHING)
         values = applied(found, self._context.monitor.status)
         k = gr.update() if values["k"] is None else values["k"]
-        return [True, preset_label(CUSTOM), *(values[group] for group in GROUPS), k, f"Applied {found.point.ratios}."]
+        message = f"Applied {found.point.rounded.ratios}."
+        return [True, preset_label(CUSTOM), *(values[group] for group in GROUPS), k, "", message]
 
     def _offered(self, wanted: str) -> str:
         try:
@@ -112,9 +113,8 @@ class ResultControls:
             raise PresetError("The family of the model that was searched for is not known.")
         if only_this and checkpoint.sha256 is None:
             raise PresetError("The host has not computed this checkpoint's hash yet; try again in a moment.")
-        ratios = Ratios(*(round(found.point[group], 4) for group in GROUPS))
         note = f"found by a search, {status.score_name} {score_text(found.score or 0.0)}"
         return Preset.own(
-            name, checkpoint.family, size, ratios, round(status.k_of(found), 4), checkpoint.sha256, note,
+            name, checkpoint.family, size, found.point.rounded.ratios, status.k_of(found), checkpoint.sha256, note,
             limited=only_this, criterion=status.criterion,
         )  # fmt: skip

@@ -10,7 +10,7 @@ from crdiff.errors import CRDiffError
 from crdiff.search.errors import STOPPED, AbortSearchError
 from crdiff.search.strategies.space import Point
 from crdiff.settings import CUSTOM, Settings
-from crdiff.webui.infotext import NOTE_KEY
+from crdiff.webui.infotext import NOTE_KEY, SOURCE_KEY
 
 _TITLE = "CR-Diff"
 _WATCHED = ("sd_model_checkpoint", "sd_vae", "CLIP_stop_at_last_layers")
@@ -70,8 +70,9 @@ class Trials:
         if state.skipped:
             state.skipped = False
             raise SkippedError("This image was skipped.")
-        if note := job.extra_generation_params.get(NOTE_KEY):
-            raise AbortSearchError(f"CR-Diff could not act on this model: {note}")
+        params = job.extra_generation_params
+        if NOTE_KEY in params and SOURCE_KEY not in params:
+            raise AbortSearchError(f"CR-Diff could not act: {params[NOTE_KEY]}")
         self._check_model()
         place = processed.index_of_first_image
         texts = processed.infotexts
@@ -79,10 +80,13 @@ class Trials:
 
     def settings_of(self, point: Point) -> Settings:
         """The accordion's settings for a configuration."""
+        point = point.rounded
         if point.k == 0.0 or not any(point.ratios):
             return Settings()
         down, mid, up = point.ratios
-        return replace(self._settings, enabled=True, preset=CUSTOM, down=down, mid=mid, up=up, k=point.k)
+        return replace(
+            self._settings, enabled=True, preset=CUSTOM, down=down, mid=mid, up=up, k=point.k, hires_ratios=""
+        )
 
     def _job(self, point: Point, prompt: str, seed: int, hires: bool) -> Any:
         # The copy is shallow: what a job writes into must not be shared.
