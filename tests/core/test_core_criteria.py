@@ -29,6 +29,7 @@ from crdiff.method.schedule import Position
 from crdiff.modes.registry import MODES
 from crdiff.pruning.calibrations import Calibrations
 from crdiff.pruning.copies import CopyPolicy
+from crdiff.presets.library import PresetLibrary
 from crdiff.pruning.criterion import Pruning, check_complete
 from crdiff.pruning.registry import CRITERIA, CriterionKind
 from crdiff.pruning.store import Store
@@ -306,12 +307,12 @@ def test_a_calibrated_criterion_prunes_by_what_was_watched(tmp_path):
 def test_settings_infotext_and_schema_know_it():
     settings = Settings(enabled=True, preset="custom", criterion="random")
     params: dict[str, object] = {}
-    infotext.write_settings(params, settings, K)
+    infotext.write(params, settings, {})
     texts = {key: str(value) for key, value in params.items()}
     assert texts["CR-Diff criterion"] == "random"
-    assert infotext.reader("criterion", lambda name: True)(texts) == "random"
+    assert infotext.reader("criterion", PresetLibrary())(texts) == "random"
     assert "random" in json_schema()["properties"]["criterion"]["enum"]
-    infotext.write_settings(params := {}, Settings(enabled=True), K)
+    infotext.write(params := {}, Settings(enabled=True), {})
     assert "CR-Diff criterion" not in params
 
 
