@@ -153,12 +153,8 @@ def _differs(applied: Applied) -> bool:
 
 
 def _reasons(passes: Mapping[bool, Outcome]) -> list[str]:
-    several = len(passes) > 1
-    return [
-        f"Second pass: {outcome.reason}" if hires_pass and several else outcome.reason
-        for hires_pass, outcome in sorted(passes.items())
-        if outcome.reason
-    ]
+    named = ("First pass: ", "Second pass: ") if len(passes) > 1 else ("", "")
+    return [named[hires_pass] + outcome.reason for hires_pass, outcome in sorted(passes.items()) if outcome.reason]
 
 
 def reader(name: str, library: PresetLibrary) -> Callable[[Mapping[str, Any]], Any]:

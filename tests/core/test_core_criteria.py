@@ -27,9 +27,9 @@ from crdiff.__main__ import main
 from crdiff.calibration.run import Calibration, CalibrationRun
 from crdiff.method.schedule import Position
 from crdiff.modes.registry import MODES
+from crdiff.presets.library import PresetLibrary
 from crdiff.pruning.calibrations import Calibrations
 from crdiff.pruning.copies import CopyPolicy
-from crdiff.presets.library import PresetLibrary
 from crdiff.pruning.criterion import Pruning, check_complete
 from crdiff.pruning.registry import CRITERIA, CriterionKind
 from crdiff.pruning.store import Store

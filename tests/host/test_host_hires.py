@@ -52,6 +52,8 @@ def test_auto_looks_each_pass_up_by_its_own_size(studio: Studio) -> None:
         payload: Payload = {**HIRES, "hr_resize_x": 128, "hr_resize_y": 64}
         mine = studio.crdiff({"preset": "auto"}, **payload)
         studio.assert_reference(mine, {**square, "hires": oblong}, **payload)
+        by_hand = "/".join(str(ratio) for ratio in oblong.values())
+        studio.assert_same(studio.crdiff({**square, "hires_ratios": by_hand}, **payload), mine)
         one_size = studio.crdiff({"preset": "auto"}, **HIRES)
     found = parse(mine.infotext)
     assert ratios_of(mine) == square

@@ -156,7 +156,7 @@ def test_ratios_of_the_second_pass_are_drawn_and_told(job: Job, library: PresetL
     assert [found[key] for key in ("down", "hires ratios", "hires k", "source")] == [
         "0", "0.1/0.2/0.3", "1.25", "custom ratios",
     ]  # fmt: skip
-    assert found["note"] == "All ratios are 0, so there is nothing to prune."
+    assert found["note"] == "First pass: All ratios are 0, so there is nothing to prune."
 
 
 def test_a_presets_name_is_written_as_it_is_saved(job: Job, library: PresetLibrary) -> None:
