@@ -19,6 +19,8 @@ CUSTOM = "custom"
 DEFAULT_K = 1.5
 MAX_RATIO = 0.999
 """The end of a slider for a ratio; the ratios themselves may be anything in [0, 1)."""
+BY_HAND = (*GROUPS, "hires_ratios")
+"""The settings that only ``custom`` takes."""
 
 
 @dataclass(frozen=True)
@@ -212,10 +214,6 @@ class Settings:
         return asdict(self)
 
 
-_BY_HAND = (*GROUPS, "hires_ratios")
-"""The settings that only ``custom`` takes."""
-
-
 def overruled(args: Sequence[Any]) -> str | None:
     """A sentence about ratios of the API's object that its preset leaves unused; None if there are none.
 
@@ -225,7 +223,7 @@ def overruled(args: Sequence[Any]) -> str | None:
     if not (len(args) > 0 and isinstance(args[0], Mapping) and "preset" in args[0]):
         return None
     settings, defaults = Settings.from_dict(args[0]), Settings()
-    unused = [name for name in _BY_HAND if getattr(settings, name) != getattr(defaults, name)]
+    unused = [name for name in BY_HAND if getattr(settings, name) != getattr(defaults, name)]
     if settings.preset == CUSTOM or not unused:
         return None
     named = ", ".join(f"{name} {args[0][name]}" for name in unused)

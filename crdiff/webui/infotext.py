@@ -205,7 +205,7 @@ def _preset(params: Mapping[str, Any], library: PresetLibrary) -> str:
         return CUSTOM
     if None in texts:
         return preset.name
-    unchanged = any(
+    unchanged = preset.criterion == params.get(key_of("criterion"), Settings.criterion) and any(
         all(_reads_as(stage.ratios[group], text) for group, text in zip(GROUPS, texts))
         for stage in preset.schedule.stages
     )

@@ -8,9 +8,8 @@ from typing import Any
 
 from crdiff.checks import shown
 from crdiff.errors import SettingsError
-from crdiff.method.groups import GROUPS
 from crdiff.presets.library import PresetLibrary
-from crdiff.settings import AUTO, CUSTOM, SPECS, Settings
+from crdiff.settings import AUTO, BY_HAND, CUSTOM, SPECS, Settings
 
 ATTRIBUTE = "crdiff_xyz"
 """Attribute of a processing object under which an axis leaves its value."""
@@ -18,6 +17,7 @@ ATTRIBUTE = "crdiff_xyz"
 _AXES = "crdiff_xyz_axes"
 """Attribute under which an axis leaves its name, for those that are checked after it."""
 
+_HIRES = ("hires", "hires_ratios")
 _LABELS = {"enabled": "Enabled", "preset": "Preset"}
 _SWITCH = {"true": True, "false": False}
 
@@ -46,7 +46,7 @@ def _setter(name: str) -> Callable[[Any, Any, Any], None]:
         # A new dictionary: the plot copies p shallowly, and a shared one would leak into the next cell.
         # Whoever varies a setting wants CR-Diff to act, unless an axis says when.
         changed = {"enabled": True, **overrides(p), name: _value(name, value)}
-        if name in GROUPS:
+        if name in BY_HAND:
             changed["preset"] = CUSTOM
         setattr(p, ATTRIBUTE, changed)
 
@@ -61,10 +61,10 @@ def _check(name: str, library: PresetLibrary) -> Callable[[Any, Any], None]:
             found = _value(name, value)
             if name == "preset" and found not in (AUTO, CUSTOM):
                 library.named(found)
-        if name == "hires" and not getattr(p, "enable_hr", False):
+        if name in _HIRES and not getattr(p, "enable_hr", False):
             raise SettingsError("CR-Diff: the cells of an axis hires are all the same as long as Hires. fix is off.")
         axes = {*getattr(p, _AXES, ()), name}
-        if "preset" in axes and not axes.isdisjoint(GROUPS):
+        if "preset" in axes and not axes.isdisjoint(BY_HAND):
             raise SettingsError(
                 "CR-Diff: an axis Preset leaves the axes down, mid and up without effect; use one or the others."
             )
@@ -98,7 +98,7 @@ def add_axes(library: PresetLibrary) -> None:
     for name in SPECS:
         choices = _choices(name, library)
         # Hires. fix is txt2img's only.
-        option = plot.AxisOptionTxt2Img if name == "hires" else plot.AxisOption
+        option = plot.AxisOptionTxt2Img if name in _HIRES else plot.AxisOption
         label = f"[CR-Diff] {_LABELS.get(name, name)}"
-        kind = float if choices is None else str
+        kind = str if choices is not None or isinstance(getattr(Settings(), name), str) else float
         plot.axis_options.append(option(label, kind, _setter(name), confirm=_check(name, library), choices=choices))

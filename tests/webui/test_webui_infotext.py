@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from crdiff.errors import PresetError
 from crdiff.guidance.run import Applied
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import Schedule
@@ -86,10 +87,17 @@ def effect(settings: Settings, library: PresetLibrary, hires_pass: bool) -> tupl
     """What one pass is drawn with; None if it is the host's own."""
     if not settings.acts_in(hires_pass=hires_pass) or settings.start >= settings.end:
         return None
-    plan = plan_for(settings.for_pass(hires_pass=hires_pass), SIZES[hires_pass], library).make(CHECKPOINT)
-    if plan.k == 0.0 or not any(plan.schedule.first):
+    plan = planned(settings, library, hires_pass)
+    if plan is None or plan.k == 0.0 or not any(plan.schedule.first):
         return None
     return plan.schedule, plan.k, settings.window, settings.mode, settings.criterion
+
+
+def planned(settings: Settings, library: PresetLibrary, hires_pass: bool) -> Plan | None:
+    try:
+        return plan_for(settings.for_pass(hires_pass=hires_pass), SIZES[hires_pass], library).make(CHECKPOINT)
+    except PresetError:  # of a preset for another criterion
+        return None
 
 
 def drawn(settings: Settings, library: PresetLibrary, hires_fix: bool) -> dict[str, Any]:
@@ -97,9 +105,9 @@ def drawn(settings: Settings, library: PresetLibrary, hires_fix: bool) -> dict[s
     passes = {}
     for hires_pass in (False, True)[: 1 + hires_fix]:
         if settings.acts_in(hires_pass=hires_pass):
-            plan = plan_for(settings.for_pass(hires_pass=hires_pass), SIZES[hires_pass], library).make(CHECKPOINT)
+            plan = planned(settings, library, hires_pass)
             acts = effect(settings, library, hires_pass) is not None
-            what = [Applied(SDXL, plan, plan.schedule.first, {})] if acts else []
+            what = [Applied(SDXL, plan, plan.schedule.first, {})] if plan and acts else []
             passes[hires_pass] = Outcome(what, "" if acts else "There was: nothing, to do.")
     params: dict[str, Any] = {}
     infotext.write(params, settings, passes)

@@ -48,7 +48,8 @@ def test_every_setting_has_one_axis(axes):
     assert sorted(axis.label for axis in plot.axis_options) == sorted(["Steps", *(f"[CR-Diff] {one}" for one in names)])
     assert "SDXL 512x512" in by_label["[CR-Diff] Preset"].choices()
     assert by_label["[CR-Diff] hires"].choices() == ["both", "first", "second"]
-    assert [axis.label for axis in plot.axis_options if isinstance(axis, Txt2ImgAxis)] == ["[CR-Diff] hires"]
+    second_pass = ["[CR-Diff] hires", "[CR-Diff] hires_ratios"]
+    assert [axis.label for axis in plot.axis_options if isinstance(axis, Txt2ImgAxis)] == second_pass
 
 
 def test_a_cell_does_not_leak_into_the_next(axes):
@@ -90,7 +91,13 @@ def test_an_axis_acts_with_the_accordion_off_unless_the_axis_enabled_says_otherw
 def test_a_bad_value_is_told_before_anything_is_drawn(axes, axis, value, words):
     by_label, _ = axes
     option, p = by_label[f"[CR-Diff] {axis}"], types.SimpleNamespace(enable_hr=True)
-    good = {"Enabled": "False", "Preset": "sdxl 512X512", "mode": "fast", "hires": "second"}.get(axis, 0.5)
+    good = {
+        "Enabled": "False",
+        "Preset": "sdxl 512X512",
+        "mode": "fast",
+        "hires": "second",
+        "hires_ratios": "0.3/0.34/0.3",
+    }.get(axis, 0.5)
     option.confirm(p, [good, good])
     with pytest.raises(SettingsError, match=words):
         option.confirm(p, [good, value])
