@@ -21,6 +21,8 @@ _DIGITS = 3
 _NEAR_TIE = 1.25
 _NAMED_IN_PHRASE = 3
 _NEGLIGIBLE_WEIGHT = 0.01
+_AT_THE_EDGE = math.log(1.1)
+_FAR = math.log(4.0)
 
 
 class How(str, Enum):
@@ -45,6 +47,7 @@ class Match:
         used: the presets they come from, each with its weight; the weights are positive, sum to 1 and fall. None where
             the ratios are uniform.
         estimated: True if no preset was found at this size, turned or not.
+        beyond: how far the size lies outside the presets' range of areas and aspects, as the logarithm of a factor.
     """
 
     size: Size
@@ -53,6 +56,7 @@ class Match:
     how: How
     used: tuple[tuple[Preset, float], ...]
     estimated: bool
+    beyond: float = 0.0
 
     @property
     def ratios(self) -> Ratios:
@@ -65,7 +69,8 @@ class Match:
             return f"no ratios have been found for this criterion yet, so {UNIFORM:g} for all blocks"
         preset = self.used[0][0]
         if self.how is How.INTERPOLATED:
-            return f"no preset of this size, {self._interpolation_phrase()}"
+            near = "of" if self.beyond < _FAR else "anywhere near"
+            return f"no preset {near} this size, {self._interpolation_phrase()}"
         if preset.built_in:
             owner = "this checkpoint" if self.how is How.EXACT_CHECKPOINT else preset.family.label
             phrase = f"preset for {owner}, {preset.size}{_order(preset.size)}"
@@ -75,14 +80,16 @@ class Match:
 
     def _interpolation_phrase(self) -> str:
         used = [preset for preset, weight in self.used if weight >= _NEGLIGIBLE_WEIGHT]
+        how = "interpolated from" if self.beyond < _AT_THE_EDGE else "extrapolated from"
         if len(used) == 1:
-            return f"taken from the nearest, {_named(used[0])}{_order(used[0].size)}"
+            how = "taken from the nearest," if self.beyond < _AT_THE_EDGE else how
+            return f"{how} {_named(used[0])}{_order(used[0].size)}"
         shown = used if len(used) <= _NAMED_IN_PHRASE else used[:_NAMED_IN_PHRASE]
         named = [_named(preset) for preset in shown]
         if len(used) > len(shown):
             named.append(f"{len(used) - len(shown)} more")
         order = next((hint for preset in shown if (hint := _order(preset.size))), "")
-        return f"interpolated from {', '.join(named[:-1])} and {named[-1]}{order}"
+        return f"{how} {', '.join(named[:-1])} and {named[-1]}{order}"
 
 
 def _named(preset: Preset) -> str:
@@ -168,9 +175,9 @@ def _interpolate(presets: tuple[Preset, ...], size: Size) -> Match:
     nodes: dict[tuple[float, float], list[Preset]] = {}
     for preset in sorted(presets, key=lambda preset: preset.size):
         nodes.setdefault(_point(preset.size), []).append(preset)
-    area, aspect = _point(size)
-    area = min(max(area, min(point[0] for point in nodes)), max(point[0] for point in nodes))
-    aspect = min(max(aspect, min(point[1] for point in nodes)), max(point[1] for point in nodes))
+    asked_area, asked_aspect = _point(size)
+    area = min(max(asked_area, min(point[0] for point in nodes)), max(point[0] for point in nodes))
+    aspect = min(max(asked_aspect, min(point[1] for point in nodes)), max(point[1] for point in nodes))
     near = sorted((math.hypot(area - point[0], aspect - point[1]), point) for point in nodes)
     weights = _weights([distance for distance, _ in near])
     # A size and its transpose that both have a preset are one node, and share its weight.
@@ -187,6 +194,7 @@ def _interpolate(presets: tuple[Preset, ...], size: Size) -> Match:
         how=How.INTERPOLATED,
         used=tuple(sorted(used, key=lambda share: -share[1])),
         estimated=True,
+        beyond=math.hypot(asked_area - area, asked_aspect - aspect),
     )
 
 
