@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "show thresholds and sparsity of a checkpoint at given ratios"
+HELP = "show what a checkpoint holds, and thresholds and sparsity at given ratios"
 DESCRIPTION = """\
-Show what pruning ratios come to in a checkpoint: for the down, mid and up blocks of its UNet the number of layers
-and weights that CR-Diff looks at, the threshold, and how many weights it prunes.
+Show what CR-Diff looks at in a checkpoint: its family, how it is stored, the layers and weights of the down, mid and up
+blocks of its UNet, and the presets there are for it. With ratios, or the preset of a size, also each group's threshold
+and how many weights it prunes.
 
 The file is read piece by piece and no model is built, so that an SDXL checkpoint needs a few seconds and some hundred
 megabytes of memory. A weight is pruned if its magnitude does not exceed its group's threshold. In 16 and 8 bit files
@@ -16,6 +17,7 @@ many weights share a magnitude, so that the sparsity can exceed the ratio."""
 
 EXAMPLES = """\
 examples:
+  python -m crdiff inspect model.safetensors
   python -m crdiff inspect model.safetensors --ratios 0.397/0.434/0.387
   python -m crdiff inspect model.safetensors --preset 400x560
   python -m crdiff inspect model.safetensors --preset 400x560 --hash --json"""
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CHECKPOINT.safetensors",
         help="an SD1.x, SD2.x or SDXL checkpoint, or a UNet alone, with LDM or diffusers names",
     )
-    source = parser.add_mutually_exclusive_group(required=True)
+    source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--ratios",
         metavar="DOWN/MID/UP",
@@ -59,12 +61,17 @@ def run(arguments: argparse.Namespace) -> None:
     # Imported here, so that --help need not wait for torch.
     from crdiff.checks import choice
     from crdiff.inspection.inspection import inspect_ratios, inspect_size
-    from crdiff.inspection.report import to_json, to_text
+    from crdiff.inspection.overview import look_over
+    from crdiff.inspection.report import overview_to_json, overview_to_text, to_json, to_text
     from crdiff.method.groups import Ratios
     from crdiff.presets.size import Size
     from crdiff.pruning.registry import CRITERIA
 
     criterion = choice("The criterion", arguments.criterion, CRITERIA)
+    if arguments.preset is None and arguments.ratios is None:
+        overview = look_over(arguments.checkpoint)
+        print(overview_to_json(overview) if arguments.json else overview_to_text(overview))
+        return
     if arguments.preset is not None:
         size = Size.parse(arguments.preset)
         found = inspect_size(arguments.checkpoint, size, hashed=arguments.hash, criterion=criterion)

@@ -91,6 +91,11 @@ def inspect_size(path: Path, size: Size, *, hashed: bool, criterion: str = DEFAU
 
 
 def _inspect(path: Path, found: FileLayers, ratios: Ratios, preset: Match | None, criterion: str) -> Inspection:
+    if found.quantised:
+        raise UnsupportedModelError(
+            f"{path.name} is stored as {' and '.join(found.quantised)}: its numbers are not the weights it draws with, "
+            "which CR-Diff counts in the WebUI; inspect it without ratios."
+        )
     layers = _layers(found)
     unseen = UnsupportedModelError(f"{criterion} has to see the model draw; a file is not enough.")
     try:

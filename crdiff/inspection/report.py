@@ -1,10 +1,11 @@
-"""An inspection as JSON and as a table."""
+"""An inspection, and an overview, as JSON and as a table."""
 
 from __future__ import annotations
 
 import json
 
 from crdiff.inspection.inspection import Inspection
+from crdiff.inspection.overview import Overview
 from crdiff.method.groups import GROUPS
 from crdiff.pruning.criterion import GroupSparsity
 
@@ -51,6 +52,38 @@ def to_text(inspection: Inspection) -> str:
         sum(found.pruned for found in inspection.sparsity.values()),
     )
     lines.append(_row("all", sum(inspection.layers.values()), total))
+    return "\n".join(lines)
+
+
+def overview_to_json(overview: Overview) -> str:
+    """The overview as a JSON object."""
+    document = {
+        "family": overview.family.value,
+        "storage": list(overview.storage),
+        "quantised": bool(overview.quantised),
+        "groups": {
+            group: {"layers": layers, "weights": overview.weights[group]} for group, layers in overview.layers.items()
+        },
+        "presets": [str(preset.size) for preset in overview.presets],
+    }
+    return json.dumps(document, indent=2, allow_nan=False)
+
+
+def overview_to_text(overview: Overview) -> str:
+    """The overview as a table and a few lines."""
+    lines = [
+        f"{overview.checkpoint}: {overview.family.label}, stored as {' and '.join(overview.storage)}",
+        f"{'group':<5} {'layers':>6} {'weights':>13}",
+    ]
+    lines += [f"{group:<5} {layers:>6} {overview.weights[group]:>13,}" for group, layers in overview.layers.items()]
+    lines.append(f"{'all':<5} {sum(overview.layers.values()):>6} {sum(overview.weights.values()):>13,}")
+    if overview.quantised:
+        lines.append("The stored numbers are not the weights it draws with; CR-Diff counts those in the WebUI.")
+    if overview.presets:
+        sizes = [f"{preset.size}{' (native)' if preset.native else ''}" for preset in overview.presets]
+        lines.append(f"built-in presets (height x width): {', '.join(sizes)}; other sizes are estimated from these")
+    else:
+        lines.append("There are no built-in presets for its family: ratios can be given, or searched for.")
     return "\n".join(lines)
 
 

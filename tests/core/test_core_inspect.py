@@ -189,6 +189,64 @@ def test_no_encoding_of_the_output_stops_a_command(checkpoint, tmp_path, monkeyp
         assert json.loads(text)["family"] == "sd15" if options else "\\U0001f600.safetensors: SD1.x" in text
 
 
+def quantised(way: str) -> dict[str, torch.Tensor]:
+    """SD1.x's Linears as ComfyUI and bitsandbytes store them."""
+    tensors: dict[str, torch.Tensor] = {}
+    for key, weight in weights_of(SD1, "ldm", 768, torch.float32).items():
+        name, scale = key.removesuffix(".weight"), torch.tensor(0.01)
+        if way == "scaled fp8":
+            tensors |= {key: (weight / scale).to(torch.float8_e4m3fn), f"{name}.scale_weight": scale}
+        elif way == "int8":
+            tensors |= {key: (weight / scale).to(torch.int8), f"{name}.weight_scale": scale}
+        else:
+            state = json.dumps({"quant_type": "nf4", "blocksize": 64, "shape": list(weight.shape)}).encode()
+            tensors[key] = torch.zeros(weight.numel() // 2, 1, dtype=torch.uint8)
+            tensors[f"{key}.quant_state.bitsandbytes__nf4"] = torch.tensor(list(state), dtype=torch.uint8)
+    return tensors
+
+
+@pytest.mark.parametrize("way", ["scaled fp8", "int8", "NF4"])
+def test_quantised_files_are_named_as_such_and_get_no_thresholds(tmp_path, capsys, way):
+    path = tmp_path / "quantised.safetensors"
+    save_file(quantised(way), str(path))
+    found = inspect(capsys, path)
+    plain = expected_groups(weights_of(SD1, "ldm", 768, torch.float32), SD1, "ldm", (0, 0, 0))
+    assert (found["family"], found["storage"], found["quantised"]) == ("sd15", [way], True)
+    assert found["groups"] == {
+        group: {name: counts[name] for name in ("layers", "weights")} for group, counts in plain.items()
+    }
+    for options in (["--ratios", "0.1/0.2/0.3"], ["--preset", "512x512"]):
+        assert main(["inspect", str(path), *options]) == 2
+        assert f"is stored as {way}: its numbers are not the weights" in capsys.readouterr().err
+    assert main(["inspect", str(path)]) == 0
+    assert f"quantised.safetensors: SD1.x, stored as {way}\n" in capsys.readouterr().out
+
+
+def test_an_overview(capsys, checkpoint):
+    found = inspect(capsys, checkpoint)
+    tensors = weights_of(SD1, "ldm", 768, torch.float16)
+    groups = expected_groups(tensors, SD1, "ldm", (0, 0, 0))
+    assert (found["family"], found["storage"], found["quantised"]) == ("sd15", ["float16"], False)
+    assert found["groups"] == {
+        group: {name: counts[name] for name in ("layers", "weights")} for group, counts in groups.items()
+    }
+    assert found["presets"] == [preset["size"] for preset in shipped("sd15")["presets"]]
+    assert main(["inspect", str(checkpoint)]) == 0
+    text = capsys.readouterr().out
+    assert "model.safetensors: SD1.x, stored as float16\n" in text and "512x512 (native)" in text
+
+
+def test_an_overview_of_mixed_storage_and_of_a_family_without_presets(tmp_path, capsys):
+    tensors = weights_of(SD1, "ldm", 1280, torch.float16)
+    name = "model.diffusion_model.middle_block.1.transformer_blocks.0.ff.net.2.weight"
+    tensors[name] = tensors[name].float()
+    save_file(tensors, str(tmp_path / "refiner.safetensors"))
+    assert main(["inspect", str(tmp_path / "refiner.safetensors")]) == 0
+    text = capsys.readouterr().out
+    assert "unknown model family, stored as float16 and float32\n" in text
+    assert "no built-in presets for its family" in text
+
+
 class TestErrors:
     def fails(self, capsys, path: Path, *options: str) -> str:
         assert main(["inspect", str(path), *options]) == 2
@@ -253,13 +311,13 @@ class TestErrors:
         assert "no preset" in self.fails(capsys, path, "--preset", "512x512")
         assert inspect(capsys, path, "--ratios", "0.1/0.1/0.1")["family"] == "other"
 
-    @pytest.mark.parametrize("dtype", [torch.int8, torch.float64])
-    def test_other_storage(self, capsys, tmp_path, dtype):
+    @pytest.mark.parametrize(("dtype", "name"), [(torch.int8, "int8"), (torch.float64, "torch.float64")])
+    def test_other_storage(self, capsys, tmp_path, dtype, name):
         path = tmp_path / "model.safetensors"
         save_file(
             {name: weight.to(dtype) for name, weight in weights_of(SD1, "ldm", 768, torch.float16).items()}, str(path)
         )
-        assert str(dtype) in self.fails(capsys, path, "--ratios", "0.1/0.1/0.1")
+        assert name in self.fails(capsys, path, "--ratios", "0.1/0.1/0.1")
 
     def test_weights_that_are_not_finite(self, capsys, tmp_path):
         """Their threshold could not be written as JSON."""
@@ -270,7 +328,7 @@ class TestErrors:
         save_file(tensors, str(path))
         assert "mid" in self.fails(capsys, path, "--ratios", "0.1/0.9/0.1", "--json")
 
-    @pytest.mark.parametrize("arguments", [[], ["inspect"], ["inspect", "x"], ["search"],
+    @pytest.mark.parametrize("arguments", [[], ["inspect"], ["search"],
                                            ["inspect", "x", "--ratios", "0/0/0", "--preset", "512x512"]])  # fmt: skip
     def test_a_wrong_command_line(self, capsys, arguments):
         with pytest.raises(SystemExit) as leaving:

@@ -128,7 +128,11 @@ def test_unknown_family_and_family_without_presets_give_none(size: Size) -> None
         ("1600x1600", BASE, "no preset of this size, taken from the nearest, 1536x1536"),
         ("2048x2048", BASE, "no preset of this size, extrapolated from 1536x1536"),
         ("8192x8192", BASE, "no preset anywhere near this size, extrapolated from 1536x1536"),
-        ("1x1", BASE, "no preset anywhere near this size, extrapolated from 480x360, 512x512 and 400x560 (height x width)"),
+        (
+            "1x1",
+            BASE,
+            "no preset anywhere near this size, extrapolated from 480x360, 512x512 and 400x560 (height x width)",
+        ),
         ("1280x1280", BASE, "no preset of this size, interpolated from 1536x1536, 1024x1024 and 512x512"),
     ],
 )
