@@ -21,12 +21,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
+from crdiff.calibration.run import Calibration, CalibrationRun
 from crdiff.guidance.access import PlainAccess
 from crdiff.guidance.run import Run
-from crdiff.method.groups import Ratios
+from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import Position, Schedule
 from crdiff.modes.registry import DEFAULT_MODE
 from crdiff.plan import Plan, Planner
+from crdiff.pruning.calibrations import Calibrations
 from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.pruning.store import Store
 
@@ -57,7 +59,7 @@ class Drawing:
 class _Denoiser(DiscreteVDDPMDenoiser):
     """Classifier-free guidance around the UNet, whose every call goes through the sampling run."""
 
-    def __init__(self, unet: UNetModel, run: Run | None, context: Tensor, drawing: Drawing) -> None:
+    def __init__(self, unet: UNetModel, run: Run | CalibrationRun | None, context: Tensor, drawing: Drawing) -> None:
         super().__init__(unet, alphas_cumprod(), quantize=True)
         self._run, self._context, self._drawing = run, context, drawing
         self._calls = 0
@@ -79,9 +81,14 @@ class _Denoiser(DiscreteVDDPMDenoiser):
 
 
 class DemoModel:
-    """A checkpoint of the demo's layout, in float32 on the CPU."""
+    """A checkpoint of the demo's layout, in float32 on the CPU.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: its file.
+        calibrations: where its calibrations are kept.
+    """
+
+    def __init__(self, path: Path, calibrations: Path | None = None) -> None:
         config, weights = read_config(path), load_file(str(path))
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         self.unet, self.text, self.vae = UNetModel(config.unet), TextEncoder(config.text), build_vae(config.vae)
@@ -90,7 +97,8 @@ class DemoModel:
             own = {name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)}
             module.load_state_dict(own)
             module.float().eval().requires_grad_(False)
-        self._store = Store()
+        self._calibrations = None if calibrations is None else Calibrations(calibrations)
+        self._store = Store(calibrations=self._calibrations)
 
     @torch.no_grad()
     def draw(
@@ -113,24 +121,46 @@ class DemoModel:
             drawn += self._draw(prompts[part], seeds[part], size, ratios, k, drawing)
         return drawn
 
+    @torch.no_grad()
+    def calibrate(self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], drawing: Drawing) -> None:
+        """Watch the layers, Hessians included, while the dense model draws; the calibration is then the one in force.
+
+        Args:
+            prompts: one for each image.
+            seeds: of the starting noise, as long as ``prompts``.
+            size: height and width in pixels.
+            drawing: steps, guidance, batch.
+        """
+        assert self._calibrations is not None, "there is no folder for calibrations"
+        calibration = Calibration(GROUPS)
+        with CalibrationRun(calibration, PlainAccess(sha256=self.sha256)) as run:
+            for start in range(0, len(prompts), drawing.batch):
+                part = slice(start, start + drawing.batch)
+                self._sample(prompts[part], seeds[part], size, run, drawing)
+        made = {"images": str(len(prompts)), "size": f"{size[0]}x{size[1]}", "steps": str(drawing.steps)}
+        for state, gathering in calibration.gatherings.items():
+            self._calibrations.put(state, gathering.statistics(made))
+
     def _draw(
         self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], ratios: Ratios, k: float,
+        drawing: Drawing,
+    ) -> list[NDArray[np.uint8]]:  # fmt: skip
+        if not any(ratios) or k == 0.0:
+            return self._sample(prompts, seeds, size, None, drawing)
+        planner = Planner.fixed(Plan(Schedule.constant(ratios), k, ""), drawing.mode, drawing.criterion)
+        with Run(planner, PlainAccess(sha256=self.sha256), self._store) as run:
+            return self._sample(prompts, seeds, size, run, drawing)
+
+    def _sample(
+        self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], run: Run | CalibrationRun | None,
         drawing: Drawing,
     ) -> list[NDArray[np.uint8]]:  # fmt: skip
         shape = (LATENT_CHANNELS, size[0] // FACTOR, size[1] // FACTOR)
         noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
         context = torch.cat([self.text(list(prompts)), self.text([""] * len(prompts))])
-        run = None
-        if any(ratios) and k != 0.0:
-            planner = Planner.fixed(Plan(Schedule.constant(ratios), k, ""), drawing.mode, drawing.criterion)
-            run = Run(planner, PlainAccess(sha256=self.sha256), self._store)
         denoiser = _Denoiser(self.unet, run, context, drawing)
         sigmas = denoiser.get_sigmas(drawing.steps)
-        try:
-            latents = getattr(sampling, f"sample_{drawing.sampler}")(denoiser, noise * sigmas[0], sigmas, disable=True)
-        finally:
-            if run is not None:
-                run.close()
+        latents = getattr(sampling, f"sample_{drawing.sampler}")(denoiser, noise * sigmas[0], sigmas, disable=True)
         if run is not None and run.refusals:
             raise RuntimeError(run.refusals[0])
         images = (self.vae.decode(latents).permute(0, 2, 3, 1) + 1) * 127.5
