@@ -3,7 +3,7 @@
 // two images is better.
 (() => {
     const SCRIPT = "CR-Diff search";
-    const SUBMITS = {txt2img: "submit", img2img: "submit_img2img"};
+    const TABS = ["txt2img", "img2img"];
     const POLL_MS = 1500;
     const QUICK_MS = 500;
     const QUIET_MS = 600;
@@ -11,38 +11,13 @@
     const PATIENCE = 40;
     const KEYS = {ArrowLeft: "left", ArrowRight: "right", ArrowDown: "same"};
 
-    const fresh = {armed: null, chosen: null, answer: "", key: "", waiting: 0, unanswered: 0, met: false};
-    const tabs = Object.keys(SUBMITS).map((name) => ({name, ...fresh}));
+    const fresh = {chosen: null, answer: "", key: "", waiting: 0, unanswered: 0, met: false};
+    const tabs = TABS.map((name) => ({name, ...fresh}));
     const byName = (name) => tabs.find((tab) => tab.name === name);
     const find = (tab, name) => gradioApp().querySelector(`#${tab.name}_crdiff_search_${name}`);
     const panel = (tab) => find(tab, "panel")?.querySelector("[data-crdiff-search]");
     const isShown = (element) => Boolean(element?.getClientRects().length);
     let timer = null;
-
-    // Where a control stands among the values that Generate sends.
-    function place(elemId, submit) {
-        const {components, dependencies} = window.gradio_config;
-        const ids = components.filter(({props}) => props?.elem_id === elemId).map(({id}) => id);
-        const generate = dependencies.find(({js}) => js === submit);
-        return generate ? generate.inputs.findIndex((id) => ids.includes(id)) : -1;
-    }
-
-    // Both tabs have a list of scripts of this id; only one of them is among the values of a tab's own Generate.
-    for (const tab of tabs) {
-        const submit = SUBMITS[tab.name];
-        const hostSubmit = window[submit];
-        if (!hostSubmit) continue;
-        window[submit] = function () {
-            const values = [...hostSubmit.apply(this, arguments)];
-            const [script, request] = [place("script_list", submit), place(`${tab.name}_crdiff_search_plan`, submit)];
-            if (tab.armed !== null && script >= 0 && request >= 0) {
-                values[script] = SCRIPT;
-                values[request] = tab.armed;
-            }
-            tab.armed = null;
-            return values;
-        };
-    }
 
     function pollSoon(some, times) {
         for (const tab of some) tab.waiting = Math.max(tab.waiting, times);
@@ -153,8 +128,7 @@
         start(name, text) {
             if (!text) return [];
             const tab = byName(name);
-            tab.armed = text;
-            gradioApp().querySelector(`#${name}_generate`).click();
+            window.crdiffGenerate(name, SCRIPT, "crdiff_search_plan", text);
             pollSoon([tab], PATIENCE);
             return [];
         },

@@ -3,6 +3,10 @@
 from functools import partial
 from pathlib import Path
 
+from crdiff.webui.calibration.api import add_calibration_routes
+from crdiff.webui.calibration.context import CalibrationContext
+from crdiff.webui.calibration.controls import CalibrationControls
+from crdiff.webui.calibration.script import make_calibration_script
 from crdiff.webui.extension import Extension
 from crdiff.webui.script import make_script
 from crdiff.webui.search.api import add_search_routes
@@ -17,5 +21,9 @@ extension.register()
 search = SearchContext(extension.folder, extension.library, extension.checkpoints)
 script_callbacks.on_app_started(lambda _, app: add_search_routes(app, search))
 
-CRDiffScript = make_script(extension, [partial(SearchControls, search)])
+calibration = CalibrationContext(extension.calibrations, extension.library, extension.checkpoints, extension.slot)
+script_callbacks.on_app_started(lambda _, app: add_calibration_routes(app, calibration))
+
+CRDiffScript = make_script(extension, [partial(CalibrationControls, calibration), partial(SearchControls, search)])
 CRDiffSearchScript = make_search_script(search)
+CRDiffCalibrationScript = make_calibration_script(calibration)

@@ -92,6 +92,11 @@ class PresetLibrary:
             raise PresetError("CR-Diff has no presets for this model's family; choose Custom and set the ratios.")
         return match
 
+    def native_size(self, family: Family) -> Size | None:
+        """The size that the family was trained at; None where no built-in preset tells."""
+        native = (preset.size for preset in self.built_in.presets if preset.native and preset.family == family)
+        return next(native, None)
+
     def own_k(self, settings: Settings, family: Family, sha256: str | None, size: Size) -> float | None:
         """The amplification that the preset in force brings along; None if it has none.
 

@@ -10,7 +10,7 @@ from crdiff.errors import CRDiffError, UnreadableModelError, UnsupportedModelErr
 from crdiff.files import Remembered
 from crdiff.models.architecture import find_layers
 from crdiff.models.checkpoint import Checkpoint
-from crdiff.models.checkpoint_file import read_family
+from crdiff.models.checkpoint_file import FileLayers, read_family, read_layers
 from crdiff.models.family import Family
 
 
@@ -32,6 +32,14 @@ class CheckpointReader:
             with suppress(OSError):
                 info.calculate_shorthash()
         return None if info is None else self._describe(info)
+
+    def layers(self, override: str | None = None) -> FileLayers | None:
+        """The layers of the same checkpoint; None where its file does not tell."""
+        info = _selected_info(override)
+        try:
+            return None if info is None else read_layers(Path(str(info.filename)))
+        except CRDiffError:
+            return None
 
     def _describe(self, info: Any) -> Checkpoint:
         path = Path(str(info.filename))

@@ -30,9 +30,8 @@ class Extension:
         self.library = PresetLibrary(folder)
         on_disk = options.option(options.DISK_CACHE, True)
         drop_ambiguous(folder / "profiles")
-        self.store = Store(
-            folder / "statistics" if on_disk else None, calibrations=Calibrations(folder / "calibrations")
-        )
+        self.calibrations = Calibrations(folder / "calibrations")
+        self.store = Store(folder / "statistics" if on_disk else None, calibrations=self.calibrations)
         self.checkpoints = CheckpointReader()
         self.slot = ActiveSlot()
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from crdiff.calibration.run import CalibrationRun
 from crdiff.errors import SettingsError
 from crdiff.guidance.graphs import CudaBackend
 from crdiff.guidance.run import Run
@@ -33,15 +34,21 @@ LATENT_SCALE = 8
 
 @dataclass(frozen=True)
 class ActivePass:
-    """A sampler call under way."""
+    """A sampler call under way.
+
+    Attributes:
+        denoiser: the sampler's; None stands for any.
+        run: follows it.
+        hook: connects it with the model.
+    """
 
     denoiser: Any
-    run: Run
+    run: Run | CalibrationRun
     hook: DenoiserHook
 
     def on_denoiser(self, denoiser: Any, total_steps: int) -> None:
         """The host's CFGDenoiser is about to call the UNet."""
-        if denoiser is not self.denoiser:
+        if self.denoiser is not None and denoiser is not self.denoiser:
             return
         total = getattr(denoiser, "total_steps", None) or total_steps
         self.run.position = Position(int(denoiser.step), int(total))

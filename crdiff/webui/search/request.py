@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from crdiff.search.strategies import registry as strategies
 from crdiff.search.strategies.annealing import iterations_for
 from crdiff.search.strategies.space import K_BOUNDS, RATIO_BOUNDS, START, Point, Space
 from crdiff.search.strategies.strategy import Options, Strategy
+from crdiff.webui.jobs.request import from_dict, from_text
 
 SCRIPT_TITLE = "CR-Diff search"
 """The title of the script that runs a search, by which the page and the API choose it."""
@@ -120,25 +121,12 @@ class SearchRequest:
     @classmethod
     def from_dict(cls, values: Any) -> SearchRequest:
         """The request of a JSON object in which every key is optional."""
-        if not isinstance(values, Mapping):
-            raise SettingsError(
-                f"A search must be an object with keys such as evaluations, not {checks.shown(values)}."
-            )
-        known = [field.name for field in fields(cls)]
-        for key in values:
-            if key not in known:
-                raise SettingsError(f"A search has no key {checks.shown(key)}; known are {', '.join(known)}.")
-        return cls(**values)
+        return from_dict(cls, "search", values)
 
     @classmethod
     def from_text(cls, text: str | None) -> SearchRequest:
         """The request of a JSON text; an empty one is all defaults."""
-        try:
-            return cls.from_dict(json.loads(text) if text and text.strip() else {})
-        except ValueError as error:
-            if isinstance(error, SettingsError):
-                raise
-            raise SettingsError(f"The search's settings are not JSON ({error}).") from None
+        return from_text(cls, "search", text)
 
     def to_dict(self) -> dict[str, Any]:
         """The request as plain JSON."""

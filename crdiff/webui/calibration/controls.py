@@ -1,0 +1,115 @@
+"""Calibrate: the controls in the accordion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gradio as gr
+
+from crdiff.errors import SettingsError
+from crdiff.webui.calibration.context import CalibrationContext
+from crdiff.webui.calibration.report import describe, estimate
+from crdiff.webui.calibration.request import NEUTRAL, TAB, CalibrationRequest
+from crdiff.webui.events import QUIET, guarded
+from crdiff.webui.markup import status_html
+
+_LEVELS = {"failed": "problem", "stopped": "estimated"}
+_CONFIRM = "() => [confirm('Delete the calibrations of this checkpoint? Drawing the images again brings them back.')]"
+
+
+class CalibrationControls:
+    """The part of the accordion that calibrates, in one tab, whose Generate button runs the calibration."""
+
+    def __init__(self, context: CalibrationContext, tab: str) -> None:
+        self._context = context
+        self._tab = tab
+
+    def _named(self, name: str) -> str:
+        return f"{self._tab}_crdiff_calibration_{name}"
+
+    @property
+    def tooltips(self) -> Mapping[str, str]:
+        """What the tooltips of its controls say, by element id."""
+        texts = {
+            "images": "how many plain images are drawn, with the tab's sampler, steps and CFG scale; none is saved",
+            "prompts": "neutral: 64 prompts of CR-Diff, with the LoRAs of the tab's prompt; tab: its own prompt",
+            "size": "height x width; empty: the size the model was trained at, whatever the tab says",
+            "hessians": "gathers more, for criteria that need it; takes gigabytes of memory for SDXL",
+        }
+        return {self._named(name): text for name, text in texts.items()}
+
+    def build(self) -> None:
+        """Make the controls."""
+        named, defaults = self._named, CalibrationRequest()
+        with gr.Accordion("Calibrate", open=False, elem_id=named("accordion")):
+            self._known = gr.HTML("", elem_id=named("known"))
+            with gr.Row():
+                self._images = gr.Number(defaults.images, label="Images", precision=0, elem_id=named("images"))
+                self._prompts = gr.Radio([NEUTRAL, TAB], value=NEUTRAL, label="Prompts", elem_id=named("prompts"))
+                self._size = gr.Textbox("", label="Size", placeholder="empty: native", elem_id=named("size"))
+                self._hessians = gr.Checkbox(defaults.hessians, label="Hessians", elem_id=named("hessians"))
+            with gr.Row():
+                self._start = gr.Button("Calibrate", variant="primary", elem_id=named("start"))
+                self._stop = gr.Button("Stop", elem_id=named("stop"))
+                self._delete = gr.Button("Delete", elem_id=named("delete"))
+            self._message = gr.HTML("", elem_id=named("message"))
+            self._prepared = gr.Textbox("", visible=False, elem_id=named("prepared"))
+            self._confirmed = gr.Checkbox(False, visible=False, elem_id=named("confirmed"))
+            self._poll = gr.Button("Show", elem_id=named("poll"))
+        for component in (*self._asked, self._prepared, self._confirmed):
+            component.do_not_save_to_config = True
+
+    @property
+    def _asked(self) -> list[Any]:
+        return [self._images, self._prompts, self._size, self._hessians]
+
+    def connect(self, controls: dict[str, Any], size: list[Any], choices: Callable[[], list[str]]) -> None:
+        """Bind the buttons; the arguments are those of a ``Section`` of the accordion."""
+        asked = self._start.click(
+            guarded(self._requested, lambda: [""]), self._asked, [self._prepared, self._message], **QUIET
+        )
+        # The request goes through the page to Generate, which the host queues like any job.
+        asked.then(None, [self._prepared], [], _js=f"(text) => crdiffCalibration.start('{self._tab}', text)", **QUIET)
+        self._stop.click(self._stopped, [], [self._message], **QUIET)
+        shown = [self._known, self._message]
+        self._poll.click(self._shown, [], shown, **QUIET)
+        self._delete.click(
+            guarded(self._deleted, lambda: [self._described()]), [self._confirmed], shown, _js=_CONFIRM, **QUIET
+        )
+
+    def _requested(self, images: Any, prompts: Any, size: Any, hessians: Any) -> list[Any]:
+        if images is None:
+            raise SettingsError("Say how many images are to be drawn.")
+        text = str(size or "").strip() or None
+        request = CalibrationRequest(str(prompts), int(images), text, bool(hessians))
+        return [request.to_text(), estimate(request, self._context)]
+
+    def _stopped(self) -> str:
+        from modules import shared
+
+        monitor = self._context.monitor
+        if monitor.status.state != "running":
+            return status_html("No calibration is running.")
+        monitor.stop_requested = True
+        shared.state.interrupt()
+        return status_html("Stopping; what has been gathered is kept.")
+
+    def _shown(self) -> list[Any]:
+        status = self._context.monitor.status
+        text = status_html(status.text, _LEVELS.get(status.state, "ok"))
+        return [self._described(), f'<div data-crdiff-calibration="{status.state}">{text}</div>']
+
+    def _described(self) -> str:
+        checkpoint = self._context.checkpoints.selected()
+        found = () if checkpoint is None else self._context.calibrations.of_checkpoint(checkpoint.key)
+        return status_html(describe(checkpoint, found))
+
+    def _deleted(self, confirmed: Any) -> list[Any]:
+        checkpoint = self._context.checkpoints.selected()
+        found = () if checkpoint is None else self._context.calibrations.of_checkpoint(checkpoint.key)
+        if not confirmed:
+            return [self._described(), ""]
+        for stored in found:
+            self._context.calibrations.delete(stored)
+        return [self._described(), f"Deleted {len(found)} calibrations." if found else "There is none to delete."]

@@ -1,0 +1,117 @@
+"""What users and clients are told of calibrations: which there are, what criteria still lack, what one would take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from crdiff.calibration.memory import Input, column_bytes, hessian_bytes
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.models.checkpoint_file import FileLayers
+from crdiff.pruning.calibrations import Stored
+from crdiff.pruning.registry import CRITERIA, Needs
+from crdiff.pruning.statistics import Statistics
+from crdiff.webui.calibration.context import CalibrationContext
+from crdiff.webui.calibration.preparation import size_of
+from crdiff.webui.calibration.request import CalibrationRequest
+
+_UNITS = ("bytes", "KB", "MB", "GB")
+_UNIT = 1000
+
+
+def lacking(statistics: Statistics | None) -> dict[str, str]:
+    """The criteria that cannot be used with a calibration, each with what it needs; None stands for none at all."""
+    known = {Needs.NOTHING}
+    if statistics is not None:
+        known.add(Needs.CALIBRATION)
+        if len(statistics.uninverted) < len(statistics.layers):
+            known.add(Needs.HESSIANS)
+    return {name: kind.needs.value for name, kind in CRITERIA.items() if kind.needs not in known}
+
+
+def describe(checkpoint: Checkpoint | None, found: Sequence[Stored]) -> str:
+    """The status line of a checkpoint.
+
+    Args:
+        checkpoint: the selected one; None if there is none.
+        found: its calibrations, the latest first.
+    """
+    if checkpoint is None:
+        return "There is no checkpoint to calibrate."
+    if not found:
+        needing = lacking(None)
+        wanted = f" {', '.join(needing)} need{'s' if len(needing) == 1 else ''} it." if needing else ""
+        return f"{checkpoint.name} is not calibrated.{wanted}"
+    states = {one.modifiers: one for one in reversed(found)}
+    parts = [f"{checkpoint.name} is calibrated {'; '.join(_one(one) for one in states.values())}."]
+    parts += [f"{name} still needs {what}." for name, what in lacking(found[0].statistics).items()]
+    parts.append(f"{_bytes(sum(one.bytes for one in found))} on disk.")
+    return " ".join(parts)
+
+
+def _one(stored: Stored) -> str:
+    made, statistics = stored.statistics.made, stored.statistics
+    loras = f" with {', '.join(stored.modifiers)}" if stored.modifiers else ""
+    day = time.strftime("%Y-%m-%d %H:%M", time.localtime(stored.time))
+    skipped = f", {statistics.skipped} inputs left out" if statistics.skipped else ""
+    merged = f", token merging {made['token merging']}" if "token merging" in made else ""
+    return (
+        f"since {day}{loras}, by {made.get('images', '?')} images at {made.get('size', '?')} "
+        f"({statistics.tokens} tokens{skipped}{merged})"
+    )
+
+
+def estimate(request: CalibrationRequest, context: CalibrationContext) -> str:
+    """What the calibration of the selected checkpoint will draw and take, told before it starts.
+
+    Raises:
+        SettingsError: it cannot be calibrated.
+    """
+    checkpoint = context.checkpoints.selected()
+    size = size_of(request, checkpoint, context)
+    text = f"Drawing {request.images} images at {size}."
+    layers = context.checkpoints.layers()
+    return text if layers is None else f"{text} {_memory(layers, hessians=request.hessians)}"
+
+
+def _memory(layers: FileLayers, *, hessians: bool) -> str:
+    inputs = list(inputs_of(layers))
+    columns = column_bytes(inputs)
+    if not hessians:
+        return f"The sums take {_bytes(columns)} of memory."
+    groups = hessian_bytes(inputs)
+    whole, least = sum(groups.values()) + columns, max(groups.values()) + columns
+    return (
+        f"The Hessians take {_bytes(whole)} of memory; where that is not free, images are drawn again for each part "
+        f"of the UNet, with {_bytes(least)}."
+    )
+
+
+def inputs_of(layers: FileLayers) -> Sequence[Input]:
+    """The inputs of the layers of a file that may be pruned."""
+    roles = {name: layers.architecture.role(name) for name in layers.shapes}
+    return [Input.of(name, role.group, layers.shapes[name][1]) for name, role in roles.items() if role and role.pruned]
+
+
+def to_dict(stored: Stored) -> dict[str, Any]:
+    """A calibration as clients are told of it, as plain JSON."""
+    statistics = stored.statistics
+    return {
+        "name": stored.path.stem,
+        "checkpoint": stored.checkpoint,
+        "modifiers": list(stored.modifiers),
+        "made": dict(statistics.made),
+        "time": stored.time,
+        "tokens": statistics.tokens,
+        "skipped": statistics.skipped,
+        "bytes": stored.bytes,
+        "lacking": lacking(statistics),
+    }
+
+
+def _bytes(count: int) -> str:
+    number, unit = float(count), 0
+    while number >= _UNIT and unit < len(_UNITS) - 1:
+        number, unit = number / _UNIT, unit + 1
+    return f"{number:.3g} {_UNITS[unit]}"

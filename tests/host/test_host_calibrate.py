@@ -1,0 +1,92 @@
+"""The calibration by the API: its sums are those of the host's own images, and the host is left as it was."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hostkit import infotext
+from hostkit.client import HostError
+from hostkit.studio import BASE, Studio
+
+PATIENCE_S = 300
+PROMPTS = ["a photo of a cat", "a red boat"]
+WANTED = {"prompts": PROMPTS, "images": 2, "size": "64x96", "seed": 11, "hessians": True}
+FAR = 2e-5
+"""How far float32 sums may be from float64, of the largest; an inverse may be a hundred times as far."""
+
+
+@pytest.fixture
+def kept(studio: Studio) -> Iterator[set[str]]:
+    """Names of the calibrations there were; those of a test are deleted, which the route then says."""
+    before = {one["name"] for one in studio.client.get("/crdiff/v1/calibrations")}
+    yield before
+    for one in studio.client.get("/crdiff/v1/calibrations"):
+        if one["name"] not in before:
+            assert studio.client.delete(f"/crdiff/v1/calibrations/{one['name']}")["name"] == one["name"]
+    assert {one["name"] for one in studio.client.get("/crdiff/v1/calibrations")} == before
+
+
+def started(studio: Studio, **wanted: Any) -> str:
+    answer = studio.client.post("/crdiff/v1/calibrate", {**BASE, "calibration": {**WANTED, **wanted}})
+    return f"/crdiff/v1/calibrate/{answer['id']}"
+
+
+def waited(studio: Studio, path: str, drawn: int | None = None) -> dict[str, Any]:
+    """Where the calibration stands once it has ended, or has drawn so many images."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        answer: dict[str, Any] = studio.client.get(path)
+        if answer["state"] != "running" or (drawn is not None and answer["drawn"] >= drawn):
+            return answer
+        time.sleep(0.1)
+    pytest.fail(f"the calibration did not end: {answer}")
+
+
+def test_sums_are_those_of_the_hosts_own_images(studio: Studio, kept: set[str]) -> None:
+    """First one is interrupted, which keeps what it has; images are the host's own before, between and after."""
+    plain, state = studio.draw(), studio.state()
+    path = started(studio, images=500)
+    waited(studio, path, drawn=1)
+    studio.client.post("/sdapi/v1/interrupt")
+    stopped = waited(studio, path)
+    assert stopped["state"] == "stopped"
+    assert f"with {stopped['drawn']} of 500 images, for it was stopped: " in stopped["message"]
+    studio.assert_state(state)
+
+    done = waited(studio, started(studio))
+    assert (done["state"], done["drawn"]) == ("done", 2), done["message"]
+    listed = {one["name"]: one for one in studio.client.get("/crdiff/v1/calibrations")}
+    assert listed.keys() - kept == {stopped["calibration"], done["calibration"]}
+    made = listed[done["calibration"]]
+    assert (made["made"]["images"], made["made"]["size"]) == ("2", "64x96")
+    assert made["tokens"] > 0
+    assert made["bytes"] > 0
+
+    own = {"height": 64, "width": 96}
+    studio.draw(scripts={"input sums": ["begin"]}, prompt=PROMPTS[0], seed=11, **own)
+    last = studio.draw(scripts={"input sums": ["compare"]}, prompt=PROMPTS[1], seed=12, **own)
+    found = infotext.parse(last.infotext)
+    assert (found["Input sums layers"], found["Input sums tokens"]) == ("equal", "equal")
+    assert float(found["Input sums squares"]) < FAR
+    assert float(found["Input sums inverse"]) < 100 * FAR
+    studio.assert_same(studio.draw(), plain)
+    studio.assert_state(state)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"calibration": {"pictures": 3}}, "A calibration has no key 'pictures'"),
+        ({"calibration": {"size": "40x40"}}, "size of a calibration must have 64 to 4096 pixels a side"),
+        ({"images": 3}, 'images belongs in the object "calibration" of the request.'),
+    ],
+    ids=["unknown key", "small", "outside"],
+)
+def test_what_cannot_be_calibrated_is_one_sentence(studio: Studio, change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(HostError) as refused:
+        studio.client.post("/crdiff/v1/calibrate", {**BASE, "calibration": WANTED, **change})
+    assert refused.value.status == 422
+    assert sentence in refused.value.sentence
