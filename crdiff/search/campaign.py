@@ -21,6 +21,7 @@ from crdiff.presets.store import Clash, PresetStore
 from crdiff.presets.table import BUILT_IN_FOLDER, Preset, load_folder
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
+from crdiff.search.options import with_checkpoint
 from crdiff.search.remote import RemoteEvaluation, WebUI, ask_checkpoint, choose_score
 from crdiff.search.report import Evaluation, Report
 from crdiff.search.score_text import score_text
@@ -109,10 +110,7 @@ def _make(
     campaign: Campaign, webui: WebUI, checkpoint: Checkpoint, score: str, size: Size, should_stop: Callable[[], bool]
 ) -> Any:
     """The search of one size, with ``run`` as ``Search`` and ``StudySearch`` have it."""
-    body = {**campaign.request, "height": size.height, "width": size.width}
-    if campaign.checkpoint is not None:
-        override = {**body.get("override_settings", {}), "sd_model_checkpoint": campaign.checkpoint}
-        body["override_settings"] = override
+    body = with_checkpoint({**campaign.request, "height": size.height, "width": size.width}, campaign.checkpoint)
     evaluate = RemoteEvaluation(webui, body, score, checkpoint, campaign.checkpoint, should_stop, campaign.wait_s)
     images = len(campaign.prompts) * len(campaign.seeds)
     objective = Objective(

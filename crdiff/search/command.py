@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from crdiff import checks
 from crdiff.errors import SettingsError
 from crdiff.method.groups import GROUPS
 from crdiff.presets.size import Size
 from crdiff.search.campaign import Campaign, run_campaign
+from crdiff.search.options import add_sampling_options, add_webui_options, read_prompts, sampling_request, stopping
 from crdiff.search.remote import WebUI
 from crdiff.search.search import EVALUATIONS, Budget
 from crdiff.search.strategies.registry import DEFAULT_STRATEGY, STRATEGIES
@@ -37,20 +31,12 @@ examples:
   python -m crdiff search --prompts prompts.txt --sizes 832x1216 --evaluations 200 --seeds 1 2 --score clip
   python -m crdiff search --prompts prompts.txt --sizes 400x560 --storage sqlite:///study.db --url http://127.0.0.1:7861"""
 
-_AUTH = "CRDIFF_AUTH"
+_RESERVED = ("search", "prompt", "seed", "width", "height")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    webui = parser.add_argument_group("the WebUI")
-    webui.add_argument("--url", default="http://127.0.0.1:7860", help="its address (default: %(default)s)")
-    webui.add_argument(
-        "--auth",
-        metavar="USER:PASSWORD",
-        default=os.environ.get(_AUTH),
-        help=f"of its --api-auth (default: the environment variable {_AUTH})",
-    )
-    webui.add_argument("--checkpoint", metavar="NAME", help="the checkpoint to search for (default: the selected one)")
+    webui = add_webui_options(parser, "search for")
     webui.add_argument(
         "--wait",
         type=float,
@@ -63,11 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="one prompt per line")
     images.add_argument("--sizes", nargs="+", required=True, metavar="HEIGHTxWIDTH", help="one search for each")
     images.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="SEED", help="image seeds (default: 1)")
-    images.add_argument("--steps", type=int, default=30, help="(default: %(default)s)")
-    images.add_argument("--cfg-scale", type=float, default=7.5, help="(default: %(default)s)")
-    images.add_argument("--sampler", metavar="NAME", help="(default: the WebUI's)")
-    images.add_argument("--negative-prompt", default="", metavar="TEXT")
-    images.add_argument("--request", type=Path, metavar="FILE", help="further fields of the txt2img request, as JSON")
+    add_sampling_options(images)
 
     search = parser.add_argument_group("the search")
     search.add_argument(
@@ -115,47 +97,21 @@ def run(arguments: argparse.Namespace) -> int:
         The exit status: 0, 130 if it was stopped, 2 if it failed.
     """
     campaign, webui = _campaign(arguments), WebUI(arguments.url, arguments.auth)
-    with _stopping() as stop:
+    with stopping() as stop:
         state = run_campaign(campaign, webui, stop.is_set, lambda line: print(line, flush=True))
     return {"done": 0, "stopped": 130}.get(state, 2)
 
 
-@contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """Set by the first Ctrl-C; a second one ends at once."""
-    stop = threading.Event()
-    before: dict[int, Any] = {}
-
-    def ask(number: int, frame: Any) -> None:
-        stop.set()
-        signal.signal(number, before[number])
-
-    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-        before[number] = signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _campaign(arguments: argparse.Namespace) -> Campaign:
-    checks.integer("--steps", arguments.steps, 1)
-    checks.number("--cfg-scale", arguments.cfg_scale)
+    request = sampling_request(arguments, _RESERVED)
     checks.number("--wait", arguments.wait, 0)
     for seed in arguments.seeds:  # -1 would be another seed in every run, and none could go on with another's scores
         checks.integer("--seeds", seed, 0)
     if arguments.out.is_dir():
         raise SettingsError(f"{arguments.out}: this is a folder; --out is the preset file.")
-    request: dict[str, Any] = {"steps": arguments.steps, "cfg_scale": arguments.cfg_scale}
-    request["negative_prompt"] = arguments.negative_prompt
-    if arguments.sampler:
-        request["sampler_name"] = arguments.sampler
-    if arguments.request is not None:
-        request |= _read_request(arguments.request)
     out: Path = arguments.out
     return Campaign(
-        prompts=_read_prompts(arguments.prompts),
+        prompts=read_prompts(arguments.prompts),
         sizes=tuple(dict.fromkeys(Size.parse(size) for size in arguments.sizes)),
         out=out,
         seeds=tuple(arguments.seeds),
@@ -174,27 +130,3 @@ def _campaign(arguments: argparse.Namespace) -> Campaign:
         study=arguments.study,
         wait_s=60.0 * arguments.wait,
     )
-
-
-def _read_prompts(path: Path) -> tuple[str, ...]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: the file is not UTF-8 text (byte {error.start}).") from None
-    prompts = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
-    if not prompts:
-        raise SettingsError(f"{path}: there is no prompt in this file.")
-    return prompts
-
-
-def _read_request(path: Path) -> dict[str, Any]:
-    try:
-        request = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise SettingsError(f"{path}: this is not JSON ({error}).") from None
-    if not isinstance(request, dict):
-        raise SettingsError(f"{path}: the txt2img request must be a JSON object.")
-    for key in ("search", "prompt", "seed", "width", "height"):
-        if key in request:
-            raise SettingsError(f"{path}: {key} is set by the search itself.")
-    return request

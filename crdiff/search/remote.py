@@ -97,7 +97,7 @@ class WebUI:
         except (ValueError, AttributeError, OSError):
             detail = None
         if error.code in (404, 405) and detail in (None, "Not Found", "Method Not Allowed"):
-            return f"The WebUI at {self.url} cannot search; it needs this extension and the flag --api."
+            return f"The WebUI at {self.url} cannot do this; it needs this extension and the flag --api."
         if isinstance(detail, str) and detail:
             return detail
         return f"The WebUI at {self.url} answered with status {error.code}."

@@ -9,11 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from published_unets import SD1, SDXL, pruned_shapes
 from run_bench import CPU, Access, touched
 from small_unet import Fused, TransformerBlock, make_inputs, make_unet
 from torch import nn
 
 from crdiff.calibration.gathering import DAMPING, Gathering
+from crdiff.calibration.memory import Input, column_bytes, first_fitting, hessian_bytes
+from crdiff.calibration.prompts import neutral_prompts
 from crdiff.calibration.run import Calibration, CalibrationRun
 from crdiff.models.architecture import Layer, find_layers
 from crdiff.models.checkpoint import Checkpoint
@@ -23,6 +26,7 @@ from crdiff.pruning.calibrations import Calibrations, MissingCalibrationError, n
 from crdiff.pruning.criterion import LinearCall
 from crdiff.pruning.statistics import LayerStatistics, Statistics
 from crdiff.pruning.store import Store, WeightsState
+from crdiff.scoring.prompts import plain_text
 from crdiff.settings import Settings
 from crdiff.webui.status import describe
 
@@ -207,3 +211,46 @@ def test_a_damaged_file_counts_as_none(tmp_path):
     assert Calibrations(tmp_path).of(STATE) is None
     path.write_bytes(b"short")
     assert Calibrations(tmp_path).of(STATE) is None
+
+
+def inputs_of(stacks):
+    groups = pruned_shapes(stacks, "ldm")
+    return [Input.of(name, group, shape[1]) for group, shapes in groups.items() for name, shape in shapes.items()]
+
+
+@pytest.mark.parametrize(
+    ("stacks", "columns", "hessians"), [(SDXL, 582_400, (2494, 1188, 3741)), (SD1, 87_360, (312, 119, 467))]
+)
+def test_memory_is_told_beforehand(stacks, columns, hessians):
+    """By arithmetic: a block of width C has inputs of C, C, C and 4 C; four of the largest are needed to work with."""
+    inputs = inputs_of(stacks)
+    assert column_bytes(inputs) == 4 * columns
+    working = 4 * 4 * (4 * 1280) ** 2
+    found = [(size - working) / 2**20 for size in hessian_bytes(inputs).values()]
+    assert found == pytest.approx(hessians, abs=1.0)
+
+
+def test_as_many_groups_as_fit_the_first_ones_first():
+    sizes = {"down": 5, "mid": 3, "up": 7}
+    found = [first_fitting(sizes, available) for available in (15, 14, 7, 4, 2)]
+    assert found == [("down", "mid", "up"), ("down", "mid"), ("down",), ("mid",), ()]
+
+
+def test_layers_of_one_input_have_one_sum_until_they_see_another():
+    """As if each had been seen alone."""
+    layers = [Layer(name, "mid", "block", nn.Linear(3, 2)) for name in ("q", "k")]
+    gathering = Gathering(("mid",))
+    first, second, third = (torch.tensor([[1.0, 2.0, value]]) for value in (3.0, 5.0, 7.0))
+    for layer, x in [(layers[0], first), (layers[1], first), (layers[0], second), (layers[1], third)]:
+        gathering.see(LinearCall(layer, layer.module.weight, x))
+    found = gathering.statistics({}).layers
+    assert found["q"].squares.tolist() == [2.0, 8.0, 34.0]
+    assert found["k"].squares.tolist() == [2.0, 8.0, 58.0]
+    for name, rows in (("q", torch.cat([first, second])), ("k", torch.cat([first, third]))):
+        np.testing.assert_array_equal(found[name].inverse, watched(rows, hessian=True).inverse)
+
+
+def test_neutral_prompts_are_64_and_plain():
+    prompts = neutral_prompts()
+    assert len(set(prompts)) == 64
+    assert all(prompt == plain_text(prompt) != "" for prompt in prompts)

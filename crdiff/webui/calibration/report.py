@@ -44,7 +44,7 @@ def describe(checkpoint: Checkpoint | None, found: Sequence[Stored]) -> str:
         wanted = f" {', '.join(needing)} need{'s' if len(needing) == 1 else ''} it." if needing else ""
         return f"{checkpoint.name} is not calibrated.{wanted}"
     states = {one.modifiers: one for one in reversed(found)}
-    parts = [f"{checkpoint.name} is calibrated {'; '.join(_one(one) for one in states.values())}."]
+    parts = [f"{checkpoint.name} is calibrated: {'; '.join(_one(one) for one in states.values())}."]
     parts += [f"{name} still needs {what}." for name, what in lacking(found[0].statistics).items()]
     parts.append(f"{_bytes(sum(one.bytes for one in found))} on disk.")
     return " ".join(parts)
@@ -52,14 +52,12 @@ def describe(checkpoint: Checkpoint | None, found: Sequence[Stored]) -> str:
 
 def _one(stored: Stored) -> str:
     made, statistics = stored.statistics.made, stored.statistics
-    loras = f" with {', '.join(stored.modifiers)}" if stored.modifiers else ""
+    loras = f"with {', '.join(stored.modifiers)}: " if stored.modifiers else ""
     day = time.strftime("%Y-%m-%d %H:%M", time.localtime(stored.time))
     skipped = f", {statistics.skipped} inputs left out" if statistics.skipped else ""
     merged = f", token merging {made['token merging']}" if "token merging" in made else ""
-    return (
-        f"since {day}{loras}, by {made.get('images', '?')} images at {made.get('size', '?')} "
-        f"({statistics.tokens} tokens{skipped}{merged})"
-    )
+    images = f"{made.get('images', '?')} images at {made.get('size', '?')}"
+    return f"{loras}{images}, {statistics.tokens} tokens{skipped}{merged}, {day}"
 
 
 def estimate(request: CalibrationRequest, context: CalibrationContext) -> str:

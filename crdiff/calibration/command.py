@@ -1,0 +1,88 @@
+"""``python -m crdiff calibrate``: calibrates a checkpoint through a running WebUI, from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from crdiff.search.options import (
+    add_sampling_options,
+    add_webui_options,
+    read_prompts,
+    sampling_request,
+    stopping,
+    with_checkpoint,
+)
+from crdiff.search.remote import RemoteError, WebUI
+
+HELP = "calibrate a checkpoint through a running WebUI, for criteria that need it"
+
+DESCRIPTION = """\
+Draw plain images of a checkpoint and keep what its layers see, which some criteria need to know. A WebUI with this
+extension, started with --api, draws; the calibration is one job in its queue, and no image is saved.
+
+Ctrl-C stops and keeps what the images drawn so far have shown."""
+
+EXAMPLES = """\
+examples:
+  python -m crdiff calibrate
+  python -m crdiff calibrate --images 32 --hessians --checkpoint sd_xl_base_1.0
+  python -m crdiff calibrate --prompts prompts.txt --size 768x768 --url http://127.0.0.1:7861"""
+
+_IMAGES = 16
+_PATH = "/crdiff/v1/calibrate"
+_POLL_S = 0.5
+_RESERVED = ("calibration", "prompt", "seed", "width", "height")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    add_webui_options(parser, "calibrate")
+    images = parser.add_argument_group("the images")
+    images.add_argument("--images", type=int, default=_IMAGES, help="how many to draw (default: %(default)s)")
+    images.add_argument(
+        "--prompts", type=Path, metavar="FILE", help="one prompt per line (default: 64 neutral ones of CR-Diff)"
+    )
+    images.add_argument("--size", metavar="HEIGHTxWIDTH", help="(default: the size the model was trained at)")
+    images.add_argument("--seed", type=int, default=1, help="of the first image (default: %(default)s)")
+    add_sampling_options(images)
+    parser.add_argument("--hessians", action="store_true", help="gather Hessians too, which take much memory")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command.
+
+    Returns:
+        The exit status: 0, 130 if it was stopped, 2 if it failed.
+    """
+    wanted: dict[str, Any] = {"images": arguments.images, "size": arguments.size, "seed": arguments.seed}
+    wanted["hessians"] = arguments.hessians
+    if arguments.prompts is not None:
+        wanted["prompts"] = read_prompts(arguments.prompts)
+    request = with_checkpoint(sampling_request(arguments, _RESERVED), arguments.checkpoint)
+    webui = WebUI(arguments.url, arguments.auth)
+    with stopping() as stop:
+        path = f"{_PATH}/{webui.call('POST', _PATH, {**request, 'calibration': wanted})['id']}"
+        answer = _waited(webui, path, stop.is_set)
+    return {"done": 0, "stopped": 130}.get(answer["state"], 2)
+
+
+def _waited(webui: WebUI, path: str, should_stop: Callable[[], bool]) -> Any:
+    """How it ended; what is new is printed meanwhile."""
+    told, asked = "", False
+    while True:
+        answer = webui.call("GET", path)
+        if answer["message"] != told:
+            told = answer["message"]
+            print(told, flush=True)
+        if answer["state"] != "running":
+            return answer
+        if should_stop() and not asked:
+            asked = True
+            with suppress(RemoteError):  # it may have ended meanwhile
+                webui.call("DELETE", path)
+        time.sleep(_POLL_S)

@@ -1,0 +1,194 @@
+"""A calibration as a job, without a host: what is kept of it, and what users are told."""
+
+from __future__ import annotations
+
+import re
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from crdiff.calibration import run
+from crdiff.errors import CRDiffError, SettingsError
+from crdiff.models.architecture import Layer
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.models.unet import SD15
+from crdiff.presets.library import PresetLibrary
+from crdiff.presets.size import Size
+from crdiff.pruning.calibrations import Calibrations
+from crdiff.pruning.criterion import LinearCall
+from crdiff.pruning.registry import CRITERIA, CriterionKind, Needs
+from crdiff.pruning.store import WeightsState
+from crdiff.webui.calibration import report
+from crdiff.webui.calibration.context import CalibrationContext
+from crdiff.webui.calibration.job import CalibrationJob
+from crdiff.webui.calibration.monitor import CalibrationStatus
+from crdiff.webui.calibration.preparation import Setup, size_of
+from crdiff.webui.calibration.request import CalibrationRequest
+from crdiff.webui.generation import ActiveSlot
+
+STATE = WeightsState("a" * 64, "float16", (), "print")
+WITH_LORA = WeightsState("a" * 64, "float16", ("lora 0.8",), "print")
+CHECKPOINT = Checkpoint("model", SD15, "a" * 64)
+GROUPS = ("down", "mid", "up")
+LAYERS = [Layer(group, group, "block", nn.Linear(4, 2)) for group in GROUPS]
+CPU = torch.device("cpu")
+
+
+class Images:
+    """Stands in for the host's images: each shows every layer four tokens that follow from its seed."""
+
+    def __init__(self, host, interrupt_in=None, states=None):
+        self.host, self.interrupt_in = host, interrupt_in
+        self.states = states or [STATE]
+        self.seeds = []
+
+    def draw(self, prompt, seed, calibration):
+        gathering = calibration.gathering(self.states[len(self.seeds) % len(self.states)], LAYERS, CPU)
+        for layer in LAYERS:
+            x = torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(seed))
+            gathering.see(LinearCall(layer, layer.module.weight, x))
+        self.seeds.append(seed)
+        self.host.job_no += 1
+        self.host.interrupted = len(self.seeds) == self.interrupt_in
+
+
+@pytest.fixture
+def host(monkeypatch):
+    state = SimpleNamespace(
+        interrupted=False, stopping_generation=False, skipped=False, job_no=0, job_count=-1, textinfo=None
+    )
+    shared = SimpleNamespace(state=state)
+    monkeypatch.setitem(sys.modules, "modules", SimpleNamespace(shared=shared))
+    monkeypatch.setitem(sys.modules, "modules.shared", shared)
+    return state
+
+
+@pytest.fixture
+def context(tmp_path):
+    return CalibrationContext(Calibrations(tmp_path), PresetLibrary(), SimpleNamespace(), ActiveSlot())
+
+
+def calibrated(context, images, count=5, hessians=()):
+    made = {"images": str(count), "size": "512x512", "hessians": ",".join(hessians)}
+    context.monitor.begin(CalibrationStatus("running", images=count))
+    setup = Setup(CHECKPOINT, Size(512, 512), tuple(("a cat", seed) for seed in range(count)), hessians, made)
+    return CalibrationJob(setup, images, context, context.monitor).run()
+
+
+@pytest.fixture
+def room_for(monkeypatch):
+    """Free memory for the Hessians of so many groups."""
+
+    def allow(count):
+        monkeypatch.setattr(run, "fitting", lambda needed, device: tuple(needed)[:count])
+
+    return allow
+
+
+def test_hessians_that_do_not_fit_together_are_gathered_one_after_the_other(host, context, room_for):
+    """The same as all at once, from the same images."""
+    room_for(3)
+    assert calibrated(context, Images(host), hessians=GROUPS).state == "done"
+    whole = context.calibrations.of(STATE)
+    room_for(1)
+    images = Images(host)
+    status = calibrated(context, images, hessians=GROUPS)
+    assert status.message == "model is calibrated with 5 images: 20 tokens at 512x512."
+    assert images.seeds == [0, 1, 2, 3, 4] * 3
+    parts = context.calibrations.of(STATE)
+    for name, layer in whole.layers.items():
+        np.testing.assert_array_equal(parts.layers[name].inverse, layer.inverse)
+        np.testing.assert_array_equal(parts.layers[name].squares, layer.squares)
+    assert (host.job_no, host.job_count) == (20, 20)
+
+
+def test_hessians_for_which_there_is_no_memory_are_missing_in_words(host, context, room_for):
+    room_for(0)
+    images = Images(host)
+    status = calibrated(context, images, hessians=GROUPS)
+    assert status.state == "done"
+    assert "The Hessians of down, mid, up are missing, for they do not fit into free memory." in status.message
+    assert context.calibrations.of(STATE).uninverted == GROUPS
+
+
+def test_an_interrupt_keeps_whole_images(host, context):
+    status = calibrated(context, Images(host, interrupt_in=3))
+    assert (status.state, status.drawn) == ("stopped", 2)
+    assert status.message.startswith("model is calibrated with 2 of 5 images, for it was stopped: ")
+    assert context.calibrations.of(STATE).made["images"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("interrupt_in", "sentence"),
+    [(1, "stopped before its first image was done"), (3, "the earlier one of 5 images is kept instead")],
+)
+def test_an_interrupt_loses_no_earlier_calibration(host, context, interrupt_in, sentence):
+    calibrated(context, Images(host))
+    (before,) = context.calibrations.all()
+    status = calibrated(context, Images(host, interrupt_in))
+    assert (status.state, status.name) == ("stopped", None)
+    assert sentence in status.message
+    assert [one.path for one in context.calibrations.all()] == [before.path]
+
+
+def test_an_interrupt_while_hessians_are_gathered_keeps_those_there_are(host, context, room_for):
+    room_for(1)
+    status = calibrated(context, Images(host, interrupt_in=7), hessians=GROUPS)
+    assert status.state == "stopped"
+    assert "with 5 images" in status.message
+    assert "The Hessians of mid, up are missing, for it was stopped." in status.message
+    assert context.calibrations.of(STATE).uninverted == ("mid", "up")
+
+
+def test_weights_that_change_between_the_images_are_refused(host, context):
+    with pytest.raises(CRDiffError, match=r"^The weights changed between the images, .*; nothing was kept.$"):
+        calibrated(context, Images(host, states=[STATE, WITH_LORA]))
+    assert context.calibrations.all() == ()
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"images": 0}, "images of a calibration must be an integer in [1, 10000], not 0."),
+        ({"images": 2.5}, "images of a calibration must be an integer in [1, 10000], not 2.5."),
+        ({"prompts": "mine"}, "prompts of a calibration must be one of neutral, tab, not 'mine'."),
+        ({"prompts": []}, "prompts of a calibration must be neutral, tab or a list of texts, not []."),
+        ({"prompts": ["a", 1]}, "prompts of a calibration must be neutral, tab or a list of texts, not ['a', 1]."),
+        ({"size": "large"}, "A size is written HEIGHTxWIDTH, such as 400x560, not 'large'."),
+        ({"size": "100x96"}, "size of a calibration must have 64 to 4096 pixels a side, in steps of 8, not 100x96."),
+        ({"hessians": "yes"}, "hessians of a calibration must be true or false, not 'yes'."),
+        ({"seed": -1}, "seed of a calibration must be an integer in [0, 4294967295], not -1."),
+    ],
+)
+def test_what_cannot_be_calibrated_is_one_sentence(asked, sentence):
+    with pytest.raises(CRDiffError) as refused:
+        CalibrationRequest.from_dict(asked)
+    assert str(refused.value) == sentence
+
+
+def test_the_size_is_the_native_one_whatever_the_tab_says(context):
+    assert size_of(CalibrationRequest(), CHECKPOINT, context) == Size(512, 512)
+    assert size_of(CalibrationRequest(size="96x128"), CHECKPOINT, context) == Size(96, 128)
+    with pytest.raises(SettingsError, match="It is not known what size model was trained at"):
+        size_of(CalibrationRequest(), Checkpoint("model", None, "b" * 64), context)
+
+
+def test_users_are_told_what_is_known_and_what_a_criterion_lacks(host, context, monkeypatch):
+    for name in list(CRITERIA):
+        monkeypatch.delitem(CRITERIA, name)
+    for name, needs in (("plain", Needs.NOTHING), ("columns", Needs.CALIBRATION), ("inverses", Needs.HESSIANS)):
+        monkeypatch.setitem(CRITERIA, name, CriterionKind("", lambda *_: None, needs))
+    assert report.describe(CHECKPOINT, ()) == "model is not calibrated. columns, inverses need it."
+    calibrated(context, Images(host))
+    told = report.describe(CHECKPOINT, context.calibrations.of_checkpoint("a" * 64))
+    assert told.startswith("model is calibrated: 5 images at 512x512, 20 tokens, 20")
+    assert ". inverses still needs a calibration with Hessians." in told
+    assert re.search(r" [0-9.]+ (bytes|KB) on disk\.$", told)
+    calibrated(context, Images(host), hessians=GROUPS)
+    (latest, _) = context.calibrations.of_checkpoint("a" * 64)
+    assert "still needs" not in report.describe(CHECKPOINT, [latest])
+    assert report.to_dict(latest)["lacking"] == {}
