@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from published_unets import SD1, SDXL, pruned_shapes
+from published_unets import UNETS, pruned_shapes
 from run_bench import CPU, Access, touched
 from small_unet import Fused, TransformerBlock, make_inputs, make_unet
 from torch import nn
@@ -219,11 +219,11 @@ def inputs_of(stacks):
 
 
 @pytest.mark.parametrize(
-    ("stacks", "columns", "hessians"), [(SDXL, 582_400, (2494, 1188, 3741)), (SD1, 87_360, (312, 119, 467))]
+    ("family", "columns", "hessians"), [("sdxl", 582_400, (2494, 1188, 3741)), ("sd15", 87_360, (312, 119, 467))]
 )
-def test_memory_is_told_beforehand(stacks, columns, hessians):
+def test_memory_is_told_beforehand(family, columns, hessians):
     """By arithmetic: a block of width C has inputs of C, C, C and 4 C; four of the largest are needed to work with."""
-    inputs = inputs_of(stacks)
+    inputs = inputs_of(UNETS[family][0])
     assert column_bytes(inputs) == 4 * columns
     working = 4 * 4 * (4 * 1280) ** 2
     found = [(size - working) / 2**20 for size in hessian_bytes(inputs).values()]
