@@ -22,6 +22,8 @@ EXTENSIONS = {
     "crdiff-test-faults": HERE / "fault_extension",
     "crdiff-test-reference": HERE / "reference_extension",
 }
+_NEOS_SETTINGS = {"VERSION_UID": "PY313"}
+"""Without it Neo takes the settings for those of a version before it and asks at the console what to do."""
 STANDINS = {f"standin-{kind.flavour}": kind for kind in HOSTS}
 
 
@@ -33,7 +35,8 @@ class Target:
         name: for messages.
         client: its API.
         standin: whether it is the stand-in of this repository, in which everything has to run.
-        forge: whether it keeps its model in ``forge_objects``.
+        forge: whether it keeps its model in ``forge_objects``, as all of Forge's family do.
+        storage: whether the type that weights are stored in is a setting of it, as in Forge and Neo.
         checkpoints: those this suite knows how to use.
         loras: names of the LoRAs, by the layout they were made for.
         samplers: names.
@@ -44,6 +47,7 @@ class Target:
     client: Client
     standin: bool
     forge: bool = field(init=False)
+    storage: bool = field(init=False)
     checkpoints: list[Checkpoint] = field(init=False)
     loras: list[str] = field(init=False)
     samplers: list[str] = field(init=False)
@@ -54,7 +58,8 @@ class Target:
         # An image waits for the first checkpoint, which loads in the background. A setting does not, and two loads at
         # a time leave AUTOMATIC1111 with half a model.
         client.draw({"steps": 1, "width": 64, "height": 64, "save_images": False})
-        self.forge = "forge_unet_storage_dtype" in client.options()
+        self.forge = client.get("/crdiff-test/v1/host")["forge_objects"]
+        self.storage = "forge_unet_storage_dtype" in client.options()
         entries = [read_checkpoint(entry) for entry in client.get("/sdapi/v1/sd-models")]
         self.checkpoints = sorted((entry for entry in entries if entry), key=lambda entry: entry.title)
         self.samplers = [entry["name"] for entry in client.get("/sdapi/v1/samplers")]
@@ -104,7 +109,7 @@ def running(name: str, folder: Path, flags: Sequence[str] = ()) -> Iterator[Targ
     else:
         root = Path(os.environ["WEBUI_ROOT"]).resolve()
         port, data = free_port(), folder / "data"
-        make_data_folder(data, EXTENSIONS, SETTINGS)
+        make_data_folder(data, EXTENSIONS, {**SETTINGS, **_NEOS_SETTINGS})
         server = start([*_installed_command(root, data, port), *flags], root, port, folder / "webui.log")
         try:
             yield Target(str(root), server.client, standin=False)
@@ -123,9 +128,12 @@ def _installed_command(root: Path, data: Path, port: int) -> list[str]:
     if python is None:
         raise RuntimeError(f"no venv in {root}: set WEBUI_PYTHON to the Python that runs this WebUI")
     models = root / "models"
-    folders = {"data-dir": data, "ckpt-dir": models / "Stable-diffusion", "lora-dir": models / "Lora"}
-    command = [python, "launch.py", "--port", str(port), "--api"]
-    command += ["--skip-prepare-environment", "--no-download-sd-model"]
+    folders = {"ckpt-dir": models / "Stable-diffusion", "lora-dir": models / "Lora"}
+    known = (root / "modules" / "cmd_args.py").read_text(encoding="utf-8")
+    command = [python, "launch.py", "--port", str(port), "--api", "--skip-prepare-environment"]
+    command += ["--no-download-sd-model"] if "--no-download-sd-model" in known else []
+    command += ["--data-dir", str(data)]
     for flag, place in folders.items():
-        command += [f"--{flag}", str(place)]
+        # Neo takes several folders of each kind.
+        command += [f"--{flag}s" if f'"--{flag}s"' in known else f"--{flag}", str(place)]
     return command + shlex.split(os.environ.get("WEBUI_ARGS", ""))

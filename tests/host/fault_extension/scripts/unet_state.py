@@ -58,6 +58,7 @@ def state():
     for name, module in unet.named_modules():
         attributes += own_attributes(name or "unet", module)
         hooks += len(module._forward_hooks) + len(module._forward_pre_hooks)
+        hooks += len(module._load_state_dict_post_hooks)
     classes = {}
     for module_name, class_name in CLASSES:
         cls = getattr(sys.modules.get(module_name), class_name, None)
@@ -90,4 +91,14 @@ class SamplerWatch(scripts.Script):
             sampler_attributes[:] = own_attributes("sampler", p.sampler)
 
 
-script_callbacks.on_app_started(lambda _, app: app.add_api_route("/crdiff-test/v1/state", state, methods=["GET"]))
+def host():
+    """What the host's API does not tell of it."""
+    return {"forge_objects": hasattr(shared.sd_model, "forge_objects")}
+
+
+def add_routes(_, app):
+    app.add_api_route("/crdiff-test/v1/state", state, methods=["GET"])
+    app.add_api_route("/crdiff-test/v1/host", host, methods=["GET"])
+
+
+script_callbacks.on_app_started(add_routes)
