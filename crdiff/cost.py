@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 from crdiff.method.groups import Ratios
@@ -14,23 +15,33 @@ _SHARED = 0.33, 0.4
 the published families and sizes it is 0.32 to 0.36 and 0.39 to 0.48."""
 
 
-def unet_passes(plan: Plan, mode: type[Mode], window: StepWindow) -> float:
+def _nothing(ratios: Ratios) -> float:
+    return 0.0
+
+
+def unet_passes(plan: Plan, mode: type[Mode], window: StepWindow, saves: Callable[[Ratios], float] = _nothing) -> float:
     """The mean over the steps; what the passes of a step share counts once.
 
     Args:
         plan: ratios and k.
         mode: how a step is computed.
         window: the part of the steps to act in.
+        saves: the part of a pruned pass that the criterion saves at given ratios.
     """
-    if plan.k in (0.0, 1.0):
+    if plan.k == 0.0:
         return 1.0
     stages = plan.schedule.stages
     starts = [*(stage.start for stage in stages), 1.0]
     inside = [max(0.0, min(end, window.end) - max(start, window.start)) for start, end in pairwise(starts)]
-    return 1.0 + sum(length * _beyond_one(stage.ratios, mode) for length, stage in zip(inside, stages))
+    pruned = 1.0 if plan.k == 1.0 else mode.pruned_passes
+
+    def beyond_one(ratios: Ratios) -> float:
+        return (0.0 if plan.k == 1.0 else _further(ratios, mode)) - pruned * saves(ratios)
+
+    return 1.0 + sum(length * beyond_one(stage.ratios) for length, stage in zip(inside, stages))
 
 
-def _beyond_one(ratios: Ratios, mode: type[Mode]) -> float:
+def _further(ratios: Ratios, mode: type[Mode]) -> float:
     if not any(ratios):
         return 0.0
     further = mode.passes - 1.0

@@ -43,6 +43,7 @@ class Balanced:
     help = f"fast, corrected by three passes every {REFRESH} steps; nearer to exact."
     passes = 1.0 + 2.0 / REFRESH
     shares = True
+    pruned_passes = 1.0 / REFRESH
     refresh = REFRESH
 
     def __init__(self) -> None:

@@ -21,6 +21,7 @@ class Batched:
     )
     passes = 2.0
     shares = False
+    pruned_passes = 1.0
 
     def predict(self, step: Step) -> torch.Tensor:
         both = step.both()

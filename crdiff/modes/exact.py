@@ -17,6 +17,7 @@ class Exact:
     help = "two UNet passes a step; the result is the paper's."
     passes = 2.0
     shares = True
+    pruned_passes = 1.0
 
     def predict(self, step: Step) -> torch.Tensor:
         return step.exact()

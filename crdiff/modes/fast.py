@@ -17,6 +17,7 @@ class Fast:
     help = "one pass with mixed weights, at the cost of a pass without CR-Diff; draws nearly the same image."
     passes = 1.0
     shares = False
+    pruned_passes = 0.0
 
     def predict(self, step: Step) -> torch.Tensor:
         return step.mixed()

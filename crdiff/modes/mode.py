@@ -66,12 +66,14 @@ class Mode(Protocol):
         help: what it does and costs, in a sentence or two.
         passes: UNet passes for each of the host's own, on average.
         shares: whether what the passes of a step have in common is computed once.
+        pruned_passes: how many of the passes are purely pruned ones, on average.
     """
 
     name: str
     help: str
     passes: float
     shares: bool
+    pruned_passes: float
 
     def predict(self, step: Step) -> torch.Tensor:
         """The amplified prediction of a step, exactly or nearly."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crdiff.errors import CRDiffError
-from crdiff.pruning.registry import CRITERIA, Needs
 from crdiff.pruning.statistics import Statistics
 from crdiff.pruning.store import Record, Store, WeightsState, read_record, write_record
 
@@ -114,25 +113,6 @@ class Calibrations:
             self._read = {other: known for other, known in self._read.items() if other[0] != path}
             self._read[key] = Stored(path, checkpoint, modifiers, statistics, stat.st_size, stat.st_mtime)
         return self._read[key]
-
-
-def lacking(criterion: str, checkpoint: str, calibrations: Calibrations | None) -> str:
-    """What a criterion lacks with a checkpoint, as a sentence for the user; empty if nothing.
-
-    With LoRAs, or in another precision, it may turn out to lack more when the weights are known.
-
-    Args:
-        criterion: a name in ``CRITERIA``.
-        checkpoint: ``Checkpoint.key``.
-        calibrations: where they are kept.
-    """
-    needs = CRITERIA[criterion].needs
-    if needs is Needs.NOTHING:
-        return ""
-    known = [] if calibrations is None else [stored.statistics for stored in calibrations.of_checkpoint(checkpoint)]
-    if needs is Needs.HESSIANS:
-        known = [statistics for statistics in known if len(statistics.uninverted) < len(statistics.layers)]
-    return "" if known else f"the criterion {criterion} needs {needs.value} of this checkpoint first."
 
 
 def needed(what: str, state: WeightsState, store: Store) -> Statistics:

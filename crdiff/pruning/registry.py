@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from crdiff.method.groups import Ratios
+    from crdiff.models.family import Family
     from crdiff.pruning.criterion import Criterion
     from crdiff.pruning.store import Store, WeightsState
 
@@ -33,11 +35,13 @@ class CriterionKind:
         help: what it does, in one sentence for users.
         make: makes one.
         needs: what it has to know beside the weights.
+        saves: the part of a pruned pass that ratios save in a model of a family, about.
     """
 
     help: str
     make: CriterionMaker
     needs: Needs = Needs.NOTHING
+    saves: Callable[[Family, Ratios], float] = lambda family, ratios: 0.0
 
 
 def _later(module: str, name: str, /, **options: Any) -> CriterionMaker:
@@ -48,6 +52,12 @@ def _later(module: str, name: str, /, **options: Any) -> CriterionMaker:
         return criterion
 
     return make
+
+
+def _saved_by_blocks(family: Family, ratios: Ratios) -> float:
+    from crdiff.pruning.layer_drop import saves  # as above
+
+    return saves(family, ratios)
 
 
 DEFAULT_CRITERION = "magnitude"
@@ -96,5 +106,11 @@ CRITERIA: dict[str, CriterionKind] = {
         "like wanda-layer, but it knows how far the inputs of a layer can stand in for one another.",
         _later("obs_saliency", "make", name="obs-saliency"),
         Needs.HESSIANS,
+    ),
+    "layerdrop": CriterionKind(
+        "skips whole transformer blocks, those that change least in images, so that the pruned pass takes less time.",
+        _later("layer_drop", "LayerDropCriterion"),
+        Needs.CALIBRATION,
+        _saved_by_blocks,
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from crdiff.cost import unet_passes
 from crdiff.errors import CRDiffError
@@ -12,7 +13,9 @@ from crdiff.modes.registry import MODES
 from crdiff.plan import Plan, plan_for
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
-from crdiff.pruning.calibrations import Calibrations, lacking
+from crdiff.pruning.calibrations import Calibrations
+from crdiff.pruning.lacking import lacking
+from crdiff.pruning.registry import CRITERIA
 from crdiff.settings import AUTO, CUSTOM, Settings
 
 _WITHOUT = "Images are drawn without CR-Diff."
@@ -69,7 +72,8 @@ def describe(
     if checkpoint.sha256 is not None and (lack := lacking(settings.criterion, checkpoint.sha256, calibrations)):
         return Status(_join(f"{_capital(family)}: {lack}", _WITHOUT, problems), None, None, "problem")
     ratios = plan.schedule.first
-    times = unet_passes(plan, MODES[settings.mode], settings.window)
+    saves = partial(CRITERIA[settings.criterion].saves, checkpoint.family)
+    times = unet_passes(plan, MODES[settings.mode], settings.window, saves)
     if not settings.enabled:
         paid = f"off; when on, {_times(times)}"
     else:

@@ -119,7 +119,7 @@ def test_memory(printed):
 class Sabotage:
     """A mode that forgets the pruned pass."""
 
-    name, help, passes, shares = "sabotage", "", 2.0, False
+    name, help, passes, shares, pruned_passes = "sabotage", "", 2.0, False, 1.0
 
     def predict(self, step):
         return step.dense()

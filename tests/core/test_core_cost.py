@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from run_bench import Bench
 
+from crdiff.bench.operations import OperationCounter
+from crdiff.bench.random_unet import SHAPES, build_unet, make_steps
 from crdiff.cost import unet_passes
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Position, Schedule, StepWindow
+from crdiff.models.architecture import find_layers
+from crdiff.models.unet import SD15, SDXL
 from crdiff.modes.registry import MODES
 from crdiff.plan import Plan
+from crdiff.presets.size import Size
+from crdiff.pruning.registry import CRITERIA
 
 STEPS = 40
 RATIOS = (0.4, 0.5, 0.3)
@@ -72,3 +79,36 @@ def test_which_modes_share(mode, shares):
 
 def test_nothing_outside_the_window_costs_more():
     assert said(window=StepWindow(0.5, 0.5)) == 1.0
+
+
+@pytest.mark.parametrize(("family", "size"), [(SD15, "512x512"), (SDXL, "512x512")])
+def test_skipped_blocks_save_what_they_compute(family, size):
+    """Counted on the published UNets, with blocks of mean size."""
+    unet, counter = build_unet(SHAPES[family], torch.device("meta"), torch.float32), OperationCounter()
+    (inputs,) = make_steps(SHAPES[family], Size.parse(size), 1, torch.device("meta"), torch.float32)
+    started: dict[str, int] = {}
+    counts: dict[str, list[int]] = {"down": [], "mid": [], "up": []}
+    groups = {layer.block: layer.group for layer in find_layers(unet).layers}
+    for name, group in groups.items():
+        block = unet.get_submodule(name)
+        block.register_forward_pre_hook(lambda *_, name=name: started.__setitem__(name, counter.total))
+        block.register_forward_hook(
+            lambda *_, name=name, group=group: counts[group].append(counter.total - started[name])
+        )
+    with torch.no_grad(), counter:
+        unet(*inputs)
+    for share in (0.3, 0.5, 0.9):
+        skipped = {group: int(len(found) * share + 1e-9) for group, found in counts.items()}
+        saved = sum(skipped[group] * sum(found) / len(found) for group, found in counts.items()) / counter.total
+        assert CRITERIA["layerdrop"].saves(family, Ratios(share, share, share)) == pytest.approx(saved, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("k", "mode", "passes"),
+    [(1.0, "exact", 0.8), (1.5, "exact", 1.8), (1.5, "batched", 1.8), (1.5, "fast", 1.0), (1.5, "balanced", 1.225)],
+)
+def test_a_pruned_pass_that_is_cheaper(k, mode, passes):
+    plan = Plan(Schedule.constant(Ratios(*RATIOS)), k, "by hand")
+    assert unet_passes(plan, MODES[mode], WHOLE, lambda ratios: 0.2) == pytest.approx(passes)
+    half = unet_passes(plan, MODES[mode], StepWindow(0.5, 1.0), lambda ratios: 0.2)
+    assert half == pytest.approx((1.0 + passes) / 2)

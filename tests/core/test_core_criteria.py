@@ -304,6 +304,38 @@ def test_a_calibrated_criterion_prunes_by_what_was_watched(tmp_path):
     assert again.run.refusals == []
 
 
+def test_layerdrop_skips_the_blocks_that_change_least(tmp_path):
+    bench = Bench(
+        1.0, criterion="layerdrop", ratios=(0.5, 0.99, 2 / 3), store=Store(calibrations=Calibrations(tmp_path))
+    )
+    calibration = Calibration()
+    with CalibrationRun(calibration, bench.access) as run:
+        run.predict(bench.unet, lambda: bench.unet(*bench.inputs), CPU)
+    ((state, gathering),) = calibration.gatherings.items()
+    bench.store.calibrations.put(state, gathering.statistics({}))
+    by_hand, changes = copy.deepcopy(bench.unet), {}
+    blocks = {name: module for name, module in by_hand.named_modules() if isinstance(module, TransformerBlock)}
+    for name, block in blocks.items():
+        block.register_forward_hook(
+            lambda _, args, result, name=name: changes.__setitem__(
+                name, float(1 - nn.functional.cosine_similarity(args[0].flatten(1), result.flatten(1)).mean())
+            )
+        )
+    by_hand(*bench.inputs)
+    skipped = []
+    # Of 2 blocks down half, of 1 mid less than one, of 3 up two.
+    for stage, count in (("input", 1), ("output", 2)):
+        names = sorted((name for name in blocks if name.startswith(stage)), key=changes.__getitem__)
+        skipped += names[:count]
+    for name in skipped:
+        blocks[name].forward = lambda x, context: x
+    for _ in range(2):
+        assert torch.equal(bench.step(), by_hand(*bench.inputs))
+    (applied,) = bench.run.applied
+    assert [found.sparsity for found in applied.sparsity.values()] == [0.5, 0.0, pytest.approx(2 / 3)]
+    assert bench.run.refusals == []
+
+
 def test_settings_infotext_and_schema_know_it():
     settings = Settings(enabled=True, preset="custom", criterion="random")
     params: dict[str, object] = {}

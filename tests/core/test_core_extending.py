@@ -134,7 +134,7 @@ def test_its_files_and_presets_are_known(tmp_path):
 class Averaged:
     """The mean of the exact and the mixed prediction, in three passes."""
 
-    name, help, passes, shares = "averaged", "the mean of two predictions.", 3.0, False
+    name, help, passes, shares, pruned_passes = "averaged", "the mean of two predictions.", 3.0, False, 1.0
 
     def predict(self, step):
         pruned, mixed_prediction = step.pruned(), step.mixed()
