@@ -27,10 +27,17 @@ class PresetLibrary:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.built_in = load_folder(BUILT_IN_FOLDER)
+        self._built_in = load_folder(BUILT_IN_FOLDER)
         reserved = [preset.name for preset in self.built_in.presets]
         self._store = None if folder is None else PresetStore(folder / OWN_FILE, reserved)
         self._own = Remembered(lambda _: self.store.load())
+
+    @property
+    def built_in(self) -> LoadedPresets:
+        """The presets that come with CR-Diff, read once unless one of their files could not be."""
+        if self._built_in.problems:
+            self._built_in = load_folder(BUILT_IN_FOLDER)
+        return self._built_in
 
     @property
     def store(self) -> PresetStore:

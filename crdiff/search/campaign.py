@@ -234,5 +234,7 @@ def _save(report: Report, campaign: Campaign, checkpoint: Checkpoint, score: str
         f"{score} {shown}{against}",
     )
     # Two checkpoints may have the same name; a preset of the other one is not replaced.
-    name = PresetStore(campaign.out).save(preset, overwrite=True, clash=Clash.NUMBER)
-    return f"{size}: best {shown}{against} with {best.point}; preset {name!r} is in {campaign.out}."
+    store = PresetStore(campaign.out)
+    name = store.save(preset, overwrite=True, clash=Clash.NUMBER)
+    told = f"{size}: best {shown}{against} with {best.point}; preset {name!r} is in {campaign.out}."
+    return " ".join([told, *store.load().problems])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
+
+_FEW = 3
 
 
 def status_html(text: str, level: str = "ok", *, turn: int | None = None) -> str:
@@ -17,3 +20,9 @@ def status_html(text: str, level: str = "ok", *, turn: int | None = None) -> str
         return ""
     data = "" if turn is None else f' data-crdiff-turn="{turn}"'
     return f'<p class="crdiff-status crdiff-{level}"{data}>{html.escape(text)}</p>'
+
+
+def few(sentences: Sequence[str]) -> str:
+    """The first three of some sentences, and how many more there are."""
+    more = len(sentences) - _FEW
+    return " ".join([*sentences[:_FEW], *([f"And {more} more."] if more > 0 else [])])

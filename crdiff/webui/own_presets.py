@@ -17,6 +17,7 @@ from crdiff.settings import AUTO, SPECS, Settings
 from crdiff.webui.events import QUIET, guarded
 from crdiff.webui.extension import Extension
 from crdiff.webui.infotext import preset_label
+from crdiff.webui.markup import few
 from crdiff.webui.tab_size import read_size
 
 _EXPORT_NAME = "cr-diff-presets.json"
@@ -134,7 +135,7 @@ def _told(imported: Imported) -> str:
     parts = [f"Imported {len(imported.added)}{': ' if imported.added else ''}{', '.join(imported.added)}."]
     if imported.known:
         parts.append(f"Here already: {', '.join(imported.known)}.")
-    return " ".join([*parts, *imported.problems])
+    return " ".join([*parts, few(imported.problems)]).strip()
 
 
 def _unsaved(component: Any) -> Any:

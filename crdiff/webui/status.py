@@ -17,6 +17,7 @@ from crdiff.pruning.calibrations import Calibrations
 from crdiff.pruning.lacking import lacking
 from crdiff.pruning.registry import CRITERIA
 from crdiff.settings import AUTO, CUSTOM, Settings
+from crdiff.webui.markup import few
 
 _WITHOUT = "Images are drawn without CR-Diff."
 
@@ -54,7 +55,7 @@ def describe(
         size: the size set in the tab, None if it is not known.
         calibrations: that are stored.
     """
-    problems = " ".join(library.problems())
+    problems = few(library.problems())
     if checkpoint is not None and checkpoint.problem is not None:
         return Status(_join(checkpoint.problem, _WITHOUT, problems), None, None, "problem")
     if checkpoint is None or checkpoint.family is None:

@@ -15,7 +15,7 @@ ATTRIBUTE = "crdiff_xyz"
 """Attribute of a processing object under which an axis leaves its value."""
 
 _AXES = "crdiff_xyz_axes"
-"""Attribute under which an axis leaves its name, for those that are checked after it."""
+"""Attribute under which an axis leaves its name and values, for those that are checked after it."""
 
 _HIRES = ("hires", "hires_ratios")
 _LABELS = {"enabled": "Enabled", "preset": "Preset"}
@@ -63,8 +63,10 @@ def _check(name: str, library: PresetLibrary) -> Callable[[Any, Any], None]:
                 library.named(found)
         if name in _HIRES and not getattr(p, "enable_hr", False):
             raise SettingsError("CR-Diff: the cells of an axis hires are all the same as long as Hires. fix is off.")
-        axes = {*getattr(p, _AXES, ()), name}
-        if "preset" in axes and not axes.isdisjoint(BY_HAND):
+        axes = {**getattr(p, _AXES, {}), name: values}
+        if "start" in axes and "end" in axes and max(axes["start"]) > min(axes["end"]):
+            raise SettingsError("CR-Diff: in some cells of these axes the start would be after the end.")
+        if "preset" in axes and not axes.keys().isdisjoint(BY_HAND):
             raise SettingsError(
                 "CR-Diff: an axis Preset leaves the axes down, mid and up without effect; use one or the others."
             )

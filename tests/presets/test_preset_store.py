@@ -389,7 +389,9 @@ def test_a_file_in_use_hides_no_preset_and_is_read_again(tmp_path: Path, monkeyp
     monkeypatch.setattr(Path, "read_bytes", refused)
     library = PresetLibrary(tmp_path)
     assert library.own().presets == () and "in use" in library.own().problems[0]
+    assert library.names() == []
     locked[0] = False
+    assert BUILT_IN[0] in library.names() and library.problems() == ()
     assert [own.name for own in library.own().presets] == ["cats"] and library.own().problems == ()
     library.store.save(preset("dogs"))
     locked[0] = True

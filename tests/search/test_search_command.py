@@ -88,10 +88,14 @@ def test_each_size_gets_a_preset_of_this_checkpoint(webui, prompts, tmp_path, ca
     assert len(webui.bodies) == 15
 
 
-def test_k_is_kept_where_it_was_searched_for(webui, prompts, tmp_path):
+def test_k_is_kept_where_it_was_searched_for(webui, prompts, tmp_path, capsys):
+    """And a preset file that is none is kept too, and said."""
+    (tmp_path / "presets.json").write_text("{broken", encoding="utf-8")
     assert main(command(webui, prompts, "--vary", "up", "k", "--k", "1.2", "2.0")) == 0
     (preset,) = presets(tmp_path)
     assert 1.0 <= preset.k <= 2.0
+    assert "the file was moved aside to presets.json.bak." in capsys.readouterr().out
+    assert (tmp_path / "presets.json.bak").read_text(encoding="utf-8") == "{broken"
 
 
 def test_ratios_that_are_not_varied_are_those_of_the_sizes_preset(webui, prompts):

@@ -18,10 +18,12 @@ from crdiff.models.unet import SD15
 from crdiff.presets.size import Size
 from crdiff.scoring.model_files import ModelFiles
 from crdiff.scoring.sources import RemoteFile, Source
+from crdiff.search.journal import FORMAT
 from crdiff.search.report import Evaluation, Report
 from crdiff.search.strategies.space import DENSE, Point
 from crdiff.webui.search import results
 from crdiff.webui.search.downloads import Downloads
+from crdiff.webui.search.journals import latest
 from crdiff.webui.search.judge import ScorerCache
 from crdiff.webui.search.monitor import Question, SearchMonitor, SearchStatus
 from crdiff.webui.search.panel import panel_html, results_html
@@ -95,6 +97,16 @@ def test_damaged_lines_are_skipped(tmp_path):
     lines = ["no json", "[]", "{}", json.dumps({**bad, "down": 1.5}), json.dumps({**bad, "k": "x"}), good[:30]]
     path.write_text("\n".join([*lines[:-1], good.strip(), lines[-1]]), encoding="utf-8")
     assert len(found_for(tmp_path)) == 1
+    results.save(tmp_path, results.results_of(STATUS, "after a line cut off"))
+    assert [found.name for found in found_for(tmp_path)] == ["after a line cut off", ""]
+
+
+def test_a_journal_that_cannot_be_looked_at_hides_no_search(tmp_path):
+    head = {"crdiff_search": FORMAT, "size": "96x64", "checkpoint_name": "model", "search": {}}
+    (tmp_path / "kept.jsonl").write_text(json.dumps(head, separators=(",", ":")) + "\n", encoding="utf-8")
+    (tmp_path / "gone.jsonl").symlink_to(tmp_path / "nowhere")
+    assert latest(tmp_path).path.name == "kept.jsonl"
+    assert latest(tmp_path / "nowhere") is None
 
 
 def test_what_is_offered_can_be_applied_and_is_escaped(tmp_path):

@@ -103,6 +103,18 @@ def test_a_bad_value_is_told_before_anything_is_drawn(axes, axis, value, words):
         option.confirm(p, [good, value])
 
 
+def test_no_cell_starts_after_its_end(axes):
+    by_label, _ = axes
+    for ends, fits in (([0.5, 1.0], True), ([0.4, 1.0], False)):
+        p = types.SimpleNamespace()
+        by_label["[CR-Diff] start"].confirm(p, [0.0, 0.5])
+        if fits:
+            by_label["[CR-Diff] end"].confirm(p, ends)
+            continue
+        with pytest.raises(SettingsError, match="after the end"):
+            by_label["[CR-Diff] end"].confirm(p, ends)
+
+
 def test_axes_whose_cells_would_all_be_the_same_are_refused(axes):
     by_label, _ = axes
     with pytest.raises(SettingsError, match="as long as Hires"):

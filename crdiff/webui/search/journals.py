@@ -187,13 +187,17 @@ class SavedSearch:
         return f"{self.name}, {self.size}, {self.evaluations} evaluations: {shown}"
 
 
+def _written_at(path: Path) -> float:
+    """When a file was written to last; one that is gone meanwhile comes last."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def latest(folder: Path, *, from_image: bool = False) -> SavedSearch | None:
     """The search of txt2img, or of img2img, that was written to last; None if there is none that can be read."""
-    try:
-        paths = sorted(folder.glob(f"*{_ENDING}"), key=lambda path: -path.stat().st_mtime)
-    except OSError:
-        return None
-    for path in paths:
+    for path in sorted(folder.glob(f"*{_ENDING}"), key=_written_at, reverse=True):
         try:
             head, entries = read(path)
             if ("image" in head) != from_image:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -114,8 +115,12 @@ def save(folder: Path, results: list[SearchResult]) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(asdict(found)) + "\n" for found in results)
-    with open(folder / FILE, "a", encoding="utf-8") as stream:
-        stream.write(lines)
+    with open(folder / FILE, "a+b") as stream:
+        if stream.seek(0, os.SEEK_END):
+            stream.seek(-1, os.SEEK_END)
+            if stream.read() != b"\n":  # a line that was cut off must not take the next one with it
+                lines = "\n" + lines
+        stream.write(lines.encode("utf-8"))
 
 
 def find(folder: Path, checkpoint: Checkpoint, size: Size, prompt: str) -> list[SearchResult]:
