@@ -10,7 +10,6 @@ from torch.utils.hooks import RemovableHandle
 
 from crdiff.guidance.access import UNNAMED, ModelAccess, WeightsIdentity
 from crdiff.models.architecture import Layer
-from crdiff.pruning.plain import version
 from crdiff.pruning.store import WeightsState, fingerprint
 
 
@@ -68,7 +67,8 @@ class LiveWeights:
         for layer in self._layers:
             held = layer.module._parameters
             if (weight := held.get("weight")) is not None:
-                self._known.append((held, weakref.ref(weight), version(weight)))
+                counted = None if weight.is_inference() else weight._version
+                self._known.append((held, weakref.ref(weight), counted))
 
     def _touched(self) -> bool:
         """Whether a weight may be another than it was."""
@@ -76,7 +76,7 @@ class LiveWeights:
             return True
         for held, known, counted in self._known:
             weight = held.get("weight")
-            if weight is None or weight is not known() or version(weight) != counted:
+            if weight is None or weight is not known() or (counted is not None and weight._version != counted):
                 return True
         return False
 
