@@ -70,6 +70,20 @@ def test_refiner_and_window(studio: Studio, same_config: bool, window: dict[str,
         studio.check({**STRONG, **window}, refiner_checkpoint=second, refiner_switch_at=0.5, steps=4)
 
 
+def test_refiner_loaded_into_the_modules_under_the_name_of_the_checkpoint(studio: Studio) -> None:
+    if "refiner_fast_sd" not in studio.client.options():
+        pytest.skip(f"{studio.target.name} names its refiner")
+    first, second = first_and_next(studio, same_config=True)
+    payload: Payload = {"refiner_checkpoint": second, "refiner_switch_at": 0.5, "steps": 4}
+    settings = {**RATIOS, "k": 1.5}
+    with studio.client.option("refiner_fast_sd", True), studio.on_title(first):
+        mine = studio.crdiff(settings, **payload)
+        studio.assert_reference(mine, {**settings, "fresh": True}, **payload)
+        studio.assert_changed(mine, studio.draw(**payload))
+        # The reference that keeps the first checkpoint's thresholds shows what this would miss.
+        studio.assert_changed(mine, studio.reference(settings, **payload))
+
+
 def test_refiner_in_both_passes_of_hires_fix(studio: Studio) -> None:
     first, second = first_and_next(studio, same_config=True)
     refined(studio, first, second, {"refiner_switch_at": 0.5, **HIRES, "steps": 4, "hr_second_pass_steps": 4})

@@ -22,8 +22,9 @@ EXTENSIONS = {
     "crdiff-test-faults": HERE / "fault_extension",
     "crdiff-test-reference": HERE / "reference_extension",
 }
-_NEOS_SETTINGS = {"VERSION_UID": "PY313"}
-"""Without it Neo takes the settings for those of a version before it and asks at the console what to do."""
+_NEOS_SETTINGS = {"VERSION_UID": "PY313", "show_refiner": True, "refiner_use_steps": True}
+"""Without the first Neo takes the settings for those of a version before it and asks at the console what to do; the
+others make its refiner what it is elsewhere."""
 STANDINS = {f"standin-{kind.flavour}": kind for kind in HOSTS}
 
 
