@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from crdiff.errors import PresetError
@@ -86,7 +87,7 @@ def plan_for(settings: Settings, size: Size, library: PresetLibrary | None = Non
 def _plan(settings: Settings, size: Size, library: PresetLibrary, checkpoint: Checkpoint) -> Plan:
     family = OTHER if checkpoint.family is None else checkpoint.family
     if settings.preset == CUSTOM:
-        schedule, k, origin = settings.schedule, None, "custom ratios"
+        schedule, k, origin = settings.schedule, None, _custom_origin(settings, size, library, checkpoint)
     elif settings.preset == AUTO:
         match = library.match(family, checkpoint.sha256, size, settings.criterion)
         schedule, k, origin = match.schedule, match.k, match.describe()
@@ -101,3 +102,13 @@ def _plan(settings: Settings, size: Size, library: PresetLibrary, checkpoint: Ch
         if preset.family != family:
             origin += f", which was made for {preset.family.label}"
     return Plan(schedule, next(one for one in (settings.k, k, DEFAULT_K) if one is not None), origin)
+
+
+def _custom_origin(settings: Settings, size: Size, library: PresetLibrary, checkpoint: Checkpoint) -> str:
+    """Ratios set by hand; those that Auto would find, as after pasting its image, keep their source."""
+    origin = "custom ratios"
+    if checkpoint.family is not None:
+        with suppress(PresetError):
+            match = library.match(checkpoint.family, checkpoint.sha256, size, settings.criterion)
+            origin += f", as Auto finds them ({match.describe()})" if match.schedule == settings.schedule else ""
+    return origin

@@ -159,6 +159,8 @@ def test_what_auto_found_is_drawn_again_when_another_preset_fits(tmp_path):
     assert back["preset"] == "Custom"
     assert [effect(Settings(**back), library, hires_pass) for hires_pass in (False, True)] == before
     assert hosts_parse(line)["CR-Diff source"] == "preset for SDXL, 512x512"
+    again = drawn(Settings(**pasted(line, PresetLibrary())), PresetLibrary(), hires_fix=True)
+    assert again["CR-Diff source"] == "custom ratios, as Auto finds them (preset for SDXL, 512x512)"
 
 
 def test_a_preset_that_has_changed_or_is_gone_comes_back_as_its_numbers(tmp_path):
