@@ -59,16 +59,16 @@ SPECS: Mapping[str, Spec] = {
     "preset": Spec(
         "Preset",
         "Auto looks the ratios up for the checkpoint and the size of each pass; Custom takes the sliders; the others "
-        "are tables from the paper and your own. Sizes are height x width.",
+        "are tables from the paper and your own. Sizes are height x width, the other way round than the host's.",
     ),
     "down": Spec("Down ratio", _RATIO_HELP.format("down blocks"), high=MAX_RATIO),
     "mid": Spec("Mid ratio", _RATIO_HELP.format("mid block"), high=MAX_RATIO),
     "up": Spec("Up ratio", _RATIO_HELP.format("up blocks"), high=MAX_RATIO),
     "k": Spec(
         "Amplification k",
-        "z = k * pruned + (1 - k) * dense. Above 1 it steers past the pruned model, away from the dense one; below 0 "
-        "it steers away from the pruned model (the direction of AutoGuidance). At 0 (dense only) and 1 (pruned only) "
-        "one UNet pass a step is enough.",
+        "z = k * pruned + (1 - k) * dense, where dense is the model as it is. Above 1 it steers past the pruned model, "
+        "away from the dense one; below 0 it steers away from the pruned model (the direction of AutoGuidance). At 0 "
+        "(dense only) and 1 (pruned only) one UNet pass a step is enough.",
         low=-2.0,
         high=3.0,
         step=0.05,

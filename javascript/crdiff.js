@@ -1,5 +1,6 @@
 // Tooltips; a fresh status line when the checkpoint changes, because hosts keep the checkpoint outside the tabs, some in
-// a control that extensions cannot listen to; and another one when answers came back in the wrong order.
+// a control that extensions cannot listen to, and the list of presets when that is of another family; and another status
+// line when answers came back in the wrong order.
 (() => {
     const TABS = ["txt2img", "img2img"];
     const POLL_MS = 1000;
@@ -23,28 +24,31 @@
         return input ? input.value : box?.textContent;
     }
 
-    function refresh() {
-        for (const tab of TABS) {
-            gradioApp().querySelector(`#${tab}_crdiff_refresh`)?.click();
-        }
+    function press(tab, name) {
+        gradioApp().querySelector(`#${tab}_crdiff_${name}`)?.click();
     }
 
     let turn = 0;
     window.crdiffTurn = () => ++turn;
 
-    function watchTurns(tab) {
+    function watchStatus(tab) {
         const status = gradioApp().querySelector(`#${tab}_crdiff_status`);
         if (!status) return;
-        let newest = 0;
+        let [newest, family] = [0, ""];
         new MutationObserver(() => {
-            const shown = Number(status.querySelector("[data-crdiff-turn]")?.dataset.crdiffTurn ?? 0);
-            if (shown < newest) gradioApp().querySelector(`#${tab}_crdiff_refresh`)?.click();
-            newest = Math.max(newest, shown);
+            const shown = status.querySelector("[data-crdiff-turn]")?.dataset;
+            if (!shown) return;
+            if (Number(shown.crdiffTurn) < newest) press(tab, "refresh");
+            newest = Math.max(newest, Number(shown.crdiffTurn));
+            if (shown.crdiffFamily !== family) press(tab, "reload");
+            family = shown.crdiffFamily;
         }).observe(status, {subtree: true, childList: true, characterData: true, attributes: true});
     }
 
     function refreshSoon() {
-        for (const delay of REFRESH_AFTER_MS) setTimeout(refresh, delay);
+        for (const delay of REFRESH_AFTER_MS) {
+            setTimeout(() => TABS.forEach((tab) => press(tab, "refresh")), delay);
+        }
     }
 
     let known;
@@ -57,7 +61,7 @@
 
     onUiLoaded(() => {
         setTooltips();
-        TABS.forEach(watchTurns);
+        TABS.forEach(watchStatus);
         refreshSoon();
         known = checkpointShown();
         setInterval(followCheckpoint, POLL_MS);

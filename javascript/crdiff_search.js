@@ -1,6 +1,6 @@
 // A search is Generate with another script chosen, for that one job: the host's own queue, progress, preview and
-// interrupt. While one runs the page asks for its panel; buttons in the panel apply a configuration, or answer which of
-// two images is better.
+// interrupt. While one runs the page asks for its panel, and the settings fold; buttons in the panel apply a
+// configuration, or answer which of two images is better.
 (() => {
     const SCRIPT = "CR-Diff search";
     const TABS = ["txt2img", "img2img"];
@@ -11,7 +11,7 @@
     const PATIENCE = 40;
     const KEYS = {ArrowLeft: "left", ArrowRight: "right", ArrowDown: "same"};
 
-    const fresh = {chosen: null, answer: "", key: "", waiting: 0, unanswered: 0, met: false};
+    const fresh = {chosen: null, answer: "", key: "", waiting: 0, unanswered: 0, question: ""};
     const tabs = TABS.map((name) => ({name, ...fresh}));
     const byName = (name) => tabs.find((tab) => tab.name === name);
     const find = (tab, name) => gradioApp().querySelector(`#${tab.name}_crdiff_search_${name}`);
@@ -32,9 +32,9 @@
             const shown = panel(tab);
             // The page may still be on its way to being one that can be pressed.
             if (!shown && (tab.unanswered += 1) < PATIENCE) tab.waiting = Math.max(tab.waiting, 1);
-            // The page is built once, so that what it says of a download is as old as the WebUI.
-            if (shown && !tab.met) watchDownload(tab);
-            tab.met ||= Boolean(shown);
+            if (find(tab, "download_progress")?.querySelector("[data-crdiff-download=running]")) {
+                tab.waiting = Math.max(tab.waiting, 1);
+            }
             const running = shown?.dataset.crdiffSearch === "running";
             if (running && isShown(gradioApp().querySelector(`#${tab.name}_generate_box`) ?? find(tab, "panel"))) {
                 tab.waiting = Math.max(tab.waiting, 2);
@@ -76,8 +76,29 @@
 
     function give(tab, answer) {
         tab.answer = answer;
-        find(tab, "answered").click();
         pollSoon([tab], 2);
+    }
+
+    // What is shown when is up to style.css, by what is noted here at the search's fold.
+    function noteState(tab) {
+        const noted = find(tab, "accordion").dataset;
+        const shown = panel(tab);
+        noted.crdiffState = shown?.dataset.crdiffSearch ?? "none";
+        noted.crdiffFound = shown?.dataset.crdiffFound ?? "False";
+        const labels = [...(find(tab, "vary")?.querySelectorAll("label") ?? [])];
+        noted.crdiffVariesK = Boolean(labels.find((label) => label.textContent.trim() === "k")?.querySelector("input").checked);
+        const question = shown?.querySelector("[data-crdiff-question]");
+        const asked = question?.dataset.crdiffQuestion ?? "";
+        if (asked === tab.question) return;
+        tab.question = asked;
+        tab.answer = "";
+        if (isShown(question)) showQuestion(question);
+    }
+
+    async function showQuestion(question) {
+        const images = [...question.querySelectorAll("img")];
+        await Promise.allSettled(images.map((image) => image.decode()));
+        question.scrollIntoView({block: "nearest"});
     }
 
     function onClick(tab, event) {
@@ -116,14 +137,6 @@
         });
     }
 
-    function watchDownload(tab) {
-        find(tab, "download_poll")?.click();
-        setTimeout(() => {
-            const state = find(tab, "download_progress")?.querySelector("[data-crdiff-download]");
-            if (state?.dataset.crdiffDownload === "running") watchDownload(tab);
-        }, POLL_MS);
-    }
-
     window.crdiffSearch = {
         start(name, text) {
             if (!text) return [];
@@ -132,16 +145,22 @@
             pollSoon([tab], PATIENCE);
             return [];
         },
-        version: (name) => Number(panel(byName(name))?.dataset.crdiffVersion ?? -1),
         chosen(name, k) {
             const {chosen} = byName(name);
             return [true, "Custom", chosen.down, chosen.mid, chosen.up, chosen.k ?? k, ""];
         },
-        answer: (name) => byName(name).answer,
+        report(name) {
+            const tab = byName(name);
+            const version = Number(panel(tab)?.dataset.crdiffVersion ?? -1);
+            return JSON.stringify({version, answer: tab.answer});
+        },
         wanted: (name) => JSON.stringify(wanted(byName(name))),
-        tested: async (name) => [await galleryImage(byName(name)), wanted(byName(name)).prompt],
-        watchDownload(name) {
-            watchDownload(byName(name));
+        async tested(name) {
+            const tab = byName(name);
+            return JSON.stringify({image: await galleryImage(tab), prompt: wanted(tab).prompt});
+        },
+        watch(name) {
+            pollSoon([byName(name)], 2);
             return [];
         },
     };
@@ -152,6 +171,9 @@
             for (const name of ["panel", "remembered"]) {
                 find(tab, name)?.addEventListener("click", (event) => onClick(tab, event));
             }
+            find(tab, "vary")?.addEventListener("change", () => setTimeout(() => noteState(tab)));
+            noteState(tab);
+            new MutationObserver(() => noteState(tab)).observe(find(tab, "panel"), {subtree: true, childList: true});
             gradioApp().querySelector(`#${tab.name}_prompt`)?.addEventListener("input", lookUp);
         }
         // A search may be running already, started in another page or before this one was loaded again.

@@ -70,10 +70,10 @@ class PresetLibrary:
         """One sentence for each file that could not be read."""
         return (*self.built_in.problems, *self.own().problems)
 
-    def names(self) -> list[str]:
-        """The names of all presets, the user's own first."""
-        presets = self.presets()
-        return [preset.name for own in (True, False) for preset in presets if preset.built_in is not own]
+    def names(self, family: Family | None = None) -> list[str]:
+        """The names of all presets, those of ``family`` first, and the user's own before the built-in ones."""
+        ordered = sorted(self.presets(), key=lambda preset: (preset.family != family, preset.built_in))
+        return [preset.name for preset in ordered]
 
     def named(self, name: str) -> Preset:
         """The preset of that name, as names are compared (see names.same).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import gradio as gr
@@ -35,10 +35,16 @@ _ONTO_SLIDERS = """(found, preset, ...values) => {
     return JSON.parse(found).map((value, place) => value ?? sliders[place]);
 }"""
 _RELOAD = "\U0001f504"
+_WIDE = 300
+"""Pixels below which two controls do not stand side by side."""
 
 
 class Section(Protocol):
     """A part of the accordion below the settings' own controls, in one tab."""
+
+    @property
+    def tooltips(self) -> Mapping[str, str]:
+        """What the tooltips of its controls say, by element id."""
 
     def build(self) -> None:
         """Make the controls."""
@@ -75,104 +81,106 @@ class Accordion:
         return keep
 
     def _preset_choices(self) -> list[str]:
-        return [preset_label(AUTO), preset_label(CUSTOM), *self._extension.library.names()]
+        """Auto and Custom, then the presets, those of the selected checkpoint's family first."""
+        checkpoint = self._extension.checkpoints.selected()
+        family = None if checkpoint is None else checkpoint.family
+        return [preset_label(AUTO), preset_label(CUSTOM), *self._extension.library.names(family)]
 
     def build(self, tab: str) -> dict[str, Any]:
         """The controls by the name of their setting, in the order of the settings."""
         defaults = Settings()
+        made: dict[str, Any] = {}
+        sections: list[Section] = [OwnPresets(self._extension, tab), *(make(tab) for make in self._sections)]
 
-        def number(name: str, value: float) -> Any:
+        def number(name: str, **more: Any) -> None:
+            spec, value = SPECS[name], getattr(defaults, name)
+            value = DEFAULT_K if value is None else value
+            more |= {"label": spec.label, "elem_id": f"{tab}_crdiff_{name}"}
+            made[name] = gr.Slider(spec.low, spec.high, value, step=spec.step, **more)
+
+        def choice(name: str, kind: Any, **more: Any) -> None:
             spec = SPECS[name]
-            return gr.Slider(
-                spec.low, spec.high, value, step=spec.step, label=spec.label, elem_id=f"{tab}_crdiff_{name}"
-            )
+            more |= {"label": spec.label, "elem_id": f"{tab}_crdiff_{name}"}
+            made[name] = kind(list(spec.choices), value=getattr(defaults, name), **more)
 
-        controls: dict[str, Any] = {}
         # The version stands beside the label, not in it: hosts key the user's own defaults by the label.
-        with InputAccordion(defaults.enabled, label="CR-Diff", elem_id=f"{tab}_crdiff") as controls["enabled"]:
-            with controls["enabled"].extra():
-                gr.HTML(f'<span class="crdiff-version">{__version__}</span>')
-            status = gr.HTML(status_html("\u00a0"), elem_id=f"{tab}_crdiff_status")
-            gr.HTML(_help_html(tab), visible=True, elem_id=f"{tab}_crdiff_help")
+        with InputAccordion(defaults.enabled, label="CR-Diff", elem_id=f"{tab}_crdiff") as made["enabled"]:
+            with made["enabled"].extra():
+                gr.HTML(_version_html(tab, sections))
+            status = gr.HTML(_now_html(tab), elem_id=f"{tab}_crdiff_status")
             with gr.Row():
-                controls["preset"] = gr.Dropdown(
+                made["preset"] = gr.Dropdown(
                     self._preset_choices(),
                     value=preset_label(defaults.preset),
                     label=SPECS["preset"].label,
                     elem_id=f"{tab}_crdiff_preset",
                     allow_custom_value=True,
                 )
-                reload = ToolButton(_RELOAD, elem_id=f"{tab}_crdiff_reload", tooltip="Read the list of presets again")
+                reload = ToolButton(_RELOAD, elem_id=f"{tab}_crdiff_reload")
                 refresh = gr.Button("Refresh", elem_id=f"{tab}_crdiff_refresh")
             with gr.Row():
-                with gr.Column(scale=3):
-                    for group in GROUPS:
-                        controls[group] = number(group, getattr(defaults, group))
-                with gr.Column(scale=1, min_width=170):
-                    drawing = gr.HTML(draw_unet(None), elem_id=f"{tab}_crdiff_picture")
-            controls["k"] = number("k", DEFAULT_K)
-            with gr.Row():
-                controls["start"] = number("start", defaults.start)
-                controls["end"] = number("end", defaults.end)
-            with gr.Row():
-                for name in ("hires", "mode", "criterion"):
-                    controls[name] = gr.Radio(
-                        list(SPECS[name].choices),
-                        visible=len(SPECS[name].choices) > 1,
-                        value=getattr(defaults, name),
-                        label=SPECS[name].label,
-                        elem_id=f"{tab}_crdiff_{name}",
+                choice("mode", gr.Radio, min_width=_WIDE)
+                number("k", min_width=_WIDE)
+            with gr.Accordion("Details", open=False, elem_id=f"{tab}_crdiff_details"):
+                for group in GROUPS:
+                    number(group)
+                with gr.Row():
+                    number("start")
+                    number("end")
+                with gr.Row():
+                    choice("hires", gr.Radio)
+                    made["hires_ratios"] = gr.Textbox(
+                        defaults.hires_ratios,
+                        label=SPECS["hires_ratios"].label,
+                        placeholder="as in the first pass",
+                        elem_id=f"{tab}_crdiff_hires_ratios",
                     )
-                controls["hires_ratios"] = gr.Textbox(
-                    defaults.hires_ratios,
-                    label=SPECS["hires_ratios"].label,
-                    placeholder="as in the first pass",
-                    elem_id=f"{tab}_crdiff_hires_ratios",
-                )
-            sections: list[Section] = [OwnPresets(self._extension, tab), *(make(tab) for make in self._sections)]
+                choice("criterion", gr.Dropdown, visible=len(SPECS["criterion"].choices) > 1)
             for section in sections:
                 section.build()
-        ordered = {name: controls[name] for name in SPECS}
+        controls = {name: made[name] for name in SPECS}
         size = [self._size[side] for side in ("width", "height") if side in self._size]
         # The API builds the controls in a page of its own, in which the tab's components do not exist.
         self._size = {}
-        self._connect(ordered, size, [status, drawing], refresh, reload)
+        self._connect(tab, controls, size, status, refresh, reload)
         for section in sections:
-            section.connect(ordered, size, self._preset_choices)
-        return ordered
+            section.connect(controls, size, self._preset_choices)
+        return controls
 
-    def _connect(self, controls: dict[str, Any], size: list[Any], shown: list[Any], refresh: Any, reload: Any) -> None:
-        turn = gr.Number(0, visible=False)
-        inputs = [*controls.values(), *size, turn]
+    def _connect(
+        self, tab: str, controls: dict[str, Any], size: list[Any], status: Any, refresh: Any, reload: Any
+    ) -> None:
+        # To the server it carries the turn, back from it what was found.
+        carrier = gr.Textbox("", visible=False)
+        inputs = [*controls.values(), *size, carrier]
         asking = {"_js": _WITH_TURN % (len(inputs) - 1), **QUIET}
         sliders = [controls[name] for name in (*GROUPS, "k")]
-        found = gr.Textbox("", visible=False)
 
-        def show(*values: Any) -> list[Any]:
-            return _shown(self._status(values[:-1]), values[-1])
+        def show(*values: Any) -> str:
+            return self._now(tab, values)[1]
 
         def look_up(*values: Any) -> list[Any]:
-            status = self._status(values[:-1])
+            status, shown = self._now(tab, values)
             ratios = [None] * len(GROUPS) if status.ratios is None else list(status.ratios)
-            return [json.dumps([*ratios, self._preset_k(values[:-1])]), *_shown(status, values[-1])]
+            return [json.dumps([*ratios, self._preset_k(values[:-1])]), shown]
 
         def look_up_again(*values: Any) -> list[Any]:
             # Nobody asked for it just now, so where nothing has changed it must not undo what the user is moving.
-            status = self._status(values[:-1])
+            status, shown = self._now(tab, values)
             if status.ratios is not None and list(status.ratios) == list(values[2:5]):
-                return ["", *_shown(status, values[-1])]
+                return ["", shown]
             return look_up(*values)
 
         def looking(listen: Callable[..., Any], function: Callable[..., Any]) -> None:
-            answered = listen(function, inputs, [found, *shown], **asking)
+            answered = listen(function, inputs, [carrier, status], **asking)
             onto = _ONTO_SLIDERS % (len(sliders), json.dumps(preset_label(CUSTOM)))
-            answered.then(None, [found, controls["preset"], *sliders], sliders, _js=onto, **QUIET)
+            answered.then(None, [carrier, controls["preset"], *sliders], sliders, _js=onto, **QUIET)
 
         for name in (*GROUPS, "hires_ratios"):
             # In the page, at once, so that an answer still under way to Auto does not move the slider back.
             controls[name].input(None, [], [controls["preset"]], _js=_TO_CUSTOM, **QUIET)
         for name in ("enabled", *GROUPS, "k", "start", "end", "hires", "mode", "criterion", "hires_ratios"):
-            controls[name].change(show, inputs, shown, **asking)
+            controls[name].change(show, inputs, [status], **asking)
         for trigger in (controls["preset"], *size):
             looking(trigger.change, look_up)
         looking(refresh.click, look_up_again)
@@ -189,25 +197,40 @@ class Accordion:
         except CRDiffError:
             return None
 
-    def _status(self, values: tuple[Any, ...]) -> Status:
+    def _now(self, tab: str, values: tuple[Any, ...]) -> tuple[Status, str]:
+        """How it stands, and what is shown of it; the last of the values is the turn."""
+        checkpoint = self._extension.checkpoints.selected()
         try:
             settings = Settings.from_args(values[: len(SPECS)])
+            size = read_size(values[len(SPECS) : -1])
+            extension = self._extension
+            status = describe(settings, extension.library, checkpoint, size, extension.store.calibrations)
         except CRDiffError as problem:
-            return Status(str(problem), None, None, "problem")
-        return self._describe(settings, values[len(SPECS) :])
-
-    def _describe(self, settings: Settings, size: tuple[Any, ...]) -> Status:
-        extension = self._extension
-        checkpoint, calibrations = extension.checkpoints.selected(), extension.store.calibrations
-        return describe(settings, extension.library, checkpoint, read_size(size), calibrations)
+            status = Status(str(problem), None, None, "problem")
+        family = "" if checkpoint is None or checkpoint.family is None else checkpoint.family.value
+        return status, _now_html(tab, status, int(values[-1] or 0), family)
 
 
-def _shown(status: Status, turn: Any) -> list[Any]:
-    return [status_html(status.text, status.level, turn=int(turn or 0)), draw_unet(status.ratios)]
+def _now_html(tab: str, status: Status | None = None, turn: int = 0, family: str = "") -> str:
+    """The status line, and the UNet with the ratios in force.
+
+    Args:
+        tab: the host's name of the tab.
+        status: None if it is not known yet.
+        turn: a number by which the page's script tells answers apart that arrive out of order.
+        family: of the selected checkpoint, upon a change of which the script has the presets put in order again.
+    """
+    text, level, ratios = ("\u00a0", "ok", None) if status is None else (status.text, status.level, status.ratios)
+    return (
+        f'<div class="crdiff-now" data-crdiff-turn="{turn}" data-crdiff-family="{html.escape(family)}">'
+        f'{status_html(text, level)}<div id="{tab}_crdiff_picture">{draw_unet(ratios)}</div></div>'
+    )
 
 
-def _help_html(tab: str) -> str:
-    """What the tooltips say, by element id, for the page's script."""
+def _version_html(tab: str, sections: Sequence[Section]) -> str:
+    """The version, and for the page's script what the tooltips say, by element id."""
     texts = {f"{tab}_crdiff_{name}": spec.help for name, spec in SPECS.items() if name != "enabled"}
-    texts[f"{tab}_crdiff"] = SPECS["enabled"].help
-    return f'<div hidden data-crdiff-help="{html.escape(json.dumps(texts))}"></div>'
+    texts |= {f"{tab}_crdiff": SPECS["enabled"].help, f"{tab}_crdiff_reload": "Reads the list of presets again."}
+    for section in sections:
+        texts |= section.tooltips
+    return f'<span class="crdiff-version" data-crdiff-help="{html.escape(json.dumps(texts))}">{__version__}</span>'

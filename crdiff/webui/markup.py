@@ -8,18 +8,16 @@ from collections.abc import Sequence
 _FEW = 3
 
 
-def status_html(text: str, level: str = "ok", *, turn: int | None = None) -> str:
+def status_html(text: str, level: str = "ok") -> str:
     """A sentence in a box of its own; nothing for an empty one.
 
     Args:
         text: plain text.
         level: ``ok``, ``estimated`` or ``problem``, by which the box is coloured.
-        turn: a number by which the page's script tells answers apart that arrive out of order.
     """
     if not text:
         return ""
-    data = "" if turn is None else f' data-crdiff-turn="{turn}"'
-    return f'<p class="crdiff-status crdiff-{level}"{data}>{html.escape(text)}</p>'
+    return f'<p class="crdiff-status crdiff-{level}">{html.escape(text)}</p>'
 
 
 def few(sentences: Sequence[str]) -> str:

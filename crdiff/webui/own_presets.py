@@ -21,6 +21,16 @@ from crdiff.webui.markup import few
 from crdiff.webui.tab_size import read_size
 
 _EXPORT_NAME = "cr-diff-presets.json"
+_TOOLTIPS = {
+    "name": "What to call the preset in the list. Saving again for the same model and size replaces it.",
+    "only_this": "Off, every checkpoint of the model's family gets the preset where Auto looks up this size.",
+    "save": "Saves the ratios and k that are set above, for the selected checkpoint and this tab's size.",
+    "rename": "Gives the own preset that is chosen above the name that stands here.",
+    "delete": "Deletes the own preset that is chosen above; built-in presets stay.",
+    "restore": "Brings back the own preset that was deleted last.",
+    "export": "Makes a file of all own presets, to keep or to pass on.",
+    "import": "Adds the presets of such a file; a name that is taken gets a number.",
+}
 
 
 class OwnPresets:
@@ -29,6 +39,11 @@ class OwnPresets:
     def __init__(self, extension: Extension, tab: str) -> None:
         self._extension = extension
         self._tab = tab
+
+    @property
+    def tooltips(self) -> dict[str, str]:
+        """What the tooltips of the controls say, by element id."""
+        return {f"{self._tab}_crdiff_own_{name}": text for name, text in _TOOLTIPS.items()}
 
     def build(self) -> None:
         """Make the controls."""
@@ -39,7 +54,7 @@ class OwnPresets:
                 self._only_this = _unsaved(
                     gr.Checkbox(False, label="For this checkpoint only", elem_id=f"{tab}_crdiff_own_only_this")
                 )
-            with gr.Row():
+            with gr.Row(elem_classes=["crdiff-buttons"]):
                 self._save = gr.Button("Save", size="sm", elem_id=f"{tab}_crdiff_own_save")
                 self._rename = gr.Button("Rename", size="sm", elem_id=f"{tab}_crdiff_own_rename")
                 self._delete = gr.Button("Delete", size="sm", elem_id=f"{tab}_crdiff_own_delete")

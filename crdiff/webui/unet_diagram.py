@@ -5,11 +5,12 @@ from __future__ import annotations
 from crdiff.method.groups import GROUPS, Ratios
 
 _BARS = {
-    "down": ((4, 8, 14, 56), (22, 16, 14, 48), (40, 24, 14, 40)),
-    "mid": ((62, 44, 36, 20),),
-    "up": ((106, 24, 14, 40), (124, 16, 14, 48), (142, 8, 14, 56)),
+    "down": ((4, 6, 14, 48), (22, 13, 14, 41), (40, 20, 14, 34)),
+    "mid": ((64, 37, 32, 17),),
+    "up": ((106, 20, 14, 34), (124, 13, 14, 41), (142, 6, 14, 48)),
 }
 _LABEL_X = {"down": 29, "mid": 80, "up": 131}
+_NAMES_Y, _RATIOS_Y = 66, 79
 
 
 def draw_unet(ratios: Ratios | None) -> str:
@@ -21,19 +22,22 @@ def draw_unet(ratios: Ratios | None) -> str:
     shapes = []
     for group in GROUPS:
         ratio = 0.0 if ratios is None else ratios[group]
-        shown = "" if ratios is None else f" {ratio:.3g}"
         for x, y, width, height in _BARS[group]:
             shapes.append(
                 f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="2" fill="currentColor" '
                 f'fill-opacity="{0.05 + 0.85 * ratio:.3f}" stroke="currentColor" stroke-opacity="0.6"/>'
             )
-        shapes.append(
-            f'<text x="{_LABEL_X[group]}" y="78" text-anchor="middle" font-size="10" fill="currentColor">'
-            f"{group}{shown}</text>"
-        )
+        # One below the other: side by side, three digits of neighbours would touch.
+        shapes.append(_label(_LABEL_X[group], _NAMES_Y, group))
+        if ratios is not None:
+            shapes.append(_label(_LABEL_X[group], _RATIOS_Y, f"{ratio:.3g}"))
     label = "UNet groups" if ratios is None else f"UNet groups, pruned down {ratios.down:.3g}, mid {ratios.mid:.3g}, "
     label += "" if ratios is None else f"up {ratios.up:.3g}"
     return (
         f'<svg class="crdiff-unet" viewBox="0 0 160 84" width="160" height="84" role="img" aria-label="{label}">'
         f"{''.join(shapes)}</svg>"
     )
+
+
+def _label(x: int, y: int, text: str) -> str:
+    return f'<text x="{x}" y="{y}" text-anchor="middle" font-size="10" fill="currentColor">{text}</text>'

@@ -15,11 +15,15 @@ class Search:
         self.id = f"{tab}_crdiff_search_"
         self.version, self.log = "-1", ""
 
+    def unfold(self):
+        self.host_page.open_accordion("{tab}_crdiff")
+        self.host_page.open_accordion(f"{self.id}accordion")
+        return self
+
     def open(self, prompt, **fields):
-        host_page = self.host_page
-        host_page.open_accordion("{tab}_crdiff")
-        host_page.open_accordion(f"{self.id}accordion")
+        host_page = self.unfold().host_page
         self.one("start").wait_for(state="visible")
+        host_page.open_accordion(f"{self.id}advanced")
         for name, value in {**FIELDS, **fields}.items():
             host_page.set_number("{tab}_" + name, value)
         host_page.fill_prompt(prompt)

@@ -36,6 +36,13 @@ def own_score(server):
 def test_a_search_is_started_watched_applied_and_saved(host_page, server):
     prompt = "a small red house"
     search = Search(host_page).open(prompt)
+    # What has nothing to act on is not shown.
+    for name in ("stop", "save", "low_k"):
+        assert not search.one(name).is_visible()
+    search.one("vary").get_by_text("k", exact=True).click()
+    search.one("low_k").wait_for(state="visible")
+    search.one("vary").get_by_text("k", exact=True).click()
+    search.one("low_k").wait_for(state="hidden")
     search.press("test")
     search.message("There is no image in the gallery")
     search.number("low", 0.9)
@@ -61,6 +68,7 @@ def test_a_search_is_started_watched_applied_and_saved(host_page, server):
     tested = float(re.search(r"own gives the image ([\d.]+) for “a small red house”", search.message("gives"))[1])
     best = float(panel.locator("figure").nth(1).locator("figcaption span").inner_text())
     assert tested == pytest.approx(best, abs=6e-4)
+    assert_readable(host_page.page, search)
     search.one("name").locator("textarea, input").first.fill("found")
     search.press("save")
     search.message("Saved found for SD1.x, 96x64")
@@ -98,9 +106,12 @@ def test_a_search_survives_skip_and_reload_and_is_stopped(host_page, server):
     search.number("evaluations", 400)
     search.press("start")
     search.shows("Running: [2-9]")
+    assert search.one("stop").is_visible()
+    for name in ("score", "start", "advanced"):
+        assert not search.one(name).is_visible()
     host_page.one("txt2img_skip").click()
     search.reload("running")
-    search.open("a barn", steps=6)
+    search.unfold()
     seen = int(re.search(r"Running: (\d+)", search.panel().inner_text())[1])
     page.wait_for_function(
         "([id, seen]) => Number(/Running: (\\d+)/.exec(document.getElementById(id).innerText)?.[1]) > seen",
@@ -109,6 +120,7 @@ def test_a_search_survives_skip_and_reload_and_is_stopped(host_page, server):
     search.press("stop")
     search.shows("Stopped: .* the best so far is kept")
     host_page.page.wait_for_function("() => !document.querySelector('.progressDiv')")
+    search.open("a barn", steps=6)
     host_page.one("txt2img_crdiff-visible-checkbox").click()
     assert host_page.generate() == before
 
@@ -123,6 +135,10 @@ def test_your_own_eye_picks_by_button_and_key(host_page):
     first.wait_for()
     assert first.locator("img").count() == 2
     assert "a mill" in first.inner_text()
+    page.wait_for_function(
+        "() => { const {top, bottom} = document.querySelector('[data-crdiff-question]').getBoundingClientRect();"
+        " return top >= 0 && bottom <= innerHeight; }"
+    )
     seen = images(first)
     first.locator("button", has_text="No difference").click()
     second = page.locator(f'#{search.id}panel [data-crdiff-question="2"]')
@@ -140,6 +156,24 @@ def test_your_own_eye_picks_by_button_and_key(host_page):
     assert "Done: 4 of 4 evaluations, best 2.000, dense 0.000 (eye)" in search.ended("done")
 
 
+def assert_readable(page, search):
+    """While gradio waits for an answer, and as narrow as a phone."""
+    opacity = page.evaluate(
+        "id => { const shown = document.querySelector(`#${id} > :last-child`); shown.classList.add('pending');"
+        " const {opacity} = getComputedStyle(shown); shown.classList.remove('pending'); return opacity; }",
+        f"{search.id}panel",
+    )
+    assert opacity == "1"
+    page.set_viewport_size({"width": 390, "height": 1000})
+    try:
+        edge = search.panel().locator("tbody tr").first.locator("button").bounding_box()
+        assert edge["x"] + edge["width"] <= 390 and page.evaluate(
+            "() => document.documentElement.scrollWidth <= innerWidth"
+        )
+    finally:
+        page.set_viewport_size({"width": 1400, "height": 1000})
+
+
 def images(question):
     return [image.get_attribute("src") for image in question.locator("img").all()]
 
@@ -154,7 +188,7 @@ def new_one(question, seen):
 
 def test_a_download_says_what_from_where_and_why_not(host_page, server):
     search = Search(host_page).open("a well")
-    search.one("files").locator(".label-wrap").first.click()
+    host_page.open_accordion(f"{search.id}files")
     offer = search.one("offer")
     offer.wait_for(state="visible")
     assert "ImageReward v1.0 (1.8 GB) from https://huggingface.co/THUDM/ImageReward" in offer.inner_text()

@@ -88,6 +88,7 @@ def test_what_compare_shows_is_what_the_host_draws(host_page, server):
     host_page.one("demo_size_96x128").click()
     host_page.open_accordion("txt2img_crdiff")
     host_page.choose("txt2img_crdiff_preset", "Custom")
+    host_page.open_accordion("txt2img_crdiff_details")
     for name, value in RATIOS.items():
         host_page.set_number(f"txt2img_crdiff_{name}", value)
     captions, images, _ = compare(host_page)

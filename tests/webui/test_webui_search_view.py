@@ -16,6 +16,7 @@ from crdiff.search.strategies.space import DENSE, Point
 from crdiff.webui.search.monitor import SearchMonitor, SearchStatus, Thumbnail, duration, thumbnail
 from crdiff.webui.search.panel import Mark, best_ten, draw_curve, draw_map, panel_html
 from crdiff.webui.search.request import SearchRequest, read_lines, read_seeds
+from crdiff.webui.search.score_table import scores_html
 
 
 def evaluation(number, score, ratios, kind="neighbour", k=1.0):
@@ -102,7 +103,7 @@ def test_curve_shows_every_score_and_the_best_so_far():
     (line,) = [shape for shape in drawing.iter() if shape.tag == "path"]
     tops = [float(value) for value in re.findall(r"V([\d.]+)", line.get("d"))]
     assert tops == [heights[1], heights[3]]
-    assert "dense" in "".join(drawing.itertext())
+    assert "".join(drawing.itertext()).count("dense") == 1
     assert "best 0.7" in drawing.get("aria-label")
 
 
@@ -137,9 +138,30 @@ def test_panel_applies_what_it_shows():
     assert values[0] == {"down": 0.25, "mid": 0.35, "up": 0.45, "k": None}
     assert 'data-crdiff-search="running"' in shown
     assert 'data-crdiff-version="7"' in shown
+    assert 'data-crdiff-found="True"' in shown
     varied = SearchStatus("done", report=REPORT, varies_k=True)
     assert re.search(r"&quot;k&quot;: 1\.0", panel_html(varied, 1))
     ElementTree.fromstring(shown)
+
+
+def test_the_best_can_be_applied_below_its_image_and_nothing_where_nothing_was_found():
+    image = Thumbnail("data:image/jpeg;base64,", 0.7, "k 1.5")
+    shown = panel_html(SearchStatus("done", report=REPORT, best=image, dense=image), 1)
+    dense, found = ElementTree.fromstring(re.sub("<img[^>]*>", "", shown)).iter("figure")
+    assert dense.find("button") is None
+    assert json.loads(found.find("button").get("data-crdiff-apply"))["down"] == 0.25
+    nothing = panel_html(SearchStatus("done", report=Report(best=HISTORY[0]), best=image), 1)
+    assert "data-crdiff-apply" not in nothing
+    assert 'data-crdiff-found="False"' in nothing
+
+
+def test_scores_are_listed_with_a_line_each():
+    address = "ImageReward needs ImageReward.pt from https://huggingface.co/THUDM/ImageReward: download it."
+    table = ElementTree.fromstring(scores_html({"imagereward": address, "own": "<no file>", "eye": None}))
+    rows = [tuple(cell.text for cell in row) for row in table]
+    needs = "needs its files: Advanced, Files of the scores"
+    assert rows == [("imagereward", needs), ("own", "<no file>"), ("eye", "can be used")]
+    assert table[0].get("title") == address
 
 
 def test_status_says_how_far_and_how_long():

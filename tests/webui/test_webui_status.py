@@ -10,7 +10,7 @@ import pytest
 from crdiff.method.groups import Ratios
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import OTHER
-from crdiff.models.unet import SDXL
+from crdiff.models.unet import SD15, SDXL
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
@@ -126,8 +126,30 @@ def test_picture_is_darker_where_more_is_pruned():
     down, mid, up = shades[:3], shades[3:4], shades[4:]
     assert max(down) < min(mid) < min(up)
     text = "".join(picture.itertext())
-    assert re.search(r"down 0.*mid 0\.5.*up 0\.9", text)
+    assert re.search(r"down ?0mid ?0\.5up ?0\.9", text)
     assert "currentColor" in draw_unet(None)
+
+
+def test_labels_of_the_picture_do_not_overlap():
+    picture = ElementTree.fromstring(draw_unet(Ratios(0.433, 0.345, 0.305)))
+    lines = {}
+    for text in picture.iter("text"):
+        half = len(text.text) * float(text.get("font-size")) * 0.65 / 2
+        lines.setdefault(text.get("y"), []).append((float(text.get("x")) - half, float(text.get("x")) + half))
+    assert len(lines) == 2
+    for (_, first), (second, _), (third, _) in lines.values():
+        assert 0 < first < second < third
+
+
+def test_the_presets_of_the_family_come_first(library):
+    own = Preset.own("mine", SD15, Size(512, 512), Ratios(0.1, 0.2, 0.3))
+    library.store.save(own)
+    families = {preset.name: preset.family for preset in library.presets()}
+    for family in (SD15, SDXL, OTHER):
+        listed = [families[name] is family for name in library.names(family)]
+        assert listed == sorted(listed, reverse=True)
+    assert library.names(SD15)[0] == "mine"
+    assert sorted(library.names(SDXL)) == sorted(families)
 
 
 def test_a_presets_own_k_is_brought_along_even_if_it_is_the_default(library):

@@ -49,7 +49,7 @@ class CalibrationControls:
                 self._prompts = gr.Radio([NEUTRAL, TAB], value=NEUTRAL, label="Prompts", elem_id=named("prompts"))
                 self._size = gr.Textbox("", label="Size", placeholder="empty: native", elem_id=named("size"))
                 self._hessians = gr.Checkbox(defaults.hessians, label="Hessians", elem_id=named("hessians"))
-            with gr.Row():
+            with gr.Row(elem_classes=["crdiff-buttons"]):
                 self._start = gr.Button("Calibrate", variant="primary", elem_id=named("start"))
                 self._stop = gr.Button("Stop", elem_id=named("stop"))
                 self._delete = gr.Button("Delete", elem_id=named("delete"))

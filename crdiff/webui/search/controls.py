@@ -22,6 +22,7 @@ from crdiff.webui.search.panel import panel_html
 from crdiff.webui.search.request import EYE, SearchRequest, read_lines, read_seeds
 from crdiff.webui.search.saving import ResultControls
 from crdiff.webui.search.score_controls import ScoreControls, chosen_score
+from crdiff.webui.search.tooltips import TOOLTIPS
 
 
 class SearchControls:
@@ -36,76 +37,71 @@ class SearchControls:
     def _named(self, name: str) -> str:
         return f"{self._tab}_crdiff_search_{name}"
 
+    @property
+    def tooltips(self) -> dict[str, str]:
+        """What the tooltips of the controls say, by element id."""
+        return {self._named(name): text for name, text in TOOLTIPS.items()}
+
     def build(self) -> None:
-        """Make the controls."""
+        """Make the controls; what is shown when, by the state of the search, is up to the page's script and style."""
         named, defaults = self._named, SearchRequest()
         self._results.build_found()
         with gr.Accordion("Search ratios for this prompt", open=False, elem_id=named("accordion")):
-            with gr.Row():
-                self._scores.build_choice()
-            with gr.Row():
-                self._evaluations = gr.Number(
-                    defaults.evaluations, label="Evaluations", precision=0, elem_id=named("evaluations")
-                )
-                self._minutes = gr.Number(0, label="Minutes (0: no limit)", elem_id=named("minutes"))
-            self._prompts = gr.Textbox(
-                "", label="Prompts to search for", lines=2, placeholder="One per line; empty: the prompt above",
-                elem_id=named("prompts"),
-            )  # fmt: skip
-            with gr.Row():
-                self._seeds = gr.Textbox(
-                    "", label="Image seeds", placeholder="1, 2; empty: the tab's seed", elem_id=named("seeds")
-                )
-                self._vary = gr.CheckboxGroup(
-                    list(AXES), value=list(defaults.vary), label="What to vary", elem_id=named("vary")
-                )
-                hires = {"label": "Hires. fix in trials too", "elem_id": named("hires")}
-                self._hires = gr.Checkbox(False, visible=self._tab == "txt2img", **hires)
-            with gr.Row():
-                (low, high), (low_k, high_k) = defaults.ratios, defaults.k
-                self._low = gr.Number(low, label="Minimum ratio", elem_id=named("low"))
-                self._high = gr.Number(high, label="Maximum ratio", elem_id=named("high"))
-                self._low_k = gr.Number(low_k, label="Minimum k", elem_id=named("low_k"))
-                self._high_k = gr.Number(high_k, label="Maximum k", elem_id=named("high_k"))
-            self._build_advanced()
-            self._scores.build_files()
-            with gr.Row():
+            with gr.Column(elem_classes=["crdiff-search-settings"]):
+                with gr.Row():
+                    self._scores.build_choice()
+                    self._evaluations = gr.Number(
+                        defaults.evaluations, label="Evaluations", precision=0, elem_id=named("evaluations")
+                    )
                 self._start = gr.Button("Search", variant="primary", elem_id=named("start"))
-                self._stop = gr.Button("Stop", elem_id=named("stop"))
-                self._resume = gr.Button("Resume", elem_id=named("resume"))
-                self._results.build_apply()
+                with gr.Accordion("Advanced", open=False, elem_id=named("advanced")):
+                    self._build_advanced()
+            self._stop = gr.Button("Stop", elem_id=named("stop"))
             self._message = gr.HTML("", elem_id=named("message"))
             self._panel = gr.HTML("", elem_id=named("panel"))
             self._results.build_save()
+            # What the page's script says, and what is said to it.
+            self._said = gr.Textbox("", visible=False, elem_id=named("said"))
             self._prepared = gr.Textbox("", visible=False, elem_id=named("prepared"))
-            self._version = gr.Number(-1, visible=False, elem_id=named("version"))
-            self._answer = gr.Textbox("", visible=False, elem_id=named("answer"))
             self._poll = gr.Button("Show", elem_id=named("poll"))
-            self._answered = gr.Button("Answer", elem_id=named("answered"))
-        for component in (*self._asked, self._prepared, self._version, self._answer):
+        for component in (*self._asked, self._said, self._prepared):
             component.do_not_save_to_config = True
 
     def _build_advanced(self) -> None:
         named, defaults = self._named, SearchRequest()
-        with gr.Accordion("Advanced", open=False, elem_id=named("advanced")):
-            with gr.Row():
-                self._strategy = gr.Dropdown(
-                    list(strategies.available()), value=defaults.strategy, label="Strategy", elem_id=named("strategy"),
-                    info="annealing is the paper's, random samples uniformly, cmaes needs the Python package cmaes",
-                )  # fmt: skip
-                self._racing = gr.Radio(
-                    list(RACING), value=defaults.racing, label="Racing", elem_id=named("racing"),
-                    info="exact skips images that cannot change the outcome, likely also those that are unlikely to",
-                )  # fmt: skip
-            with gr.Row():
-                self._seed = gr.Number(
-                    defaults.seed, label="Search seed", precision=0, elem_id=named("seed"),
-                    info="a different seed tries different ratios",
-                )  # fmt: skip
-                self._temperature = gr.Number(
-                    Schedule.temperature, label="Temperature", elem_id=named("temperature"),
-                    info="of the annealing: how much worse a step may be; about the spread of the score, 0.01 for CLIP",
-                )  # fmt: skip
+        (low, high), (low_k, high_k) = defaults.ratios, defaults.k
+        self._prompts = gr.Textbox(
+            "", label="Prompts to search for", lines=2, placeholder="One per line; empty: the prompt above",
+            elem_id=named("prompts"),
+        )  # fmt: skip
+        with gr.Row():
+            self._seeds = gr.Textbox(
+                "", label="Image seeds", placeholder="1, 2; empty: the tab's", elem_id=named("seeds")
+            )
+            self._minutes = gr.Number(0, label="Minutes (0: no limit)", elem_id=named("minutes"))
+        self._vary = gr.CheckboxGroup(
+            list(AXES), value=list(defaults.vary), label="What to vary", elem_id=named("vary")
+        )
+        with gr.Row():
+            self._low = gr.Number(low, label="Minimum ratio", elem_id=named("low"))
+            self._high = gr.Number(high, label="Maximum ratio", elem_id=named("high"))
+        with gr.Row(elem_classes=["crdiff-search-k"]):
+            self._low_k = gr.Number(low_k, label="Minimum k", elem_id=named("low_k"))
+            self._high_k = gr.Number(high_k, label="Maximum k", elem_id=named("high_k"))
+        hires = {"label": "Hires. fix in trials too", "elem_id": named("hires")}
+        self._hires = gr.Checkbox(False, visible=self._tab == "txt2img", **hires)
+        with gr.Row():
+            self._strategy = gr.Dropdown(
+                list(strategies.available()), value=defaults.strategy, label="Strategy", elem_id=named("strategy")
+            )
+            self._racing = gr.Radio(list(RACING), value=defaults.racing, label="Racing", elem_id=named("racing"))
+        with gr.Row():
+            self._seed = gr.Number(defaults.seed, label="Search seed", precision=0, elem_id=named("seed"))
+            self._temperature = gr.Number(Schedule.temperature, label="Temperature", elem_id=named("temperature"))
+        with gr.Row(elem_classes=["crdiff-buttons"]):
+            self._scores.build_test()
+            self._resume = gr.Button("Resume", size="sm", elem_id=named("resume"))
+        self._scores.build_files()
 
     @property
     def _asked(self) -> list[Any]:
@@ -126,12 +122,10 @@ class SearchControls:
         budget = [self._evaluations, self._minutes]
         self._resume.click(guarded(self._resumed, lambda: [""]), budget, start, **QUIET).then(**press, **QUIET)
         self._stop.click(self._stopped, [], [self._message], **QUIET)
-        newer = {"_js": f"() => [crdiffSearch.version('{tab}')]", **QUIET}
-        self._poll.click(self._shown, [self._version], [self._panel], **newer)
-        answer = {"_js": f"() => [crdiffSearch.answer('{tab}')]", **QUIET}
-        self._answered.click(self._taken, [self._answer], [self._panel], **answer)
-        self._scores.connect(self._message)
-        self._results.connect(controls, choices, self._message)
+        report = {"_js": f"() => [crdiffSearch.report('{tab}')]", **QUIET}
+        self._poll.click(self._reported, [self._said], [self._panel, self._scores.progress], **report)
+        self._scores.connect(self._said, self._message)
+        self._results.connect(controls, choices, self._said, self._message)
 
     def _requested(self, *values: Any) -> list[Any]:
         score, evaluations, minutes, prompts, seeds, vary, hires, low, high, low_k, high_k, *advanced = values
@@ -177,18 +171,23 @@ class SearchControls:
         shared.state.interrupt()
         return status_html("Stopping; the best so far is kept.")
 
-    def _shown(self, version: Any) -> Any:
-        monitor = self._context.monitor
-        if int(version if version is not None else -1) == monitor.version:
-            return gr.update()
-        return panel_html(monitor.status, monitor.version)
+    def _reported(self, said: str) -> list[Any]:
+        """Take the answer to a question; the panel where it has changed, and how far a download is.
 
-    def _taken(self, answer: str) -> str:
+        Args:
+            said: JSON of the page's script: the ``version`` of the panel it shows, and the ``answer``.
+        """
         monitor = self._context.monitor
-        number, _, choice = (answer or "").partition(":")
+        try:
+            told = json.loads(said)
+            version, answer = int(told["version"]), str(told["answer"])
+        except (ValueError, TypeError, KeyError):
+            version, answer = -1, ""
+        number, _, choice = answer.partition(":")
         if number.isdigit():
             monitor.answer(int(number), choice)
-        return panel_html(monitor.status, monitor.version)
+        panel = gr.update() if version == monitor.version else panel_html(monitor.status, monitor.version)
+        return [panel, self._context.downloads.status.to_html()]
 
 
 def _budget(evaluations: Any, minutes: Any) -> dict[str, Any]:

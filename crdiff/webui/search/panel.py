@@ -44,7 +44,9 @@ def panel_html(status: SearchStatus, version: int) -> str:
     if status.question is not None:  # the other images would tell which of the two is the best so far
         parts.append(_question(status.question))
         return _panel(status, version, parts)
-    figures = [_figure("Dense", status.dense), _figure("Best so far", status.best)]
+    apply = "" if status.found is None else _apply("Apply best", applied(status.found, status))
+    best = "Best so far" if status.state == "running" else "Best"
+    figures = [_figure("Dense", status.dense), _figure(best, status.best, apply)]
     if any(figures):
         parts.append(f'<div class="crdiff-search-pictures">{"".join(figures)}</div>')
     if status.report is not None:
@@ -57,7 +59,7 @@ def panel_html(status: SearchStatus, version: int) -> str:
 def _panel(status: SearchStatus, version: int, parts: list[str]) -> str:
     return (
         f'<div class="crdiff-search" data-crdiff-search="{status.state}" data-crdiff-version="{version}" '
-        f'data-crdiff-score="{html.escape(status.score_name)}">'
+        f'data-crdiff-score="{html.escape(status.score_name)}" data-crdiff-found="{status.found is not None}">'
         f"{''.join(parts)}</div>"
     )
 
@@ -97,13 +99,13 @@ def _marks(report: Report) -> list[Mark]:
     ]
 
 
-def _figure(name: str, shown: Thumbnail | None) -> str:
+def _figure(name: str, shown: Thumbnail | None, below: str = "") -> str:
     if shown is None:
         return ""
     score = "" if shown.score is None else f" <span>{score_text(shown.score)}</span>"
     return (
         f'<figure><img src="{shown.url}" alt="{name}"><figcaption><b>{name}</b>{score}'
-        f"<small>{html.escape(shown.caption)}</small></figcaption></figure>"
+        f"<small>{html.escape(shown.caption)}</small></figcaption>{below}</figure>"
     )
 
 
@@ -114,16 +116,22 @@ def _table(status: SearchStatus) -> str:
         return ""
     head = "".join(f"<th>{name}</th>" for name in ("", "score", *GROUPS, "k", ""))
     body = "".join(_row(place, entry, status) for place, entry in enumerate(rows, 1))
-    return f'<table class="crdiff-search-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    table = f'<table class="crdiff-search-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="crdiff-scroll">{table}</div>'
 
 
 def _row(place: int, entry: Evaluation, status: SearchStatus) -> str:
     k = status.k_of(entry)
     ratios = "".join(f"<td>{entry.point[group]:.3f}</td>" for group in GROUPS)
-    values = html.escape(json.dumps(applied(entry, status)))
-    button = f'<button type="button" class="crdiff-apply" data-crdiff-apply="{values}">Apply</button>'
+    button = _apply("Apply", applied(entry, status))
     score = "" if entry.score is None else score_text(entry.score)
     return f"<tr><td>{place}</td><td>{score}</td>{ratios}<td>{k:.3g}</td><td>{button}</td></tr>"
+
+
+def _apply(text: str, values: Mapping[str, float | None]) -> str:
+    """A button by which the page's script sets the controls."""
+    data = html.escape(json.dumps(values))
+    return f'<button type="button" class="crdiff-apply" data-crdiff-apply="{data}">{text}</button>'
 
 
 def applied(entry: Evaluation, status: SearchStatus) -> dict[str, float | None]:
@@ -135,11 +143,7 @@ def results_html(found: Sequence[SearchResult]) -> str:
     """What was found earlier for the prompt and size in the tab, each to apply; empty if there is nothing."""
     if not found:
         return ""
-    rows = "".join(
-        f'<li>{html.escape(one.describe())} <button type="button" class="crdiff-apply" '
-        f'data-crdiff-apply="{html.escape(json.dumps(one.applied()))}">Apply</button></li>'
-        for one in found
-    )
+    rows = "".join(f"<li>{html.escape(one.describe())} {_apply('Apply', one.applied())}</li>" for one in found)
     return f'<div class="crdiff-remembered">Found earlier for this prompt and size:<ul>{rows}</ul></div>'
 
 
@@ -181,13 +185,13 @@ def draw_curve(marks: Sequence[Mark], width: int = 360, height: int = 150) -> st
     parts += [_text(left - 4, y(score) + 3, text, "end") for score, text in zip(ticks, _told_apart(ticks))]
     parts += [_text(left, height - 6, "1", "middle"), _text(right, height - 6, str(last), "end")] if last > 1 else []
     parts.append(_text((left + right) / 2, height - 6, "evaluations", "middle"))
-    for mark, score in scored:
-        if mark.baseline:
-            parts.append(
-                f'<line class="crdiff-dense" x1="{left}" y1="{y(score):.1f}" x2="{right}" y2="{y(score):.1f}" '
-                'stroke="currentColor" stroke-opacity="0.6" stroke-dasharray="4 3"/>'
-            )
-            parts.append(_text(right, y(score) - 3, "dense", "end"))
+    dense = next((score for mark, score in scored if mark.baseline), None)
+    if dense is not None:
+        parts.append(
+            f'<line class="crdiff-dense" x1="{left}" y1="{y(dense):.1f}" x2="{right}" y2="{y(dense):.1f}" '
+            'stroke="currentColor" stroke-opacity="0.6" stroke-dasharray="4 3"/>'
+        )
+        parts.append(_text(right, y(dense) - 3, "dense", "end"))
     steps, best = "", -float("inf")
     for mark, score in scored:
         if score > best:

@@ -1,4 +1,4 @@
-"""The controls for a search's result: apply it, save it, and offer it again when the prompt comes back."""
+"""The controls for a search's result: save it, and offer it again when the prompt comes back."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from crdiff.errors import PresetError
 from crdiff.method.groups import GROUPS
 from crdiff.presets.table import Preset
 from crdiff.search.score_text import score_text
-from crdiff.settings import CUSTOM
 from crdiff.webui.events import QUIET, guarded
-from crdiff.webui.infotext import preset_label
 from crdiff.webui.search import results
 from crdiff.webui.search.context import SearchContext
-from crdiff.webui.search.panel import applied, results_html
+from crdiff.webui.search.panel import results_html
 from crdiff.webui.tab_size import read_size
 
 _CHECKPOINT, _FAMILY, _PROMPT = "this checkpoint and size", "the family and size", "this prompt"
@@ -25,7 +23,7 @@ _NOTHING = "No search has found anything better than the dense model yet."
 
 
 class ResultControls:
-    """The controls around a search's result, in three places of the accordion."""
+    """The controls around a search's result, in two places of the accordion."""
 
     def __init__(self, context: SearchContext, tab: str, named: Callable[[str], str]) -> None:
         self._context = context
@@ -35,35 +33,37 @@ class ResultControls:
     def build_found(self) -> None:
         """What was found earlier for the prompt; above the search's own accordion, so that it is seen."""
         self._found = gr.HTML("", elem_id=self._named("remembered"))
-        self._wanted = gr.Textbox("", visible=False, elem_id=self._named("wanted"))
         self._lookup = gr.Button("Look up", elem_id=self._named("lookup"))
-
-    def build_apply(self) -> None:
-        """Apply best; inside a row."""
-        self._apply = gr.Button("Apply best", elem_id=self._named("apply"))
+        # Pressed by the page's script for any of the buttons Apply, which are part of what the page shows.
+        self._chosen = gr.Button("Apply", elem_id=self._named("chosen"))
 
     def build_save(self) -> None:
         """Name, scope and Save."""
-        with gr.Row():
-            self._name = gr.Textbox("", label="Name of the result", elem_id=self._named("name"))
-            self._scope = gr.Radio(
-                [_CHECKPOINT, _FAMILY, _PROMPT], value=_CHECKPOINT, label="Save the result for",
-                elem_id=self._named("scope"),
-            )  # fmt: skip
-            self._save = gr.Button("Save result", size="sm", elem_id=self._named("save"))
-        self._chosen = gr.Button("Apply", elem_id=self._named("chosen"))
-        for component in (self._name, self._scope, self._wanted):
+        with gr.Column(elem_classes=["crdiff-search-result"]):
+            with gr.Row():
+                self._name = gr.Textbox("", label="Name of the result", elem_id=self._named("name"))
+                self._scope = gr.Radio(
+                    [_CHECKPOINT, _FAMILY, _PROMPT], value=_CHECKPOINT, label="Save the result for",
+                    elem_id=self._named("scope"),
+                )  # fmt: skip
+            self._save = gr.Button("Save result", elem_id=self._named("save"))
+        for component in (self._name, self._scope):
             component.do_not_save_to_config = True
 
-    def connect(self, controls: dict[str, Any], choices: Callable[[], list[str]], message: Any) -> None:
-        """Bind the buttons; ``controls`` and ``choices`` as in the accordion, sentences go to ``message``."""
+    def connect(self, controls: dict[str, Any], choices: Callable[[], list[str]], said: Any, message: Any) -> None:
+        """Bind the buttons.
+
+        Args:
+            controls: the settings' controls by name.
+            choices: the names the preset control offers.
+            said: carries what the page's script says.
+            message: where sentences go.
+        """
         preset, k, tab = controls["preset"], controls["k"], self._tab
         ratios = [controls["enabled"], preset, *(controls[group] for group in GROUPS), k, controls["hires_ratios"]]
         self._chosen.click(None, [k], ratios, _js=f"(k) => crdiffSearch.chosen('{tab}', k)", **QUIET)
-        unchanged = [gr.update()] * len(ratios)
-        self._apply.click(guarded(self._best, lambda: unchanged), [], [*ratios, message], **QUIET)
         wanted = {"_js": f"() => [crdiffSearch.wanted('{tab}')]", **QUIET}
-        self._lookup.click(self._offered, [self._wanted], [self._found], **wanted)
+        self._lookup.click(self._offered, [said], [self._found], **wanted)
 
         def save(name: str, scope: str) -> list[Any]:
             if scope == _PROMPT:
@@ -73,15 +73,6 @@ class ResultControls:
             return [gr.update(choices=choices()), f"Saved {saved.name} for {saved.use}."]
 
         self._save.click(guarded(save, lambda: [gr.update()]), [self._name, self._scope], [preset, message], **QUIET)
-
-    def _best(self) -> list[Any]:
-        found = self._context.monitor.status.found
-        if found is None:
-            raise PresetError(_NOTHING)
-        values = applied(found, self._context.monitor.status)
-        k = gr.update() if values["k"] is None else values["k"]
-        message = f"Applied {found.point.rounded.ratios}."
-        return [True, preset_label(CUSTOM), *(values[group] for group in GROUPS), k, "", message]
 
     def _offered(self, wanted: str) -> str:
         try:

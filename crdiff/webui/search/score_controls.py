@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from crdiff.webui.search.context import SearchContext
 from crdiff.webui.search.downloads import SOURCES
 from crdiff.webui.search.judge import choose_scorer, model_files, score_problems
 from crdiff.webui.search.request import EYE
+from crdiff.webui.search.score_table import scores_html
 from modules.ui_components import ToolButton
 
 _SHOWN = 60
@@ -32,7 +34,7 @@ _CHECK = "\U0001f50d"
 
 
 class ScoreControls:
-    """The controls in two places of the search's accordion: the choice at the top, the files further down."""
+    """The controls in two places of the search's accordion: the choice at the top, the rest under Advanced."""
 
     def __init__(self, context: SearchContext, tab: str, named: Callable[[str], str]) -> None:
         self._context = context
@@ -40,13 +42,16 @@ class ScoreControls:
         self._named = named
 
     def build_choice(self) -> None:
-        """Which score, and two buttons; inside a row."""
+        """Which score; inside a row."""
         named = self._named
         self.score = gr.Dropdown(
             [_AUTO, *NAMES, _EYE_LABEL], value=_AUTO, label="Score", allow_custom_value=True, elem_id=named("score")
         )
-        self._check = ToolButton(_CHECK, elem_id=named("check"), tooltip="Which scores can be used here")
-        self._test = gr.Button("Test score", size="sm", min_width=80, elem_id=named("test"))
+        self._check = ToolButton(_CHECK, elem_id=named("check"))
+
+    def build_test(self) -> None:
+        """The button Test score; inside a row."""
+        self._test = gr.Button("Test score", size="sm", elem_id=self._named("test"))
 
     def build_files(self) -> None:
         """The accordion with the download."""
@@ -55,29 +60,23 @@ class ScoreControls:
         with gr.Accordion("Files of the scores", open=False, elem_id=named("files")):
             self._source = gr.Radio(list(SOURCES), value=first, label="Model", elem_id=named("source"))
             self._offer = gr.HTML(self._offered(first), elem_id=named("offer"))
-            with gr.Row():
+            with gr.Row(elem_classes=["crdiff-buttons"]):
                 self._download = gr.Button("Download", size="sm", elem_id=named("download"))
                 self._stop = gr.Button("Stop the download", size="sm", elem_id=named("download_stop"))
-            self._progress = gr.HTML(self._context.downloads.status.to_html(), elem_id=named("download_progress"))
-            self._image = gr.Textbox("", visible=False, elem_id=named("test_picture"))
-            self._prompt = gr.Textbox("", visible=False, elem_id=named("test_prompt"))
-            self._poll = gr.Button("Show", elem_id=named("download_poll"))
-        for component in (self.score, self._source, self._image, self._prompt):
+            self.progress = gr.HTML(self._context.downloads.status.to_html(), elem_id=named("download_progress"))
+        for component in (self.score, self._source):
             component.do_not_save_to_config = True
 
-    def connect(self, message: Any) -> None:
-        """Bind the buttons; sentences go to ``message``."""
+    def connect(self, said: Any, message: Any) -> None:
+        """Bind the buttons; ``said`` carries what the page's script says, sentences go to ``message``."""
         downloads, tab = self._context.downloads, self._tab
-        self._check.click(guarded(self._problems), [], [message], **QUIET)
-        image = f"async (score) => [score, ...await crdiffSearch.tested('{tab}')]"
-        inputs = [self.score, self._image, self._prompt]
-        self._test.click(guarded(self._test_score), inputs, [message], _js=image, **QUIET)
+        self._check.click(self._problems, [], [message], **QUIET)
+        image = f"async (score) => [score, await crdiffSearch.tested('{tab}')]"
+        self._test.click(guarded(self._test_score), [self.score, said], [message], _js=image, **QUIET)
         self._source.change(self._offered, [self._source], [self._offer], **QUIET)
-        watch = f"() => crdiffSearch.watchDownload('{tab}')"
-        started = self._download.click(self._start, [self._source], [self._progress], **QUIET)
-        started.then(None, [], [], _js=watch, **QUIET)
-        self._stop.click(lambda: downloads.stop().to_html(), [], [self._progress], **QUIET)
-        self._poll.click(lambda: downloads.status.to_html(), [], [self._progress], **QUIET)
+        started = self._download.click(self._start, [self._source], [self.progress], **QUIET)
+        started.then(None, [], [], _js=f"() => crdiffSearch.watch('{tab}')", **QUIET)
+        self._stop.click(lambda: downloads.stop().to_html(), [], [self.progress], **QUIET)
 
     def _offered(self, name: str) -> str:
         source = _source(name)
@@ -86,12 +85,12 @@ class ScoreControls:
     def _start(self, name: str) -> str:
         return self._context.downloads.start(_source(name), model_files(self._context.folder)).to_html()
 
-    def _problems(self) -> list[Any]:
-        problems = score_problems(self._context.folder)
-        return [" ".join(f"{name}: {problem or 'can be used.'}" for name, problem in problems.items())]
+    def _problems(self) -> str:
+        return scores_html({**score_problems(self._context.folder), EYE: None})
 
-    def _test_score(self, score: Any, image: str, prompt: str) -> list[Any]:
-        return [score_of_image(chosen_score(score), self._context.folder, image or "", prompt or "")]
+    def _test_score(self, score: Any, said: str) -> list[Any]:
+        told = json.loads(said)
+        return [score_of_image(chosen_score(score), self._context.folder, told["image"], told["prompt"])]
 
 
 def _source(name: str) -> Source:
