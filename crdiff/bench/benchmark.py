@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from crdiff.bench.allocations import measure
+from crdiff.bench.calibrated import store_for
 from crdiff.bench.floors import Arithmetic, count_operations
 from crdiff.bench.graph import DenseGraph, GraphCosts, MeasuredBackend
-from crdiff.bench.modes import CASES, GRAPH, Case, Running
+from crdiff.bench.modes import ACCESS, CASES, GRAPH, Case, Running
 from crdiff.bench.operations import OperationCounter
 from crdiff.bench.options import Options
 from crdiff.bench.random_unet import SHAPES, StepInputs, build_unet, make_steps, with_the_same_weights
@@ -172,7 +173,7 @@ def run_benchmark(
 ) -> Results:
     """Measure everything; the first of the sets of pruned groups must be that of all groups."""
     with torch.no_grad():
-        return _run(options, cases, group_sets, progress)
+        return _run(options, [replace(case, criterion=options.criterion) for case in cases], group_sets, progress)
 
 
 def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned], progress: Progress) -> Results:
@@ -183,7 +184,7 @@ def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned], 
     unet = build_unet(shape, device, options.dtype)
     steps = make_steps(shape, size, SCHEDULE, device, options.dtype)
     memory = _Memory(unet, steps[0], device)
-    store = Store()
+    store = store_for(options.criterion, ACCESS, unet, steps[0])
 
     backend = MeasuredBackend(device) if any(case.graphs for case in cases) else None
     turns = {"dense": Turn(lambda index: unet(*steps[index % SCHEDULE]))}

@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", help="how often everything is timed; by default what fits into half a minute")
     parser.add_argument("--ratios", default="0.4/0.4/0.4", metavar="DOWN/MID/UP", help="pruning ratios (0.4/0.4/0.4)")
     parser.add_argument("--k", default="1.5", help="amplification (1.5)")
+    parser.add_argument(
+        "--criterion", default="magnitude", metavar="NAME", help="what decides which weights are pruned (magnitude)"
+    )
     parser.add_argument("--modes", metavar="NAME,...", help="only these modes")
     parser.add_argument("--weights", metavar="COUNT", help="only the thresholds, of so many weights, such as 200M")
     parser.add_argument(
@@ -73,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
         print(json.dumps(found_overhead) if arguments.json else "\n".join(overhead_lines(found_overhead)))
         return
-    given = ("family", "size", "dtype", "device", "scale", "rounds", "ratios", "k")
+    given = ("family", "size", "dtype", "device", "scale", "rounds", "ratios", "k", "criterion")
     options = parse_options(**{name: getattr(arguments, name) for name in given})
     offered = (*CASES, GRAPH) if options.device.type == "cuda" else CASES
     cases = {case.name: case for case in offered}

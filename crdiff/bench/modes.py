@@ -19,6 +19,7 @@ from crdiff.modes.balanced import REFRESH
 from crdiff.modes.registry import DEFAULT_MODE, MODES
 from crdiff.plan import Plan, Planner
 from crdiff.pruning.copies import CopyPolicy
+from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.pruning.store import Store
 
 
@@ -33,6 +34,7 @@ class Case:
         all_groups: whether it is measured with some groups left unpruned too.
         steps: number of consecutive steps that are timed together, for modes whose steps cost differently.
         graphs: whether steps are captured in CUDA graphs.
+        criterion: what decides which weights are pruned.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Case:
     all_groups: bool = False
     steps: int = 1
     graphs: bool = False
+    criterion: str = DEFAULT_CRITERION
 
     @property
     def both_passes(self) -> bool:
@@ -59,6 +62,8 @@ def _cases() -> Iterator[Case]:
 
 
 CASES = tuple(_cases())
+
+ACCESS = PlainAccess("bench")
 
 GRAPH = Case("graph", DEFAULT_MODE, all_groups=True, graphs=True)
 """Only on CUDA."""
@@ -91,8 +96,8 @@ class Running:
     ) -> None:
         plan = Plan(Schedule.constant(ratios), k, "benchmark")
         self._unet, self._steps = unet, steps
-        planner = Planner(lambda checkpoint: plan, window, case.mode)
-        self.run = Run(planner, PlainAccess("bench"), store, case.policy, backend if case.graphs else None)
+        planner = Planner(lambda checkpoint: plan, window, case.mode, case.criterion)
+        self.run = Run(planner, ACCESS, store, case.policy, backend if case.graphs else None)
 
     def step(self, index: int) -> torch.Tensor:
         """The prediction of step ``index``; beyond the schedule's end its inputs come again."""

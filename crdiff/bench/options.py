@@ -13,6 +13,7 @@ from crdiff.errors import SettingsError
 from crdiff.method.groups import Ratios
 from crdiff.models.family import Family
 from crdiff.presets.size import Size
+from crdiff.pruning.registry import CRITERIA, DEFAULT_CRITERION
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -30,6 +31,7 @@ class Options:
         rounds: how often everything is timed; None for as often as fits into about half a minute.
         ratios: the pruning ratios.
         k: amplification.
+        criterion: what decides which weights are pruned.
     """
 
     family: Family
@@ -40,10 +42,20 @@ class Options:
     rounds: int | None
     ratios: Ratios
     k: float
+    criterion: str = DEFAULT_CRITERION
 
 
 def parse_options(
-    *, family: str, size: str, dtype: str | None, device: str, scale: str, rounds: str | None, ratios: str, k: str
+    *,
+    family: str,
+    size: str,
+    dtype: str | None,
+    device: str,
+    scale: str,
+    rounds: str | None,
+    ratios: str,
+    k: str,
+    criterion: str = DEFAULT_CRITERION,
 ) -> Options:
     """Options from words.
 
@@ -63,6 +75,7 @@ def parse_options(
         None if rounds is None else parse_rounds(rounds),
         Ratios.parse(ratios),
         parse_number("k", k),
+        choice("The criterion", criterion, CRITERIA),
     )
     if not 0.0 < found.scale <= 1.0:
         raise SettingsError(f"The scale must lie in (0, 1], not {found.scale:g}.")

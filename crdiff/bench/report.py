@@ -13,6 +13,7 @@ from crdiff.bench.graph import GraphCosts
 from crdiff.bench.options import Options
 from crdiff.bench.thresholds import ThresholdCosts
 from crdiff.bench.timing import Spread
+from crdiff.pruning.registry import DEFAULT_CRITERION
 
 _MIB = 1 << 20
 
@@ -77,6 +78,7 @@ def _options_json(options: Options, rounds: int) -> Json:
         "scale": options.scale,
         "ratios": str(options.ratios),
         "k": options.k,
+        "criterion": options.criterion,
         "rounds": rounds,
     }
 
@@ -117,8 +119,10 @@ def _heading(found: Results) -> Iterator[str]:
     yield (
         f"{options.family.label} at {options.scale:g} of its width, {options.size} (height x width), {dtype}, "
         f"{options.device}, {torch.get_num_threads()} threads, torch {torch.__version__}; random weights, ratios "
-        f"{options.ratios}, k {options.k:g}; {found.rounds} rounds in turn."
+        f"{options.ratios}, k {options.k:g}, criterion {options.criterion}; {found.rounds} rounds in turn."
     )
+    if options.criterion != DEFAULT_CRITERION:
+        yield "The two full passes that it is held against are the paper's, pruned by magnitude."
     yield (
         f"One dense pass: {found.dense_seconds.median:.3g} s. Times (median, middle half) and operations are "
         "multiples of it."

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from crdiff.errors import CRDiffError
 from crdiff.pruning.statistics import Statistics
@@ -21,6 +22,13 @@ _MODIFIERS = "modifiers"
 
 class MissingCalibrationError(CRDiffError):
     """A criterion needs to know what the model's layers see, and nobody has watched this model yet."""
+
+
+class CalibrationSource(Protocol):
+    """Where criteria find the calibration of the weights at hand."""
+
+    def of(self, state: WeightsState) -> Statistics | None:
+        """The one in force; None if there is none."""
 
 
 @dataclass(frozen=True)

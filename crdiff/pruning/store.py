@@ -21,7 +21,7 @@ from safetensors.numpy import save
 from crdiff.files import write_atomically
 
 if TYPE_CHECKING:
-    from crdiff.pruning.calibrations import Calibrations
+    from crdiff.pruning.calibrations import CalibrationSource
 
 _log = logging.getLogger("crdiff")
 _FORMAT = "1"
@@ -133,7 +133,9 @@ class Store:
         calibrations: of models, for criteria that need one; None has none.
     """
 
-    def __init__(self, folder: Path | None = None, capacity: int = 8, calibrations: Calibrations | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, capacity: int = 8, calibrations: CalibrationSource | None = None
+    ) -> None:
         self.calibrations = calibrations
         self._folder = folder
         self._capacity = capacity

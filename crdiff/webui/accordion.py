@@ -204,7 +204,7 @@ class Accordion:
             settings = Settings.from_args(values[: len(SPECS)])
             size = read_size(values[len(SPECS) : -1])
             extension = self._extension
-            status = describe(settings, extension.library, checkpoint, size, extension.store.calibrations)
+            status = describe(settings, extension.library, checkpoint, size, extension.calibrations)
         except CRDiffError as problem:
             status = Status(str(problem), None, None, "problem")
         family = "" if checkpoint is None or checkpoint.family is None else checkpoint.family.value

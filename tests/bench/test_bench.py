@@ -137,6 +137,18 @@ def test_a_mode_that_does_not_do_what_it_says_is_found_out(monkeypatch):
     assert "1 of the change |" in to_text(results)
 
 
+def test_another_criterion():
+    """Calibrated by a pass of the benchmark's own; skipped blocks are operations less."""
+    words = {"family": "sd15", "size": "64x64", "dtype": None, "device": "cpu", "scale": "0.03"}
+    options = parse_options(**words, rounds="1", ratios="0.4/0.4/0.4", k="1.5", criterion="layerdrop")
+    found = run_benchmark(options, [Case("exact", "exact")], GROUP_SETS[:1])
+    costs = found.modes["exact"]["all"]
+    assert 1.5 < costs.operations < 1.95
+    assert not costs.bitwise_equal
+    assert to_json(found)["measured"]["criterion"] == "layerdrop"
+    assert "criterion layerdrop; " in to_text(found)
+
+
 def test_shared_weights_but_modules_of_their_own():
     shape = SHAPES[SDXL].scaled(0.03)
     unet = build_unet(shape, CPU, torch.float32)
