@@ -198,16 +198,15 @@ def refuse(p: Any, error: SettingsError) -> None:
     """Make the job fail with ``error``, as the API's answer or the UI's error message.
 
     Hosts swallow what a script's own methods raise and would draw an image as if nothing had been asked for, so the
-    error is raised where the host calls the sampler. Of an HTTPException the API answers its sentence and prints no
-    traceback on the console.
+    error is raised where the host calls the sampler. Of an HTTPException the API prints no traceback on the console.
     """
-    _log.warning("%s", error)
 
     def sample(*args: Any, **kwargs: Any) -> Any:
         if not getattr(p, "is_api", False):
             raise error
         from fastapi import HTTPException  # which a host without its API need not have loaded
 
+        _log.warning("%s", error)
         raise HTTPException(error.status_code, error.detail)
 
     p.sample = sample
