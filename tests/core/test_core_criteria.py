@@ -199,9 +199,26 @@ def test_every_kind_of_answer_in_every_mode(criterion, mode, k):
     assert torch.equal(bench.unet(*bench.inputs), dense(*bench.inputs))
 
 
+class WithLora(OwnLinear):
+    """A LoRA that is added beside the product, from the same input."""
+
+    def forward(self, x):
+        return super().forward(x) + x @ self.added.to(x.dtype).t()
+
+    @property
+    def added(self):
+        down = torch.linspace(-1, 1, 2 * self.weight.shape[1], dtype=torch.float64).reshape(2, -1)
+        return torch.linspace(0.1, 0.2, 2 * len(self.weight), dtype=torch.float64).reshape(-1, 2) @ down
+
+
 @pytest.mark.parametrize(
     ("linear", "storage"),
-    [(nn.Linear, torch.float64), (OwnLinear, torch.float16), (OwnLinear, torch.float8_e4m3fn)],
+    [
+        (nn.Linear, torch.float64),
+        (OwnLinear, torch.float16),
+        (OwnLinear, torch.float8_e4m3fn),
+        (WithLora, torch.float16),
+    ],
 )
 def test_attenuation_is_one_exact_pass_in_every_storage(linear, storage):
     """The first step finds out how the layers compute; from the second on plain ones run without their forward."""
@@ -211,7 +228,9 @@ def test_attenuation_is_one_exact_pass_in_every_storage(linear, storage):
     expected = copy.deepcopy(unet)
     ratios = dict(zip(("down", "mid", "up"), RATIOS))
     for group, module in prunable_modules(expected):
-        module.weight = nn.Parameter(module.weight.double() * (1.0 - ratios[group]), requires_grad=False)
+        merged = module.weight.double() + (module.added if linear is WithLora else 0.0)
+        module.weight = nn.Parameter(merged * (1.0 - ratios[group]), requires_grad=False)
+        module.__class__ = OwnLinear if linear is WithLora else linear
     bench = Bench(1.0, criterion="attenuation", unet=unet)
     for step in range(3):
         bench.inputs = make_inputs(seed=step, dtype=torch.float64)
@@ -299,7 +318,8 @@ def test_a_calibrated_criterion_prunes_by_what_was_watched(tmp_path):
         assert torch.equal(again.step(), pruned(*again.inputs))
     (applied,) = again.run.applied
     assert applied.basis == gathering.statistics({}).id
-    infotext.write_applied(params := {}, [applied], hires_pass=False)
+    infotext.write(params := {}, Settings(criterion="wanda"), {False: infotext.Outcome([applied])})
+    assert params["CR-Diff criterion"] == "wanda"
     assert params["CR-Diff calibration"] == applied.basis
     assert again.run.refusals == []
 

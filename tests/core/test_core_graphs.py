@@ -106,6 +106,16 @@ def test_replayed_steps_are_what_computed_ones_are(mode, k, replayed):
     assert replayed - 1 <= bench.run.replayed <= replayed + 1
 
 
+@pytest.mark.parametrize("criterion", ["attenuation", "random"])
+def test_of_another_criterion(criterion):
+    bench, plain = Graphed(StandIn(), criterion=criterion), Bench(criterion=criterion)
+    for step in range(8):
+        found = at(bench, step)
+        plain.run.position, plain.inputs = bench.run.position, bench.inputs
+        assert torch.equal(found, plain.step())
+    assert bench.run.replayed > 0
+
+
 def test_balanced_replays_its_steps_of_one_pass():
     bench, plain = Graphed(StandIn(), mode="balanced"), Bench(mode="balanced")
     for step in range(20):

@@ -54,6 +54,7 @@ def test_one_group_at_a_time(studio: Studio, group: str) -> None:
         full({"mode": "fast"}, 4),
         ({"mode": "balanced"}, 6),
         ({"mode": "batched"}, 4),
+        ({"criterion": "attenuation", "k": 1}, 4),
     ],
     ids=lambda value: " ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else None,
 )
