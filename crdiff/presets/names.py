@@ -38,6 +38,13 @@ def check_name(name: object, key: str = "A preset name") -> str:
     return normal
 
 
+def fitted(text: str, suffix: str = "") -> str:
+    """A name out of any text, such as a file's name, and a suffix that is fit for a name and kept whole."""
+    normal = unicodedata.normalize("NFC", text)
+    fit = "".join(" " if character in _BARRED or not character.isprintable() else character for character in normal)
+    return f"{' '.join(fit.split())[: NAME_LIMIT - len(suffix)]}{suffix}".strip()
+
+
 def key_of(name: str) -> str:
     """What all ways of writing a name have in common: whatever their case, spaces and Unicode normal form."""
     folded = unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())

@@ -15,7 +15,7 @@ from crdiff.errors import SettingsError
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import OTHER
 from crdiff.presets.lookup import look_up
-from crdiff.presets.names import NAME_LIMIT
+from crdiff.presets.names import fitted
 from crdiff.presets.size import Size
 from crdiff.presets.store import Clash, PresetStore
 from crdiff.presets.table import BUILT_IN_FOLDER, Preset, load_folder
@@ -33,7 +33,6 @@ from crdiff.search.strategies.strategy import Options
 
 _RACING_JOBS = 4
 """Jobs that the images of a configuration are split into under racing, which may leave out the later ones."""
-_BARRED_IN_NAMES = re.compile(r'[,:"\s\x00-\x1f]+')
 
 
 @dataclass(frozen=True)
@@ -221,10 +220,8 @@ def _save(report: Report, campaign: Campaign, checkpoint: Checkpoint, score: str
     against = "" if dense is None else f", dense {score_text(dense, 4)}"
     if not any(best.point.ratios):
         return f"{size}: nothing tried scored higher than the dense model ({shown}), and no preset was written."
-    suffix = f" {size}"
-    stem = _BARRED_IN_NAMES.sub(" ", checkpoint.name).strip()[: NAME_LIMIT - len(suffix)].rstrip()
     preset = Preset.own(
-        f"{stem}{suffix}",
+        fitted(checkpoint.name, f" {size}"),
         OTHER if checkpoint.family is None else checkpoint.family,
         size,
         best.point.rounded.ratios,

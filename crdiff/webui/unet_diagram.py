@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crdiff.method.groups import GROUPS, Ratios
+from crdiff.settings import MAX_RATIO
 
 _BARS = {
     "down": ((4, 6, 14, 48), (22, 13, 14, 41), (40, 20, 14, 34)),
@@ -19,6 +20,8 @@ def draw_unet(ratios: Ratios | None) -> str:
     Args:
         ratios: the ratios in force; None draws the groups empty.
     """
+    # The nearest ratio to 1 that three digits tell from it.
+    told = {} if ratios is None else {group: f"{min(ratios[group], MAX_RATIO):.3g}" for group in GROUPS}
     shapes = []
     for group in GROUPS:
         ratio = 0.0 if ratios is None else ratios[group]
@@ -29,10 +32,11 @@ def draw_unet(ratios: Ratios | None) -> str:
             )
         # One below the other: side by side, three digits of neighbours would touch.
         shapes.append(_label(_LABEL_X[group], _NAMES_Y, group))
-        if ratios is not None:
-            shapes.append(_label(_LABEL_X[group], _RATIOS_Y, f"{ratio:.3g}"))
-    label = "UNet groups" if ratios is None else f"UNet groups, pruned down {ratios.down:.3g}, mid {ratios.mid:.3g}, "
-    label += "" if ratios is None else f"up {ratios.up:.3g}"
+        if told:
+            shapes.append(_label(_LABEL_X[group], _RATIOS_Y, told[group]))
+    label = "UNet groups"
+    if told:
+        label += ", pruned " + ", ".join(f"{group} {ratio}" for group, ratio in told.items())
     return (
         f'<svg class="crdiff-unet" viewBox="0 0 160 84" width="160" height="84" role="img" aria-label="{label}">'
         f"{''.join(shapes)}</svg>"

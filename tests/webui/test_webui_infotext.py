@@ -25,6 +25,7 @@ from crdiff.presets.table import Preset
 from crdiff.pruning.criterion import GroupSparsity
 from crdiff.settings import SPECS, Settings
 from crdiff.webui import infotext
+from crdiff.webui.generation import read_settings
 from crdiff.webui.infotext import Outcome
 
 CHECKPOINT = Checkpoint("sdxl", SDXL, "0" * 64)
@@ -145,6 +146,30 @@ def test_an_infotext_draws_its_image_again(library: PresetLibrary, settings: Set
     before = [effect(settings, library, hires_pass) for hires_pass in (False, True)[: 1 + hires_fix]]
     back = Settings(**{name: value for name, value in pasted(hosts_line(params), library).items() if value is not None})
     assert [effect(back, library, hires_pass) for hires_pass in (False, True)[: 1 + hires_fix]] == before
+
+
+@examples(deadline=None, max_examples=60)
+@example("CR-Diff preset")
+@example("cr-diff  PRESET")
+@example("CR-Diff k")
+@example("12x34")
+@example("\u0661x\u0662")
+@example('"quoted"')
+@example("a: b, c")
+@given(st.text(max_size=9) | st.text(alphabet='aB1x,:"\\ /-\u00e9e\u0301', max_size=9))
+def test_a_name_that_can_be_saved_is_read_back(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    library = PresetLibrary(tmp_path_factory.mktemp("names"))
+    try:
+        library.store.save(Preset.own(name, SDXL, Size(64, 64), Ratios(0.1, 0.2, 0.3), 1.2))
+    except PresetError as refusal:
+        assert str(refusal).isprintable()
+        return
+    (own,) = library.own().presets
+    for typed in (own.name, f" {own.name.swapcase() if own.name.isascii() else own.name} "):
+        settings = read_settings(({"enabled": True, "preset": typed},), {}, library)
+        assert settings.preset == own.name
+        line = hosts_line(drawn(settings, library, hires_fix=False))
+        assert pasted(line, library)["preset"] == own.name
 
 
 def test_what_auto_found_is_drawn_again_when_another_preset_fits(tmp_path):
