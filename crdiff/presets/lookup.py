@@ -73,7 +73,7 @@ class Match:
             return f"no preset {near} this size, {self._interpolation_phrase()}"
         if preset.built_in:
             owner = "this checkpoint" if self.how is How.EXACT_CHECKPOINT else preset.family.label
-            phrase = f"preset for {owner}, {preset.size}{_order(preset.size)}"
+            phrase = f"preset for {owner}, {preset.size}{preset.size.order}"
         else:
             phrase = f"own preset '{preset.name}'"
         return f"{phrase}, turned" if self.how is How.TRANSPOSED else phrase
@@ -83,12 +83,12 @@ class Match:
         how = "interpolated from" if self.beyond < _AT_THE_EDGE else "extrapolated from"
         if len(used) == 1:
             how = "taken from the nearest," if self.beyond < _AT_THE_EDGE else how
-            return f"{how} {_named(used[0])}{_order(used[0].size)}"
+            return f"{how} {_named(used[0])}{used[0].size.order}"
         shown = used if len(used) <= _NAMED_IN_PHRASE else used[:_NAMED_IN_PHRASE]
         named = [_named(preset) for preset in shown]
         if len(used) > len(shown):
             named.append(f"{len(used) - len(shown)} more")
-        order = next((hint for preset in shown if (hint := _order(preset.size))), "")
+        order = next((preset.size.order for preset in shown if preset.size.order), "")
         return f"{how} {', '.join(named[:-1])} and {named[-1]}{order}"
 
 
@@ -97,11 +97,6 @@ def _named(preset: Preset) -> str:
     if preset.built_in:
         return str(preset.size)
     return f"own preset '{preset.name}'" + ("" if str(preset.size) in preset.name else f" {preset.size}")
-
-
-def _order(size: Size) -> str:
-    """What a size that is no square needs beside a host's own sizes, which are width x height."""
-    return "" if size.height == size.width else " (height x width)"
 
 
 def uniform(size: Size) -> Match:

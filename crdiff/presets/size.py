@@ -33,6 +33,11 @@ class Size:
         return cls(int(match[1]), int(match[2]))
 
     @property
+    def order(self) -> str:
+        """What follows a size that is no square where users read it, for WebUIs write width x height."""
+        return "" if self.height == self.width else " (height x width)"
+
+    @property
     def transposed(self) -> Size:
         """The same image turned by 90 degrees."""
         return Size(self.width, self.height)

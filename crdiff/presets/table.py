@@ -81,9 +81,9 @@ class Preset:
 
     @property
     def use(self) -> str:
-        """What it is for, such as "SDXL, 640x832"."""
+        """What it is for, such as "SDXL, 640x832 (height x width)"."""
         scope = " of one checkpoint" if self.limited else ""
-        return f"{self.family.label}, {self.size}{scope}"
+        return f"{self.family.label}, {self.size}{self.size.order}{scope}"
 
     @classmethod
     def own(

@@ -84,7 +84,7 @@ def test_a_search_is_started_watched_applied_and_saved(host_page, server):
     search.open("another prompt", width=128)
     search.number("evaluations", 6)
     search.press("resume")
-    search.message("Resuming tiny-sd15-a, 96x64, 4 evaluations: a small red house")
+    search.message(r"Resuming tiny-sd15-a, 96x64 \(height x width\), 4 evaluations: a small red house")
     assert "Done: 6 of 6 evaluations" in search.ended("done")
     assert "Size: 64x96" in host_page.info()
     # What was found is offered where prompt and size come back, and nowhere else.

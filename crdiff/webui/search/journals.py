@@ -184,7 +184,8 @@ class SavedSearch:
         """One line."""
         prompt = str((self.course.get("prompts") or [""])[0])
         shown = prompt if len(prompt) <= 40 else f"{prompt[:40]}..."
-        return f"{self.name}, {self.size}, {self.evaluations} evaluations: {shown}"
+        order = Size.parse(self.size).order
+        return f"{self.name}, {self.size}{order}, {self.evaluations} evaluations: {shown}"
 
 
 def _written_at(path: Path) -> float:

@@ -10,6 +10,7 @@ import gradio as gr
 
 from crdiff.errors import PresetError
 from crdiff.method.groups import GROUPS
+from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
 from crdiff.search.score_text import score_text
 from crdiff.webui.events import QUIET, guarded
@@ -92,8 +93,9 @@ class ResultControls:
         if not found:
             raise PresetError(_NOTHING)
         results.save(self._context.folder, found)
+        size = Size.parse(found[0].size)
         prompts = "this prompt" if len(found) == 1 else f"these {len(found)} prompts"
-        return f"Saved {name} for {prompts} at {found[0].size}; it is offered when the prompt comes back."
+        return f"Saved {name} for {prompts} at {size}{size.order}; it is offered when the prompt comes back."
 
     def _preset(self, name: str, *, only_this: bool) -> Preset:
         status = self._context.monitor.status

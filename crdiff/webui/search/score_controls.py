@@ -74,8 +74,8 @@ class ScoreControls:
         image = f"async (score) => [score, await crdiffSearch.tested('{tab}')]"
         self._test.click(guarded(self._test_score), [self.score, said], [message], _js=image, **QUIET)
         self._source.change(self._offered, [self._source], [self._offer], **QUIET)
-        started = self._download.click(self._start, [self._source], [self.progress], **QUIET)
-        started.then(None, [], [], _js=f"() => crdiffSearch.watch('{tab}')", **QUIET)
+        watch = f"(source) => {{ crdiffSearch.watch('{tab}'); return [source]; }}"
+        self._download.click(self._start, [self._source], [self.progress], _js=watch, **QUIET)
         self._stop.click(lambda: downloads.stop().to_html(), [], [self.progress], **QUIET)
 
     def _offered(self, name: str) -> str:
