@@ -85,8 +85,9 @@
         const shown = panel(tab);
         noted.crdiffState = shown?.dataset.crdiffSearch ?? "none";
         noted.crdiffFound = shown?.dataset.crdiffFound ?? "False";
-        const labels = [...(find(tab, "vary")?.querySelectorAll("label") ?? [])];
-        noted.crdiffVariesK = Boolean(labels.find((label) => label.textContent.trim() === "k")?.querySelector("input").checked);
+        const axes = [...(find(tab, "vary")?.querySelectorAll("label") ?? [])];
+        const k = axes.find((label) => label.textContent.trim() === "k")?.querySelector("input");
+        noted.crdiffVariesK = Boolean(k?.checked);
         const question = shown?.querySelector("[data-crdiff-question]");
         const asked = question?.dataset.crdiffQuestion ?? "";
         if (asked === tab.question) return;
@@ -159,10 +160,7 @@
             const tab = byName(name);
             return JSON.stringify({image: await galleryImage(tab), prompt: wanted(tab).prompt});
         },
-        watch(name) {
-            pollSoon([byName(name)], 2);
-            return [];
-        },
+        watch: (name) => pollSoon([byName(name)], 3),
     };
 
     onUiLoaded(() => {
