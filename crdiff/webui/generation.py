@@ -143,7 +143,10 @@ class Generation:
         """The images of a batch are drawn, and the host is about to write their infotexts."""
         self._detach()
         if not self._passes:
-            self._write(p, _NO_SECOND_PASS if self._settings.hires == "second" else _NO_PASS)
+            reason = _NO_SECOND_PASS if self._settings.hires == "second" else _NO_PASS
+            remark = " ".join(filter(None, [self._remark, reason]))
+            infotext.write(p.extra_generation_params, self._settings, self._passes, remark)
+            _tell(p, reason)
 
     def _detach(self) -> None:
         if self._attached is not None:
@@ -165,18 +168,13 @@ class Generation:
         finally:
             self._slot.current = outer
             run.close()
-            reasons = run.refusals if run.inaction is None else [run.inaction]
-            outcome = Outcome(run.applied, " ".join(reasons), bool(run.refusals), run.replayed)
-            self._report(p, hires_pass, outcome)
+            reason = run.inaction or " ".join(run.refusals)
+            self._report(p, hires_pass, Outcome(run.applied, reason, bool(run.refusals), run.replayed))
 
     def _report(self, p: Any, hires_pass: bool, outcome: Outcome) -> None:
         self._passes[hires_pass] = outcome
-        self._write(p, outcome.reason)
-
-    def _write(self, p: Any, reason: str) -> None:
-        remark = self._remark if self._passes else " ".join(filter(None, [self._remark, reason]))
-        infotext.write(p.extra_generation_params, self._settings, self._passes, remark)
-        _tell(p, reason)
+        infotext.write(p.extra_generation_params, self._settings, self._passes, self._remark)
+        _tell(p, outcome.reason)
 
 
 def _tell(p: Any, sentence: str) -> None:

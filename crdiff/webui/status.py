@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from crdiff.cost import unet_passes
@@ -16,7 +16,7 @@ from crdiff.presets.size import Size
 from crdiff.pruning.calibrations import Calibrations
 from crdiff.pruning.lacking import lacking
 from crdiff.pruning.registry import CRITERIA
-from crdiff.settings import AUTO, CUSTOM, Settings
+from crdiff.settings import AUTO, Settings
 from crdiff.webui.markup import few
 
 _WITHOUT = "Images are drawn without CR-Diff."
@@ -80,20 +80,30 @@ def describe(
     else:
         paid = _times(times)
     origin = plan.origin if family in plan.origin else f"{family}: {plan.origin}"
-    second = (
-        f", {settings.hires_ratios} in the second pass" if settings.preset == CUSTOM and settings.hires_ratios else ""
-    )
-    text = _capital(f"{origin}{second}; {paid}{_limits(settings, plan)}")
+    text = _capital(f"{origin}{_second_pass(settings)}; {paid}{_limits(settings, plan)}")
     return Status(_join(text, problems), ratios, plan.k, "estimated" if estimated else "ok")
+
+
+def _second_pass(settings: Settings) -> str:
+    """What is done otherwise in the second pass of hires fix."""
+    if settings.for_pass(hires_pass=True) is settings or not settings.acts_in(hires_pass=True):
+        return ""
+    return f", {settings.hires_ratios} in the second pass"
 
 
 def _limits(settings: Settings, plan: Plan) -> str:
     """Where it has no effect although it is on."""
-    first, second = (settings.acts_in(hires_pass=hires_pass) for hires_pass in (False, True))
-    idle = settings.window.idle if settings.start >= settings.end else plan.idle
-    if idle is not None and settings.enabled and not (second and settings.hires_ratios):
-        return f". No effect: {idle[0].lower()}{idle[1:].removesuffix('.')}"
-    return ", in the second pass of Hires. fix only" if second and not first else ""
+    if not settings.enabled:
+        return ""
+    second = settings.for_pass(hires_pass=True)
+    own = replace(plan, schedule=second.schedule, k=plan.k if second.k is None else second.k)
+    plans = (plan, plan if second is settings else own)
+    acting = [plans[hires_pass] for hires_pass in (False, True) if settings.acts_in(hires_pass=hires_pass)]
+    empty = settings.window.idle if settings.start >= settings.end else None
+    reasons = [reason for one in acting if (reason := empty or one.idle)]
+    if len(reasons) == len(acting):
+        return f". No effect: {reasons[0][0].lower()}{reasons[0][1:].removesuffix('.')}"
+    return ", in the second pass of Hires. fix only" if settings.hires == "second" else ""
 
 
 def _capital(text: str) -> str:

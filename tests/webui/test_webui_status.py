@@ -67,6 +67,9 @@ def test_says_what_it_costs(library, settings, times):
         (Settings(True, start=0.5, end=0.5), ". No effect: no step lies between start 0.5 and end 0.5"),
         (Settings(True, hires="second"), ", in the second pass of Hires. fix only"),
         (Settings(True, "custom", 0.0, 0.0, 0.0, hires_ratios="0.3/0.34/0.3"), ", 0.3/0.34/0.3 in the second pass;"),
+        (Settings(True, "custom", k=0.0, hires_ratios="0.3/0.34/0.3"), ". No effect: k is 0"),
+        (Settings(True, "custom", 0.0, 0.0, 0.0, hires="first", hires_ratios="0.3/0.34/0.3"), ". No effect: all"),
+        (Settings(True, "auto", k=0.0, hires_ratios="0.3/0.34/0.3/1.2"), ". No effect: k is 0"),
     ],
 )
 def test_says_where_it_has_no_effect(library, settings, said):
