@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -13,6 +14,7 @@ NAME_LIMIT = 80
 RESERVED = (AUTO, CUSTOM, "CR-Diff preset")
 """Names no preset can have. Hosts leave out of an infotext any value that is the same as its key, hence the last."""
 
+_NUMBER = re.compile(r" \((\d+)\)$")
 _BARRED = ',:"'
 
 
@@ -65,9 +67,19 @@ def told_apart(names: Sequence[str], taken: Iterable[str]) -> list[str]:
         candidate, number = name, 2
         # A number is not given that a name further down has.
         while key_of(candidate) in used or (candidate != name and key_of(candidate) in further_down):
-            suffix = f" ({number})"
-            candidate = name[: NAME_LIMIT - len(suffix)].rstrip() + suffix
+            candidate = _with_number(name, str(number))
             number += 1
         used.add(key_of(candidate))
         found.append(candidate)
     return found
+
+
+def may_stand_for(name: str, given: str) -> bool:
+    """Whether ``name`` is what a preset of the name ``given`` is called, or may have been called by ``told_apart``."""
+    number = _NUMBER.search(name)
+    return same(name, given) or (number is not None and same(name, _with_number(given, number[1])))
+
+
+def _with_number(name: str, number: str) -> str:
+    suffix = f" ({number})"
+    return name[: NAME_LIMIT - len(suffix)].rstrip() + suffix

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_changes
@@ -11,7 +10,7 @@ from dataclasses import replace as with_changes
 from crdiff import checks
 from crdiff.errors import PresetError
 from crdiff.presets.document import Value, parse_document
-from crdiff.presets.names import key_of, same, told_apart
+from crdiff.presets.names import may_stand_for, same, told_apart
 from crdiff.presets.table import Preset, read_criterion, read_family, read_k, read_schedule, read_size
 from crdiff.pruning.registry import DEFAULT_CRITERION
 
@@ -21,7 +20,6 @@ _TOP_KEYS = ("format", "version", "presets")
 _REQUIRED = ("name", "family", "size", "ratios")
 _OPTIONAL = ("k", "checkpoints", "limited", "note", "criterion")
 _SHOWN_KEYS = 3
-_NUMBER = re.compile(r" \(\d+\)$")
 
 
 @dataclass(frozen=True)
@@ -71,10 +69,9 @@ class Entry:
         """Whether it is another one again, which may have been given a number when it was imported."""
         if self.preset is None or other.preset is None:
             return False
-        stem = key_of(_NUMBER.sub("", other.preset.name))
-        named = same(self.preset.name, other.preset.name) or key_of(self.preset.name).startswith(stem)
-        alike = with_changes(self.preset, name=other.preset.name) == other.preset
-        return named and alike and self.unknown == other.unknown
+        name = other.preset.name
+        alike = with_changes(self.preset, name=name) == other.preset and self.unknown == other.unknown
+        return alike and may_stand_for(name, self.preset.name)
 
 
 @dataclass(frozen=True)
@@ -105,6 +102,20 @@ class OwnDocument:
         """The entry whose preset has this name; None if there is none."""
         return next((entry for entry in self.entries if entry.preset and same(entry.preset.name, name)), None)
 
+    def with_free_names(self, taken: Iterable[str], file: str) -> OwnDocument:
+        """The same, each preset whose name is one of ``taken`` or that of an earlier one under a number, which is said.
+
+        Versions that told more names apart have written such files.
+        """
+        names = iter(told_apart(self.names, taken))
+        entries, problems = [], list(self.problems)
+        for entry in self.entries:
+            if entry.preset is not None and (name := next(names)) != entry.preset.name:
+                problems.append(f"{file}: the name {entry.preset.name!r} is taken; that preset is {name!r} here.")
+                entry = entry.renamed(name)
+            entries.append(entry)
+        return with_changes(self, entries=tuple(entries), problems=tuple(problems))
+
     def to_text(self) -> str:
         """The JSON, in which everything that could not be read stands as it was."""
         head = {"format": _FORMAT, "version": _VERSION, **self.head}
@@ -112,13 +123,8 @@ class OwnDocument:
         return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_document(data: bytes | str, file: str, taken: Iterable[str] = ()) -> OwnDocument:
+def read_document(data: bytes | str, file: str) -> OwnDocument:
     """What can be read of a stored or exported document, which may be of a later version.
-
-    Args:
-        data: the document.
-        file: the name that faults are reported under.
-        taken: names that its presets cannot have.
 
     Raises:
         PresetError: it is no document of presets; one sentence names ``file`` and the fault.
@@ -133,12 +139,10 @@ def read_document(data: bytes | str, file: str, taken: Iterable[str] = ()) -> Ow
     problems = _unknown(document, values, _TOP_KEYS)
     if version.content > _VERSION:
         problems.append(str(version.refusal(f"is {checks.shown(version.content)}, of a later CR-Diff")))
-    listed = values["presets"].items()
-    read = [_read_entry(value) for value in listed]
+    read = [_read_entry(value) for value in values["presets"].items()]
     problems += [sentence for _, sentences in read for sentence in sentences]
-    entries, sentences = _told_apart(listed, [entry for entry, _ in read], taken)
     head = {key: value.content for key, value in values.items() if key != "presets"}
-    return OwnDocument(tuple(entries), head, (*problems, *sentences))
+    return OwnDocument(tuple(entry for entry, _ in read), head, tuple(problems))
 
 
 def to_text(presets: Iterable[Preset]) -> str:
@@ -152,7 +156,7 @@ def from_text(data: bytes | str, file: str = "the import") -> tuple[Preset, ...]
     Raises:
         PresetError: it does not; one sentence names ``file`` and the key.
     """
-    document = read_document(data, file)
+    document = read_document(data, file).with_free_names((), file)
     if document.problems:
         raise PresetError(document.problems[0])
     return document.presets
@@ -170,22 +174,6 @@ def _read_entry(value: Value) -> tuple[Entry, list[str]]:
     except PresetError as error:
         place = f"{value.file}: "
         return Entry(value.content, None), [place + str(error).removeprefix(place)]
-
-
-def _told_apart(
-    values: Sequence[Value], entries: Sequence[Entry], taken: Iterable[str]
-) -> tuple[list[Entry], list[str]]:
-    """The entries, those whose name is taken under another one, and what is to be said of them."""
-    names = iter(told_apart([entry.preset.name for entry in entries if entry.preset is not None], taken))
-    found, sentences = [], []
-    for value, entry in zip(values, entries):
-        preset = entry.preset
-        name = "" if preset is None else next(names)
-        if preset is not None and name != preset.name:
-            sentences.append(str(value.refusal(f"has a name that is taken, {preset.name!r}; it is {name!r} here")))
-            entry = entry.renamed(name)
-        found.append(entry)
-    return found, sentences
 
 
 def _unknown(value: Value, values: Mapping[str, Value], known: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from enum import Enum
@@ -75,7 +75,7 @@ class PresetStore:
         if data is None:
             return LoadedPresets(problems=moved)
         try:
-            document = read_document(data, self.path.name, self._taken)
+            document = self._document(data)
         except PresetError as error:
             return LoadedPresets(problems=(*moved, str(error)))
         return LoadedPresets(document.presets, (*moved, *document.problems))
@@ -97,7 +97,7 @@ class PresetStore:
         self._refuse_reserved(preset.name)
         own = with_changes(preset, native=False, source="", built_in=False)
         with _FILE_LOCK:
-            document = self._read(self.path)
+            document = self._read()
             taken = document.find(own.name)
             if taken is not None and taken.preset is not None and not (overwrite and same_use(own, taken.preset)):
                 if clash is Clash.REFUSE:
@@ -123,7 +123,7 @@ class PresetStore:
         new_name = check_name(new_name)
         self._refuse_reserved(new_name)
         with _FILE_LOCK:
-            document = self._read(self.path)
+            document = self._read()
             entry = self._find(document, name)
             if document.find(new_name) not in (None, entry):
                 raise PresetError(f"There is a preset named {new_name!r} already.")
@@ -138,7 +138,7 @@ class PresetStore:
             PresetError: there is no such preset, it is built in, or the file cannot be written.
         """
         with _FILE_LOCK:
-            document, deleted = self._read(self.path), self._read(self._deleted)
+            document, deleted = self._read(), self._read_deleted()
             entry = self._find(document, name)
             self._write(self._deleted, deleted, [*deleted.entries, entry])
             self._write(self.path, document, [other for other in document.entries if other is not entry])
@@ -153,12 +153,11 @@ class PresetStore:
             PresetError: none is left to bring back, or the file cannot be written.
         """
         with _FILE_LOCK:
-            document, deleted = self._read(self.path), self._read(self._deleted)
+            document, deleted = self._read(), self._read_deleted()
             if not deleted.presets:
                 raise PresetError("There is no deleted preset to bring back.")
-            name = deleted.presets[-1].name
-            entry = self._find(deleted, name)
-            free = self._free(name, document.names)
+            entry = next(one for one in reversed(deleted.entries) if one.preset == deleted.presets[-1])
+            free = self._free(deleted.presets[-1].name, document.names)
             self._write(self.path, document, [*document.entries, entry.renamed(free)])
             self._write(self._deleted, deleted, [other for other in deleted.entries if other is not entry])
         return free
@@ -171,7 +170,7 @@ class PresetStore:
         """
         with _FILE_LOCK:
             data = _read_file(self.path)
-        document = OwnDocument() if data is None else read_document(data, self.path.name, self._taken)
+        document = OwnDocument() if data is None else self._document(data)
         if names is None:
             return document.to_text()
         chosen = tuple(self._find(document, name) for name in dict.fromkeys(names))
@@ -200,7 +199,7 @@ class PresetStore:
         if incoming.problems and not incoming.presets:
             raise PresetError(incoming.problems[0])
         with _FILE_LOCK:
-            document = self._read(self.path)
+            document = self._read()
             known = [_known(entry, document) for entry in incoming.entries]
             new = [entry for entry, name in zip(incoming.entries, known) if entry.preset and name is None]
             names = told_apart(_names(new), [*self._taken, *document.names])
@@ -240,17 +239,26 @@ class PresetStore:
     def _free(self, name: str, taken: Iterable[str]) -> str:
         return told_apart([name], [*self._taken, *taken])[0]
 
-    def _read(self, path: Path) -> OwnDocument:
-        """The document in a file to be written; a file that is none is moved aside.
+    def _document(self, data: bytes) -> OwnDocument:
+        return read_document(data, self.path.name).with_free_names(self._taken, self.path.name)
+
+    def _read(self) -> OwnDocument:
+        """The document to be changed; a file that is none is moved aside.
 
         Raises:
             PresetError: the file cannot be opened, or cannot be moved aside.
         """
+        return self._read_or_move(self.path, self._document)
+
+    def _read_deleted(self) -> OwnDocument:
+        return self._read_or_move(self._deleted, lambda data: read_document(data, self._deleted.name))
+
+    def _read_or_move(self, path: Path, read: Callable[[bytes], OwnDocument]) -> OwnDocument:
         data = _read_file(path)
         if data is None:
             return OwnDocument()
         try:
-            return read_document(data, path.name, self._taken)
+            return read(data)
         except PresetError as error:
             fault = str(error).removesuffix(".")
         aside = _free_backup(path)

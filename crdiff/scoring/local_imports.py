@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -35,7 +35,8 @@ class LocalImports:
         try:
             yield
         finally:
-            sys.path.remove(str(self._folder))
+            with suppress(ValueError):  # the file's code may have changed it
+                sys.path.remove(str(self._folder))
             self._modules = _taken_out(names)
             sys.modules.update(others)
 
@@ -60,5 +61,5 @@ def _importable_names(folder: Path) -> frozenset[str]:
 
 def _taken_out(names: frozenset[str]) -> dict[str, ModuleType]:
     """Remove modules of these top-level names, and what is in them, from those that Python knows."""
-    found = [name for name in sys.modules if name.partition(".")[0] in names]
+    found = [name for name in list(sys.modules) if name.partition(".")[0] in names]
     return {name: sys.modules.pop(name) for name in found}

@@ -134,6 +134,12 @@ def test_what_was_deleted_can_be_brought_back(store: PresetStore) -> None:
     store.save(preset("Cats", 0.9))
     assert store.restore() == "cats (2)"
     assert [own.ratios.down for own in store.load().presets] == [0.1, 0.9, 0.1]
+    for down in (0.3, 0.4):
+        store.save(preset("eels", down))
+        store.delete("eels")
+    assert store.restore() == "eels"
+    assert store.load().presets[-1].ratios.down == 0.4
+    assert store.restore() == "eels (2)"
 
 
 def test_the_preset_saved_last_is_the_one_looked_up(store: PresetStore) -> None:
@@ -275,7 +281,10 @@ def test_names_that_version_1_0_0_told_apart_are_all_kept(store: PresetStore) ->
     kept = ["Portrait", "portrait (2)", "portrait (3)", "Auto (2)", "SDXL 1024x1024 (2)", "640x832"]
     library = PresetLibrary(store.path.parent)
     assert [library.named(name).ratios.down for name in kept] == [place / 10 for place in range(len(stored))]
-    assert "'portrait'; it is 'portrait (3)' here" in library.problems()[0] and len(library.problems()) == 3
+    assert (
+        "'portrait' is taken; that preset is 'portrait (3)' here" in library.problems()[0]
+        and len(library.problems()) == 3
+    )
     library.store.save(preset("dogs"))
     assert names(store) == [*kept, "dogs"]
 
@@ -323,7 +332,9 @@ def test_what_was_imported_is_not_imported_again(store: PresetStore) -> None:
     assert (again.added, again.known) == ((), ("cats (2)", "dogs"))
     exported[1]["k"] = 2.0
     assert store.import_text(json.dumps(document), Clash.NUMBER).added == ("dogs (2)",)
-    assert names(store) == ["cats", "cats (2)", "dogs", "dogs (2)"]
+    exported[1]["name"] = "dogs 2"  # the same preset under a name that no import has made of it
+    assert store.import_text(json.dumps(document), Clash.NUMBER).added == ("dogs 2",)
+    assert names(store) == ["cats", "cats (2)", "dogs", "dogs (2)", "dogs 2"]
 
 
 LATER = {
@@ -613,4 +624,4 @@ def test_store_behaves_like_a_dictionary(tmp_path_factory: Any) -> None:
     class Machine(StoreAgainstDictionary):
         _folders = tmp_path_factory
 
-    run_state_machine_as_test(Machine, settings=settings(stateful_step_count=12))
+    run_state_machine_as_test(Machine, settings=settings(stateful_step_count=12, max_examples=50))
