@@ -98,12 +98,12 @@ def status_to_dict(status: SearchStatus) -> dict[str, Any]:
         "seeds": list(status.seeds),
         "evaluations": report.evaluations if report else 0,
         "dense": None if dense is None else {"score": dense.score},
-        "best": None if best is None else {"score": best.score, **best.point.to_dict()},
+        "best": None if best is None else {"score": best.score, **best.point.rounded.to_dict()},
         "history": [
             {
                 "number": entry.number,
                 "score": entry.score,
-                **entry.point.to_dict(),
+                **entry.point.rounded.to_dict(),
                 "kind": entry.kind,
                 "accepted": entry.accepted,
                 "repeat": entry.repeat,

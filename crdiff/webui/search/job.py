@@ -227,5 +227,5 @@ def summary(report: Report) -> dict[str, Any]:
         "evaluations": report.evaluations,
         "pictures": report.images,
         "dense": None if dense is None else {"score": dense.score},
-        "best": None if best is None else {"score": best.score, **best.point.to_dict()},
+        "best": None if best is None else {"score": best.score, **best.point.rounded.to_dict()},
     }
