@@ -204,7 +204,7 @@ def refuse(p: Any, error: SettingsError) -> None:
             raise error
         from fastapi import HTTPException  # which a host without its API need not have loaded
 
-        _log.warning("%s", error)
+        _log.warning("%s", error.detail.removeprefix("CR-Diff: "))
         raise HTTPException(error.status_code, error.detail)
 
     p.sample = sample

@@ -99,8 +99,10 @@ def add_axes(library: PresetLibrary) -> None:
         return
     for name in SPECS:
         choices = _choices(name, library)
-        # Hires. fix is txt2img's only.
-        option = plot.AxisOptionTxt2Img if name in _HIRES else plot.AxisOption
         label = f"[CR-Diff] {_LABELS.get(name, name)}"
         kind = str if choices is not None or isinstance(getattr(Settings(), name), str) else float
-        plot.axis_options.append(option(label, kind, _setter(name), confirm=_check(name, library), choices=choices))
+        axis = plot.AxisOption(label, kind, _setter(name), confirm=_check(name, library), choices=choices)
+        if name in _HIRES:
+            # Hires. fix is txt2img's only. Forge Classic's plot does not offer the class of such axes.
+            axis.is_img2img = False
+        plot.axis_options.append(axis)

@@ -23,14 +23,10 @@ class Axis:
         self.label, self.type, self.apply, self.confirm, self.choices = label, type_, apply, confirm, choices
 
 
-class Txt2ImgAxis(Axis):
-    """AxisOptionTxt2Img."""
-
-
 @pytest.fixture
 def axes(monkeypatch, tmp_path):
     options = [Axis("Steps", int, None)]
-    plot = types.SimpleNamespace(axis_options=options, AxisOption=Axis, AxisOptionTxt2Img=Txt2ImgAxis)
+    plot = types.SimpleNamespace(axis_options=options, AxisOption=Axis)
     script_class = type("XYZ", (), {"__module__": "xyz_grid.py"})
     host = types.ModuleType("modules")
     host.scripts = types.SimpleNamespace(scripts_data=[types.SimpleNamespace(script_class=script_class, module=plot)])
@@ -49,7 +45,7 @@ def test_every_setting_has_one_axis(axes):
     assert "SDXL 512x512" in by_label["[CR-Diff] Preset"].choices()
     assert by_label["[CR-Diff] hires"].choices() == ["both", "first", "second"]
     second_pass = ["[CR-Diff] hires", "[CR-Diff] hires_ratios"]
-    assert [axis.label for axis in plot.axis_options if isinstance(axis, Txt2ImgAxis)] == second_pass
+    assert [axis.label for axis in plot.axis_options if getattr(axis, "is_img2img", None) is False] == second_pass
 
 
 def test_a_cell_does_not_leak_into_the_next(axes):
