@@ -185,6 +185,9 @@ class PlainLayer:
 
 def scaled_linear(factor: float, weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
     """The layer's product, (..., out), with its weight times ``factor``, which the kernel takes at no cost."""
+    if x.device.type not in ("cpu", "cuda"):
+        # Not every backend's kernel takes one.
+        return functional.linear(x * factor, weight, bias)
     rows = x.reshape(-1, x.shape[-1])
     if bias is None:
         product = torch.addmm(x.new_empty(()), rows, weight.t(), beta=0, alpha=factor)

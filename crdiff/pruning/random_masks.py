@@ -12,6 +12,7 @@ from crdiff.pruning.store import Store, WeightsState
 
 _SEED = 2604
 _WORD = 0xFFFFFFFF
+_PART = 1 << 20
 _BITS = 24
 """Of a hash that are used: as many as float32 holds exactly."""
 
@@ -19,10 +20,13 @@ _BITS = 24
 def noise(call: LinearCall) -> torch.Tensor:
     """(out, in), uniform in [0, 1): a hash of each weight's place, which is the same on every device."""
     weight = call.weight
-    places = torch.arange(weight.numel(), device=weight.device)
     start = zlib.crc32(f"{_SEED} {call.layer.name}".encode())
-    words = _mixed(_mixed(places) ^ start) >> (32 - _BITS)
-    return words.to(torch.float32).mul_(2.0**-_BITS).reshape(weight.shape)
+    found = torch.empty(weight.numel(), device=weight.device)
+    # In parts, because the words take several times the memory of the weight.
+    for first in range(0, len(found), _PART):
+        places = torch.arange(first, min(first + _PART, len(found)), device=weight.device)
+        found[first : first + _PART] = _mixed(_mixed(places) ^ start) >> (32 - _BITS)
+    return found.mul_(2.0**-_BITS).reshape(weight.shape)
 
 
 def _mixed(words: torch.Tensor) -> torch.Tensor:

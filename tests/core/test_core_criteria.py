@@ -26,11 +26,13 @@ from torch import nn
 from crdiff.__main__ import main
 from crdiff.calibration.run import Calibration, CalibrationRun
 from crdiff.method.schedule import Position
+from crdiff.models.architecture import Layer
 from crdiff.modes.registry import MODES
 from crdiff.presets.library import PresetLibrary
+from crdiff.pruning import random_masks
 from crdiff.pruning.calibrations import Calibrations
 from crdiff.pruning.copies import CopyPolicy
-from crdiff.pruning.criterion import Pruning, check_complete
+from crdiff.pruning.criterion import LinearCall, Pruning, check_complete
 from crdiff.pruning.registry import CRITERIA, CriterionKind
 from crdiff.pruning.store import Store
 from crdiff.settings import Settings, json_schema
@@ -385,6 +387,15 @@ def test_inspect_knows_it(tmp_path, capsys):
         left_out[group] += int((~mask_of(names[id(module)], module.weight, ratio)).sum())
     assert {group: found["pruned"] for group, found in groups.items()} == left_out
     assert [found["sparsity"] for found in groups.values()] == pytest.approx(RATIOS, abs=0.02)
+
+
+def test_random_masks_of_a_large_layer(monkeypatch):
+    """Computed in parts, the masks are those of the whole."""
+    weight = torch.ones(40, 61)
+    call = LinearCall(Layer("large", "mid", "block", nn.Linear(61, 40)), weight)
+    monkeypatch.setattr(random_masks, "_PART", 1000)
+    kept = random_masks.noise(call) > np.float32(0.3)
+    assert torch.equal(kept, mask_of("large", weight, 0.3))
 
 
 def test_inspect_of_a_criterion_that_has_to_see_images(tmp_path, capsys):

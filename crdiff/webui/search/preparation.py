@@ -130,7 +130,8 @@ def _held_ratios(
     if settings.preset == CUSTOM:
         return settings.ratios
     if settings.preset != AUTO:
-        return context.library.named(settings.preset).ratios
+        preset = context.library.named(settings.preset)
+        return preset.ratios if preset.criterion == settings.criterion else START.ratios
     return _auto_ratios(context, checkpoint, size, settings.criterion)
 
 
