@@ -103,11 +103,11 @@ class Calibrations:
 
     def _matching(self, pattern: str) -> tuple[Stored, ...]:
         found: list[Stored] = []
-        with self._lock, contextlib.suppress(OSError):
+        with self._lock:
             for path in self._folder.glob(f"{pattern}.safetensors"):
-                stored = self._load(path)
-                if stored is not None:
-                    found.append(stored)
+                with contextlib.suppress(OSError):  # deleted meanwhile
+                    if (stored := self._load(path)) is not None:
+                        found.append(stored)
         return tuple(sorted(found, key=lambda one: one.time, reverse=True))
 
     def _load(self, path: Path) -> Stored | None:

@@ -1,14 +1,17 @@
-"""Scores |w_ij| * s_j: a weight counts for more the larger the input is that it multiplies."""
+"""Scores |w_ij| * s_j: a weight counts for more the more the input does that it multiplies."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 
 from crdiff.errors import UnsupportedModelError
+from crdiff.pruning.calibrations import MissingCalibrationError, needed
 from crdiff.pruning.criterion import LinearCall
-from crdiff.pruning.statistics import Columns
+from crdiff.pruning.statistics import Columns, LayerStatistics
+from crdiff.pruning.store import Store, WeightsState
 
 
 class ColumnScores:
@@ -38,3 +41,31 @@ class ColumnScores:
     def __call__(self, call: LinearCall) -> torch.Tensor:
         """(out, in)."""
         return call.weight.float().abs() * self.scale(call)
+
+
+def saliency_scales(name: str, state: WeightsState, store: Store) -> tuple[dict[str, Columns], str]:
+    """The roots of 1 / [H^-1]_jj, by which |w| is scored as w^2 / [H^-1]_jj is, and the criterion's basis.
+
+    Layers without an inverse Hessian go by magnitude, and the basis says how many.
+
+    Args:
+        name: of the criterion.
+        state: of the weights.
+        store: of calibrations.
+
+    Raises:
+        MissingCalibrationError: the weights are not calibrated, or without Hessians.
+    """
+    statistics = needed(name, state, store)
+    without = len(statistics.uninverted)
+    if without == len(statistics.layers):
+        raise MissingCalibrationError(
+            f"The criterion {name} needs a calibration with Hessians; this checkpoint's has none."
+        )
+    some = f"{without} layer{'s' if without > 1 else ''} without a Hessian"
+    basis = f"{statistics.id} ({some} by magnitude)" if without else statistics.id
+    return {layer: _saliency_scale(found) for layer, found in statistics.layers.items()}, basis
+
+
+def _saliency_scale(layer: LayerStatistics) -> Columns:
+    return np.ones_like(layer.squares) if layer.inverse is None else 1.0 / np.sqrt(layer.inverse)

@@ -107,6 +107,11 @@ CRITERIA: dict[str, CriterionKind] = {
         _later("obs_saliency", "make", name="obs-saliency"),
         Needs.HESSIANS,
     ),
+    "channels": CriterionKind(
+        "leaves out whole channels inside self-attention and feed-forward, those that their outputs need least.",
+        _later("channels", "make", name="channels"),
+        Needs.HESSIANS,
+    ),
     "layerdrop": CriterionKind(
         "skips whole transformer blocks, those that change least in images, so that the pruned pass takes less time.",
         _later("layer_drop", "LayerDropCriterion"),

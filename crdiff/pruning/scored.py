@@ -98,12 +98,21 @@ class ScoredCriterion:
         score: of a layer's weights.
         cut: from scores to thresholds.
         basis: see Criterion.
+        among: the layers whose weights it leaves out.
     """
 
     def __init__(
-        self, state: WeightsState, store: Store, name: str, score: Score, cut: Cut = of_layer, basis: str = ""
+        self,
+        state: WeightsState,
+        store: Store,
+        name: str,
+        score: Score,
+        cut: Cut = of_layer,
+        basis: str = "",
+        among: Callable[[Layer], bool] = lambda layer: True,
     ) -> None:
         self._state, self._store = state, store
+        self._among = among
         self._name, self._score, self._cut = name, score, cut
         self.basis = basis
 
@@ -119,6 +128,8 @@ class ScoredCriterion:
 
     def threshold(self, call: LinearCall, ratio: float) -> tuple[torch.Tensor | None, int]:
         """The threshold of a layer, and how many of its weights do not exceed it."""
+        if ratio == 0.0 or not self._among(call.layer):
+            return None, 0
         scores = self._score(call)
         threshold = self._cut(scores, ratio)
         return threshold, 0 if threshold is None else int((scores <= threshold).sum())
@@ -158,7 +169,7 @@ class _Cutting:
         layer, ratio = call.layer, self._ratios[call.layer.group]
         self._seen.add(layer.name)
         self._weights[layer.group] += call.weight.numel()
-        threshold, pruned = (None, 0) if ratio == 0.0 else self._criterion.threshold(call, ratio)
+        threshold, pruned = self._criterion.threshold(call, ratio)
         if threshold is not None:
             self._thresholds[layer.name] = threshold
             self._pruned[layer.group] += pruned

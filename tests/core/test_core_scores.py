@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -184,6 +185,23 @@ def test_a_layer_that_the_calibration_does_not_know(tmp_path):
     other = [a_layer("two", torch.tensor(W))]
     with pytest.raises(UnsupportedModelError, match="does not know the model's layer two: calibrate it anew"):
         pruned_by("wanda", other, watched(layers, [X]), 0.5, tmp_path)
+
+
+def test_channels_go_whole_and_only_where_a_branch_ends(tmp_path):
+    random = np.random.default_rng(3)
+    weight, x = random.standard_normal((5, 8)).astype(np.float32), random.standard_normal((40, 8)).astype(np.float32)
+    (inner, first), (end, second) = a_layer("inner", torch.from_numpy(weight)), a_layer("end", torch.from_numpy(weight))
+    layers = [(inner, first), (replace(end, ends_branch=True), second)]
+    hessian = 2.0 * x.astype(np.float64).T @ x / len(x)
+    inverse = np.linalg.inv(hessian + 0.01 * np.diag(hessian).mean() * np.eye(8))
+    scores = [sum(weight[i, j] ** 2 for i in range(5)) / inverse[j, j] for j in range(8)]
+    gone = np.argsort(scores)[: int(8 * 0.4)]
+    (unchanged, pruned), sparsity = pruned_by("channels", layers, watched(layers, [x, x]), 0.4, tmp_path)
+    assert torch.equal(unchanged, first)
+    expected = weight.copy()
+    expected[:, gone] = 0.0
+    assert torch.equal(pruned, torch.from_numpy(expected))
+    assert (sparsity["mid"].weights, sparsity["mid"].pruned) == (80, 15)
 
 
 def test_what_ratios_come_to_is_known_the_next_time(tmp_path):
