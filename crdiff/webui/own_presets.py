@@ -81,12 +81,12 @@ class OwnPresets:
             return [gr.update(choices=choices())]
 
         def save(name: str, only_this: bool, *values: Any) -> list[Any]:
-            saved = self._preset(name, bool(only_this), values)
+            saved = self._preset(name.strip(), bool(only_this), values)
             self._extension.library.store.save(saved, overwrite=True)
             return done(f"Saved {saved.name} for {saved.use}.", saved.name)
 
         def rename(name: str, chosen: str) -> list[Any]:
-            renamed = self._extension.library.store.rename(chosen, name)
+            renamed = self._extension.library.store.rename(chosen, name.strip())
             return done(f"Renamed {chosen} to {renamed}.", renamed)
 
         def delete(chosen: str) -> list[Any]:
