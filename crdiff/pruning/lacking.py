@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crdiff.pruning.calibrations import Calibrations
 from crdiff.pruning.registry import CRITERIA, Needs
+from crdiff.pruning.statistics import Statistics
 
 
 def lacking(criterion: str, checkpoint: str, calibrations: Calibrations | None) -> str:
@@ -17,9 +18,16 @@ def lacking(criterion: str, checkpoint: str, calibrations: Calibrations | None) 
         calibrations: where they are kept.
     """
     needs = CRITERIA[criterion].needs
-    if needs is Needs.NOTHING:
+    stored = () if calibrations is None else calibrations.of_checkpoint(checkpoint)
+    if meets(None, needs) or any(meets(one.statistics, needs) for one in stored):
         return ""
-    known = [] if calibrations is None else [stored.statistics for stored in calibrations.of_checkpoint(checkpoint)]
-    if needs is Needs.HESSIANS:
-        known = [statistics for statistics in known if len(statistics.uninverted) < len(statistics.layers)]
-    return "" if known else f"the criterion {criterion} needs {needs.value} of this checkpoint first."
+    return f"the criterion {criterion} needs {needs.value} of this checkpoint first."
+
+
+def meets(known: Statistics | None, needs: Needs) -> bool:
+    """Whether a calibration is what a criterion needs; None stands for none at all."""
+    if needs is Needs.NOTHING:
+        return True
+    if known is None:
+        return False
+    return needs is not Needs.HESSIANS or len(known.uninverted) < len(known.layers)

@@ -345,3 +345,28 @@ def test_nothing_is_written_into_the_extensions_folder(server):
     root = Path(__file__).resolve().parents[2]
     assert not (root / "presets" / "presets.json").exists()
     assert not (root / "crdiff" / "profiles").exists()
+
+
+def test_a_checkpoint_is_calibrated_and_its_calibration_deleted(controls, host_page, server):
+    """Calibrate is Generate with another script for one press, whose image is not the tab's."""
+    page, fold = host_page.page, controls.id("calibration_accordion")
+    if not page.locator(f"#{fold}").is_visible():
+        host_page.open_accordion(controls.id("details"))
+    host_page.open_accordion(fold)
+    controls.wait_line("calibration_known", "is not calibrated. .*wanda")
+    host_page.set_number("{tab}_steps", 2)
+    host_page.set_number(controls.id("calibration_images"), 1)
+    page.locator(f"#{controls.id('calibration_size')} textarea, #{controls.id('calibration_size')} input").fill("64x96")
+    page.locator(f"#{controls.id('calibration_start')}").click()
+    assert re.search(
+        r"Drawing 1 image at 64x96. The sums take [\d.]+ KB", controls.wait_line("calibration_message", "Dra")
+    )
+    controls.wait_line("calibration_message", r"is calibrated with 1 image: \d+ tokens at 64x96\.")
+    controls.wait_line("calibration_known", r"is calibrated: 1 image at 64x96, .* obs-saliency still needs ")
+    assert host_page.chosen("script_list") == "None"
+    (kept,) = (server.data / "crdiff" / "calibrations").iterdir()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.locator(f"#{controls.id('calibration_delete')}").click()
+    controls.wait_line("calibration_message", "Deleted 1 calibration.")
+    controls.wait_line("calibration_known", "is not calibrated.")
+    assert not kept.exists()

@@ -53,7 +53,7 @@ def test_sums_are_those_of_the_hosts_own_images(studio: Studio, kept: set[str]) 
     studio.client.post("/sdapi/v1/interrupt")
     stopped = waited(studio, path)
     assert stopped["state"] == "stopped"
-    assert f"with {stopped['drawn']} of 500 images, for it was stopped: " in stopped["message"]
+    assert f"with {stopped['drawn']} of 500 images (it was stopped): " in stopped["message"]
     studio.assert_state(state)
 
     done = waited(studio, started(studio))

@@ -43,6 +43,8 @@ class FakeWebUI:
     def answer(self, method, path, body):
         if path.startswith("/crdiff/v1/checkpoint"):
             return 200, {"name": "fake: model", "sha256": self.sha256, "family": "sd15", "problem": None}
+        if path.startswith("/crdiff/v1/calibrate"):
+            return 200, self._calibrated(method, body)
         if path == "/crdiff/v1/scores":
             return 200, [{"name": "imagereward", "problem": "No weights."}, {"name": "own", "problem": None}]
         if method == "POST":
@@ -60,6 +62,16 @@ class FakeWebUI:
         elif time.monotonic() < end:
             return 200, {"state": "running"}
         return 200, self._jobs[name][1]
+
+    def _calibrated(self, method, body):
+        """Each time it is asked it has drawn one more image, until it is done or stopped."""
+        if method == "POST":
+            self.bodies.append(body)
+            self._left = body["calibration"]["images"]
+            return {"id": "one"}
+        self._left -= 1
+        state = "stopped" if method == "DELETE" else "running" if self._left > 0 else "done"
+        return {"state": state, "message": f"{self._left} images left."}
 
     def _measured(self, body):
         search = body["search"]

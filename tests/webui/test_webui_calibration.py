@@ -111,20 +111,20 @@ def test_hessians_for_which_there_is_no_memory_are_missing_in_words(host, contex
     images = Images(host)
     status = calibrated(context, images, hessians=GROUPS)
     assert status.state == "done"
-    assert "The Hessians of down, mid, up are missing, for they do not fit into free memory." in status.message
+    assert "The Hessians of down, mid, up are missing because they do not fit into free memory." in status.message
     assert context.calibrations.of(STATE).uninverted == GROUPS
 
 
 def test_an_interrupt_keeps_whole_images(host, context):
     status = calibrated(context, Images(host, interrupt_in=3))
     assert (status.state, status.drawn) == ("stopped", 2)
-    assert status.message.startswith("model is calibrated with 2 of 5 images, for it was stopped: ")
+    assert status.message.startswith("model is calibrated with 2 of 5 images (it was stopped): ")
     assert context.calibrations.of(STATE).made["images"] == "2"
 
 
 @pytest.mark.parametrize(
     ("interrupt_in", "sentence"),
-    [(1, "stopped before its first image was done"), (3, "the earlier one of 5 images is kept instead")],
+    [(1, "stopped before its first image was done"), (3, "the earlier one with 5 images is kept instead")],
 )
 def test_an_interrupt_loses_no_earlier_calibration(host, context, interrupt_in, sentence):
     calibrated(context, Images(host))
@@ -140,7 +140,7 @@ def test_an_interrupt_while_hessians_are_gathered_keeps_those_there_are(host, co
     status = calibrated(context, Images(host, interrupt_in=7), hessians=GROUPS)
     assert status.state == "stopped"
     assert "with 5 images" in status.message
-    assert "The Hessians of mid, up are missing, for it was stopped." in status.message
+    assert "The Hessians of mid, up are missing because it was stopped." in status.message
     assert context.calibrations.of(STATE).uninverted == ("mid", "up")
 
 

@@ -9,7 +9,7 @@ import gradio as gr
 
 from crdiff.errors import SettingsError
 from crdiff.webui.calibration.context import CalibrationContext
-from crdiff.webui.calibration.report import describe, estimate
+from crdiff.webui.calibration.report import counted, describe, estimate
 from crdiff.webui.calibration.request import NEUTRAL, TAB, CalibrationRequest
 from crdiff.webui.events import QUIET, guarded
 from crdiff.webui.markup import status_html
@@ -112,4 +112,5 @@ class CalibrationControls:
             return [self._described(), ""]
         for stored in found:
             self._context.calibrations.delete(stored)
-        return [self._described(), f"Deleted {len(found)} calibrations." if found else "There is none to delete."]
+        told = f"Deleted {counted(len(found), 'calibration')}." if found else "There is none to delete."
+        return [self._described(), told]

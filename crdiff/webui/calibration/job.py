@@ -15,6 +15,7 @@ from crdiff.webui.calibration.context import CalibrationContext
 from crdiff.webui.calibration.images import PlainImages
 from crdiff.webui.calibration.monitor import CalibrationMonitor, CalibrationStatus
 from crdiff.webui.calibration.preparation import Setup, prepare
+from crdiff.webui.calibration.report import counted
 from crdiff.webui.calibration.request import CalibrationRequest
 from crdiff.webui.jobs.host import finished, undisturbed_host
 
@@ -145,7 +146,7 @@ class CalibrationJob:
             return self._monitor.update(
                 state="stopped",
                 message=f"The calibration was stopped after {drawn} of {wanted} images; "
-                f"the earlier one of {known.made['images']} images is kept instead.",
+                f"the earlier one with {counted(int(known.made['images']), 'image')} is kept instead.",
             )
         if drawn < wanted:
             found = replace(found, made={**found.made, "images": str(drawn)})
@@ -158,14 +159,14 @@ class CalibrationJob:
 
     def _told(self, found: Statistics, drawn: int, missing: tuple[str, ...]) -> str:
         wanted = len(self._setup.images)
-        images = f"{drawn} images" if drawn == wanted else f"{drawn} of {wanted} images, for it was stopped"
+        images = counted(drawn, "image") if drawn == wanted else f"{drawn} of {wanted} images (it was stopped)"
         name, size = self._setup.checkpoint.name, self._setup.size
         parts = [f"{name} is calibrated with {images}: {found.tokens} tokens at {size}."]
         if found.skipped:
-            parts.append(f"{found.skipped} inputs were left out because they were not finite.")
+            parts.append(f"Left out because of values that are not finite: {counted(found.skipped, 'input')}.")
         if missing:
             why = "it was stopped" if self._stopped else "they do not fit into free memory"
-            parts.append(f"The Hessians of {', '.join(missing)} are missing, for {why}.")
+            parts.append(f"The Hessians of {', '.join(missing)} are missing because {why}.")
         elif self._setup.hessians and found.uninverted:
-            parts.append(f"{len(found.uninverted)} layers have no Hessian that can be inverted.")
+            parts.append(f"Without a Hessian that can be inverted: {counted(len(found.uninverted), 'layer')}.")
         return " ".join(parts)

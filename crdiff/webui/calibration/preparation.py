@@ -92,7 +92,7 @@ def _refuse_hypertile() -> None:
 
 
 def _prompts(p: Any, request: CalibrationRequest) -> tuple[str, ...]:
-    """The neutral ones with the LoRAs of the job's own prompt, for it is the model with these that is calibrated."""
+    """One for each image, taken in turn; the neutral ones get the LoRAs of the job's own prompt."""
     if request.prompts == TAB:
         return (str(p.prompt),)
     if request.prompts != NEUTRAL:

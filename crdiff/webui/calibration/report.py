@@ -10,7 +10,8 @@ from crdiff.calibration.memory import Input, column_bytes, hessian_bytes
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.checkpoint_file import FileLayers
 from crdiff.pruning.calibrations import Stored
-from crdiff.pruning.registry import CRITERIA, Needs
+from crdiff.pruning.lacking import meets
+from crdiff.pruning.registry import CRITERIA
 from crdiff.pruning.statistics import Statistics
 from crdiff.webui.calibration.context import CalibrationContext
 from crdiff.webui.calibration.preparation import size_of
@@ -22,12 +23,7 @@ _UNIT = 1000
 
 def lacking(statistics: Statistics | None) -> dict[str, str]:
     """The criteria that cannot be used with a calibration, each with what it needs; None stands for none at all."""
-    known = {Needs.NOTHING}
-    if statistics is not None:
-        known.add(Needs.CALIBRATION)
-        if len(statistics.uninverted) < len(statistics.layers):
-            known.add(Needs.HESSIANS)
-    return {name: kind.needs.value for name, kind in CRITERIA.items() if kind.needs not in known}
+    return {name: kind.needs.value for name, kind in CRITERIA.items() if not meets(statistics, kind.needs)}
 
 
 def describe(checkpoint: Checkpoint | None, found: Sequence[Stored]) -> str:
@@ -56,7 +52,7 @@ def _one(stored: Stored) -> str:
     day = time.strftime("%Y-%m-%d %H:%M", time.localtime(stored.time))
     skipped = f", {statistics.skipped} inputs left out" if statistics.skipped else ""
     merged = f", token merging {made['token merging']}" if "token merging" in made else ""
-    images = f"{made.get('images', '?')} images at {made.get('size', '?')}"
+    images = f"{counted(int(made.get('images', 0)), 'image')} at {made.get('size', '?')}"
     return f"{loras}{images}, {statistics.tokens} tokens{skipped}{merged}, {day}"
 
 
@@ -68,7 +64,7 @@ def estimate(request: CalibrationRequest, context: CalibrationContext) -> str:
     """
     checkpoint = context.checkpoints.selected()
     size = size_of(request, checkpoint, context)
-    text = f"Drawing {request.images} images at {size}."
+    text = f"Drawing {counted(request.images, 'image')} at {size}."
     layers = context.checkpoints.layers()
     return text if layers is None else f"{text} {_memory(layers, hessians=request.hessians)}"
 
@@ -106,6 +102,11 @@ def to_dict(stored: Stored) -> dict[str, Any]:
         "bytes": stored.bytes,
         "lacking": lacking(statistics),
     }
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things, such as 1 image or 2 images."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _bytes(count: int) -> str:
