@@ -6,36 +6,50 @@
     // A job may wait in the host's queue before its calibration starts.
     const PATIENCE = 40;
 
-    const waiting = {};
-    const timers = {};
-    const find = (tab, name) => gradioApp().querySelector(`#${tab}_crdiff_calibration_${name}`);
+    const fresh = {waiting: 0, timer: null, version: -1, running: false};
+    const tabs = TABS.map((name) => ({name, ...fresh}));
+    const find = (tab, name) => gradioApp().querySelector(`#${tab.name}_crdiff_calibration_${name}`);
+    const byName = (name) => tabs.find((tab) => tab.name === name);
 
     function poll(tab) {
-        clearTimeout(timers[tab]);
+        clearTimeout(tab.timer);
         find(tab, "poll")?.click();
-        timers[tab] = setTimeout(() => {
-            const running = find(tab, "message")?.querySelector("[data-crdiff-calibration=running]");
-            waiting[tab] = running ? Math.max(waiting[tab] ?? 0, 2) : (waiting[tab] ?? 0) - 1;
-            if (waiting[tab] > 0) poll(tab);
-        }, POLL_MS);
+        tab.timer = setTimeout(() => note(tab), POLL_MS);
+    }
+
+    function note(tab) {
+        const shown = find(tab, "message")?.querySelector("[data-crdiff-calibration]");
+        const running = shown ? shown.dataset.crdiffCalibration === "running" : tab.running;
+        tab.version = Number(shown?.dataset.crdiffVersion ?? tab.version);
+        tab.waiting = running ? Math.max(tab.waiting, 2) : tab.waiting - 1;
+        if (tab.running && !running) {
+            tab.waiting = 0;
+            // What the accordion says of a criterion may have changed.
+            gradioApp().querySelector(`#${tab.name}_crdiff_refresh`)?.click();
+        }
+        tab.running = running;
+        if (tab.waiting > 0) poll(tab);
     }
 
     window.crdiffCalibration = {
-        start(tab, text) {
+        start(name, text) {
             if (!text) return [];
-            window.crdiffGenerate(tab, SCRIPT, "crdiff_calibration_plan", text);
-            waiting[tab] = PATIENCE;
-            timers[tab] = setTimeout(() => poll(tab), POLL_MS);
+            const tab = byName(name);
+            window.crdiffGenerate(name, SCRIPT, "crdiff_calibration_plan", text);
+            tab.waiting = PATIENCE;
+            tab.timer = setTimeout(() => poll(tab), POLL_MS);
             return [];
         },
+        // Of what was shown last, which something else may have replaced since.
+        version: (name) => byName(name).version,
     };
 
     onUiLoaded(() => {
-        for (const tab of TABS) {
+        for (const tab of tabs) {
             find(tab, "accordion")?.addEventListener("click", ({target}) => {
                 if (!target.closest("button[id]")) poll(tab);
             });
-            gradioApp().querySelector(`#${tab}_crdiff_refresh`)?.addEventListener("click", () => {
+            gradioApp().querySelector(`#${tab.name}_crdiff_refresh`)?.addEventListener("click", () => {
                 if (find(tab, "known")?.getClientRects().length) poll(tab);
             });
         }

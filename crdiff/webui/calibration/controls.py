@@ -56,8 +56,9 @@ class CalibrationControls:
             self._message = gr.HTML("", elem_id=named("message"))
             self._prepared = gr.Textbox("", visible=False, elem_id=named("prepared"))
             self._confirmed = gr.Checkbox(False, visible=False, elem_id=named("confirmed"))
+            self._version = gr.Number(-1, visible=False, elem_id=named("version"))
             self._poll = gr.Button("Show", elem_id=named("poll"))
-        for component in (*self._asked, self._prepared, self._confirmed):
+        for component in (*self._asked, self._prepared, self._confirmed, self._version):
             component.do_not_save_to_config = True
 
     @property
@@ -73,7 +74,8 @@ class CalibrationControls:
         asked.then(None, [self._prepared], [], _js=f"(text) => crdiffCalibration.start('{self._tab}', text)", **QUIET)
         self._stop.click(self._stopped, [], [self._message], **QUIET)
         shown = [self._known, self._message]
-        self._poll.click(self._shown, [], shown, **QUIET)
+        newer = {"_js": f"() => [crdiffCalibration.version('{self._tab}')]", **QUIET}
+        self._poll.click(self._shown, [self._version], shown, **newer)
         self._delete.click(
             guarded(self._deleted, lambda: [self._described()]), [self._confirmed], shown, _js=_CONFIRM, **QUIET
         )
@@ -95,10 +97,15 @@ class CalibrationControls:
         shared.state.interrupt()
         return status_html("Stopping; what has been gathered is kept.")
 
-    def _shown(self) -> list[Any]:
-        status = self._context.monitor.status
+    def _shown(self, version: Any) -> list[Any]:
+        """What is kept, and how the last calibration stands if that is not what the page shows."""
+        monitor = self._context.monitor
+        if int(version if version is not None else -1) == monitor.version:
+            return [self._described(), gr.update()]
+        status = monitor.status
         text = status_html(status.text, _LEVELS.get(status.state, "ok"))
-        return [self._described(), f'<div data-crdiff-calibration="{status.state}">{text}</div>']
+        state = f'data-crdiff-calibration="{status.state}" data-crdiff-version="{monitor.version}"'
+        return [self._described(), f"<div {state}>{text}</div>"]
 
     def _described(self) -> str:
         checkpoint = self._context.checkpoints.selected()
