@@ -47,6 +47,9 @@ class Images:
         self.seeds = []
 
     def draw(self, prompt, seed, calibration):
+        if self.interrupt_in == 0:
+            self.host.interrupted = True
+            return
         gathering = calibration.gathering(self.states[len(self.seeds) % len(self.states)], LAYERS, CPU)
         for layer in LAYERS:
             x = torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(seed))
@@ -124,7 +127,11 @@ def test_an_interrupt_keeps_whole_images(host, context):
 
 @pytest.mark.parametrize(
     ("interrupt_in", "sentence"),
-    [(1, "stopped before its first image was done"), (3, "the earlier one with 5 images is kept instead")],
+    [
+        (0, "stopped before its first image was done; nothing was kept."),
+        (1, "stopped before its first image was done; nothing was kept."),
+        (3, "the earlier one with 5 images is kept instead"),
+    ],
 )
 def test_an_interrupt_loses_no_earlier_calibration(host, context, interrupt_in, sentence):
     calibrated(context, Images(host))

@@ -19,6 +19,8 @@ from crdiff.webui.calibration.report import counted
 from crdiff.webui.calibration.request import CalibrationRequest
 from crdiff.webui.jobs.host import finished, undisturbed_host
 
+_NOTHING = "The calibration was stopped before its first image was done; nothing was kept."
+
 _log = logging.getLogger("crdiff")
 
 
@@ -93,20 +95,22 @@ class CalibrationJob:
     def run(self) -> CalibrationStatus:
         """Draw and keep; how it ended."""
         first = self._round(self._setup.hessians)
+        if first is None or self._drawn == 0:
+            return self._monitor.update(state="stopped", message=_NOTHING)
         found, drawn, missing = first.statistics, self._drawn, self._without(self._setup.hessians, first)
         while missing and not self._stopped:
             # The images are drawn again for the groups whose Hessians did not fit into memory beside the others.
             self._monitor.update(groups=missing)
             again = self._round(missing)
+            if again is None or self._stopped or not again.groups:
+                break
             if again.state != first.state:
                 raise NotCalibratedError("The weights changed during the calibration; nothing was kept.")
-            if self._stopped or not again.groups:
-                break
             found, missing = found.with_hessians_of(again.statistics), self._without(missing, again)
         return self._keep(first.state, found, drawn, missing)
 
-    def _round(self, hessians: tuple[str, ...]) -> Round:
-        """Draw all images once, unless stopped."""
+    def _round(self, hessians: tuple[str, ...]) -> Round | None:
+        """Draw all images once, unless stopped; None if that was before the first step."""
         from modules.shared import state as host
 
         calibration, count = Calibration(hessians), len(self._setup.images)
@@ -128,7 +132,9 @@ class CalibrationJob:
             )
         for state, gathering in calibration.gatherings.items():
             return Round(state, gathering.statistics(self._setup.made), tuple(gathering.hessians))
-        raise NotCalibratedError("The calibration was stopped before the first step; nothing was kept.")
+        if not self._stopped:
+            raise NotCalibratedError("The host drew without the model's own UNet, so there was nothing to watch.")
+        return None
 
     @staticmethod
     def _without(groups: tuple[str, ...], made: Round) -> tuple[str, ...]:
@@ -136,11 +142,6 @@ class CalibrationJob:
 
     def _keep(self, state: WeightsState, found: Statistics, drawn: int, missing: tuple[str, ...]) -> CalibrationStatus:
         wanted = len(self._setup.images)
-        if self._stopped and drawn == 0:
-            return self._monitor.update(
-                state="stopped",
-                message="The calibration was stopped before its first image was done; nothing was kept.",
-            )
         known = self._kept.of(state)
         if drawn < wanted and known is not None and int(known.made.get("images", 0)) > drawn:
             return self._monitor.update(
@@ -154,6 +155,7 @@ class CalibrationJob:
         return self._monitor.update(
             state="stopped" if self._stopped else "done",
             message=self._told(found, drawn, missing),
+            drawn=drawn,
             name=path.stem,
         )
 
