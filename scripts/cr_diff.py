@@ -24,6 +24,6 @@ script_callbacks.on_app_started(lambda _, app: add_search_routes(app, search))
 calibration = CalibrationContext(extension.calibrations, extension.library, extension.checkpoints, extension.slot)
 script_callbacks.on_app_started(lambda _, app: add_calibration_routes(app, calibration))
 
-CRDiffScript = make_script(extension, [partial(SearchControls, search), partial(CalibrationControls, calibration)])
+CRDiffScript = make_script(extension, [partial(SearchControls, search)], [partial(CalibrationControls, calibration)])
 CRDiffSearchScript = make_search_script(search)
 CRDiffCalibrationScript = make_calibration_script(calibration)

@@ -65,11 +65,18 @@ class Accordion:
     Args:
         extension: what the parts of CR-Diff share.
         sections: make the further sections of the accordion for a tab.
+        details: make what stands among the details, below the criterion.
     """
 
-    def __init__(self, extension: Extension, sections: Sequence[Callable[[str], Section]] = ()) -> None:
+    def __init__(
+        self,
+        extension: Extension,
+        sections: Sequence[Callable[[str], Section]] = (),
+        details: Sequence[Callable[[str], Section]] = (),
+    ) -> None:
         self._extension = extension
         self._sections = sections
+        self._details = details
         self._size: dict[str, Any] = {}
 
     def keep_size_component(self, side: str) -> Callable[[Any], None]:
@@ -90,6 +97,7 @@ class Accordion:
         """The controls by the name of their setting, in the order of the settings."""
         defaults = Settings()
         made: dict[str, Any] = {}
+        details = [make(tab) for make in self._details]
         sections: list[Section] = [OwnPresets(self._extension, tab), *(make(tab) for make in self._sections)]
 
         def number(name: str, **more: Any) -> None:
@@ -106,7 +114,7 @@ class Accordion:
         # The version stands beside the label, not in it: hosts key the user's own defaults by the label.
         with InputAccordion(defaults.enabled, label="CR-Diff", elem_id=f"{tab}_crdiff") as made["enabled"]:
             with made["enabled"].extra():
-                gr.HTML(_version_html(tab, sections))
+                gr.HTML(_version_html(tab, [*details, *sections]))
             status = gr.HTML(_now_html(tab), elem_id=f"{tab}_crdiff_status")
             with gr.Row():
                 made["preset"] = gr.Dropdown(
@@ -136,6 +144,8 @@ class Accordion:
                         elem_id=f"{tab}_crdiff_hires_ratios",
                     )
                 choice("criterion", gr.Dropdown, visible=len(SPECS["criterion"].choices) > 1)
+                for section in details:
+                    section.build()
             for section in sections:
                 section.build()
         controls = {name: made[name] for name in SPECS}
@@ -143,7 +153,7 @@ class Accordion:
         # The API builds the controls in a page of its own, in which the tab's components do not exist.
         self._size = {}
         self._connect(tab, controls, size, status, refresh, reload)
-        for section in sections:
+        for section in (*details, *sections):
             section.connect(controls, size, self._preset_choices)
         return controls
 

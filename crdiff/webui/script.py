@@ -17,18 +17,23 @@ _JOB = "crdiff_job"
 """Attribute of a processing object that holds its Generation."""
 
 
-def make_script(extension: Extension, sections: Sequence[Callable[[str], Section]] = ()) -> type[scripts.Script]:
+def make_script(
+    extension: Extension,
+    sections: Sequence[Callable[[str], Section]] = (),
+    details: Sequence[Callable[[str], Section]] = (),
+) -> type[scripts.Script]:
     """The script class of this extension, one instance of which the host makes for each tab.
 
     Args:
         extension: what the parts of CR-Diff share.
         sections: make further sections of the accordion for a tab.
+        details: see Accordion.
     """
 
     class CRDiffScript(scripts.Script):
         def __init__(self) -> None:
             super().__init__()
-            self._accordion = Accordion(extension, sections)
+            self._accordion = Accordion(extension, sections, details)
             for tab in ("txt2img", "img2img"):
                 for side in ("width", "height"):
                     self.on_after_component(self._accordion.keep_size_component(side), elem_id=f"{tab}_{side}")

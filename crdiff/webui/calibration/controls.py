@@ -17,6 +17,17 @@ from crdiff.webui.markup import status_html
 _LEVELS = {"failed": "problem", "stopped": "estimated"}
 _CONFIRM = "() => [confirm('Delete the calibrations of this checkpoint? Drawing the images again brings them back.')]"
 
+_TOOLTIPS: Mapping[str, str] = {
+    "accordion": "Gathers what some criteria have to know of the model, from plain images, once for each checkpoint.",
+    "images": "How many images are drawn, with this tab's sampler, steps and CFG scale; none is shown or saved.",
+    "prompts": "neutral: 64 prompts of CR-Diff, with the LoRAs of this tab's prompt. tab: this tab's prompt.",
+    "size": "Height x width. Empty takes the size the model was trained at, whatever the tab says.",
+    "hessians": "Gathers what obs-saliency needs as well, which takes gigabytes of memory for SDXL.",
+    "start": "Says what will be drawn and how much memory it takes, and draws as Generate would.",
+    "stop": "Ends the calibration; what the images drawn so far have shown is kept.",
+    "delete": "Deletes the calibrations of the selected checkpoint, after asking.",
+}
+
 
 class CalibrationControls:
     """The part of the accordion that calibrates, in one tab, whose Generate button runs the calibration."""
@@ -31,13 +42,7 @@ class CalibrationControls:
     @property
     def tooltips(self) -> Mapping[str, str]:
         """What the tooltips of its controls say, by element id."""
-        texts = {
-            "images": "how many plain images are drawn, with the tab's sampler, steps and CFG scale; none is saved",
-            "prompts": "neutral: 64 prompts of CR-Diff, with the LoRAs of the tab's prompt; tab: its own prompt",
-            "size": "height x width; empty: the size the model was trained at, whatever the tab says",
-            "hessians": "gathers more, for criteria that need it; takes gigabytes of memory for SDXL",
-        }
-        return {self._named(name): text for name, text in texts.items()}
+        return {self._named(name): text for name, text in _TOOLTIPS.items()}
 
     def build(self) -> None:
         """Make the controls."""
