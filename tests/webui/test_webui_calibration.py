@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from crdiff.calibration import run
+from crdiff.calibration.prompts import neutral_prompts
 from crdiff.errors import CRDiffError, SettingsError
 from crdiff.models.architecture import Layer
 from crdiff.models.checkpoint import Checkpoint
@@ -26,7 +27,7 @@ from crdiff.webui.calibration import report
 from crdiff.webui.calibration.context import CalibrationContext
 from crdiff.webui.calibration.job import CalibrationJob
 from crdiff.webui.calibration.monitor import CalibrationStatus
-from crdiff.webui.calibration.preparation import Setup, size_of
+from crdiff.webui.calibration.preparation import Setup, prepare, size_of
 from crdiff.webui.calibration.request import CalibrationRequest
 from crdiff.webui.generation import ActiveSlot
 
@@ -64,7 +65,7 @@ def host(monkeypatch):
     state = SimpleNamespace(
         interrupted=False, stopping_generation=False, skipped=False, job_no=0, job_count=-1, textinfo=None
     )
-    shared = SimpleNamespace(state=state)
+    shared = SimpleNamespace(state=state, opts=SimpleNamespace())
     monkeypatch.setitem(sys.modules, "modules", SimpleNamespace(shared=shared))
     monkeypatch.setitem(sys.modules, "modules.shared", shared)
     return state
@@ -72,7 +73,8 @@ def host(monkeypatch):
 
 @pytest.fixture
 def context(tmp_path):
-    return CalibrationContext(Calibrations(tmp_path), PresetLibrary(), SimpleNamespace(), ActiveSlot())
+    checkpoints = SimpleNamespace(hashed=lambda override: CHECKPOINT)
+    return CalibrationContext(Calibrations(tmp_path), PresetLibrary(), checkpoints, ActiveSlot())
 
 
 def calibrated(context, images, count=5, hessians=()):
@@ -182,6 +184,55 @@ def test_the_size_is_the_native_one_whatever_the_tab_says(context):
     assert size_of(CalibrationRequest(size="96x128"), CHECKPOINT, context) == Size(96, 128)
     with pytest.raises(SettingsError, match="It is not known what size model was trained at"):
         size_of(CalibrationRequest(), Checkpoint("model", None, "b" * 64), context)
+
+
+def job(prompt="a <lora:x:0.8> cat <hypernet:y:1>", negative="dark", **more):
+    more = {"override_settings": {}, "styles": [], "scheduler": "Simple", **more}
+    return SimpleNamespace(
+        prompt=prompt,
+        negative_prompt=negative,
+        steps=20,
+        sampler_name="Euler",
+        cfg_scale=7.0,
+        width=64,
+        height=96,
+        **more,
+    )
+
+
+def test_neutral_prompts_are_drawn_with_the_networks_of_the_tab(host, context):
+    """It is the model with these that the user draws with."""
+    found = prepare(job(), CalibrationRequest(images=66, seed=5), context)
+    neutral = neutral_prompts()
+    expected = [f"{text} <lora:x:0.8><hypernet:y:1>" for text in (*neutral, *neutral[:2])]
+    assert [prompt for prompt, _ in found.images] == expected
+    assert [seed for _, seed in found.images] == list(range(5, 71))
+    assert found.size == Size(512, 512)
+    own = prepare(job(), CalibrationRequest("tab", images=2), context)
+    assert own.images == (("a <lora:x:0.8> cat <hypernet:y:1>", 1), ("a <lora:x:0.8> cat <hypernet:y:1>", 2))
+
+
+def test_what_it_was_made_with_tells_calibrations_apart(host, context):
+    plain = prepare(job(), CalibrationRequest(), context).made
+    assert (plain["steps"], plain["sampler"], plain["cfg scale"], plain["size"]) == (
+        "20",
+        "Euler Simple",
+        "7",
+        "512x512",
+    )
+    assert "token merging" not in plain
+    others = [prepare(job(negative="blurred"), CalibrationRequest(), context).made]
+    others += [prepare(job(), CalibrationRequest(**change), context).made for change in ({"seed": 2}, {"images": 3})]
+    sys.modules["modules.shared"].opts.token_merging_ratio = 0.5
+    others.append(prepare(job(), CalibrationRequest(), context).made)
+    assert others[-1]["token merging"] == "0.5"
+    assert all(other != plain for other in others)
+
+
+def test_hypertile_is_refused(host, context):
+    sys.modules["modules.shared"].opts.hypertile_enable_unet = True
+    with pytest.raises(SettingsError, match=r"^HyperTile cuts up what the layers would see"):
+        prepare(job(), CalibrationRequest(), context)
 
 
 def test_users_are_told_what_is_known_and_what_a_criterion_lacks(host, context, monkeypatch):
