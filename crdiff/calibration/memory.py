@@ -13,7 +13,7 @@ from crdiff.pruning.copies import free_bytes, margin
 
 _FLOAT = 4
 _WORKING = 4
-"""Of the largest Hessian: its product of one call, its sum before and after, and its factor."""
+"""Copies of the largest Hessian: the product of one call, the sum before and after it, and the factor."""
 _LEAST_SHARE = 4
 """One part in so many of free memory may be used, however little is free."""
 _ONE_INPUT = re.compile(r"\.to_[qkv]$")
@@ -45,27 +45,29 @@ def column_bytes(inputs: Iterable[Input]) -> int:
 
 
 def hessian_bytes(inputs: Iterable[Input]) -> dict[str, int]:
-    """Bytes of each group's Hessians while they are gathered and inverted; groups without layers are left out."""
+    """Bytes of each group's Hessians; groups without layers are left out."""
     found = set(inputs)
     sizes = {group: [one.size for one in found if one.group == group] for group in GROUPS}
-    return {
-        group: _FLOAT * (sum(size**2 for size in some) + _WORKING * max(some) ** 2)
-        for group, some in sizes.items()
-        if some
-    }
+    return {group: _FLOAT * sum(size**2 for size in some) for group, some in sizes.items() if some}
 
 
-def fitting(needed: Mapping[str, int], device: torch.device) -> tuple[str, ...]:
+def working_bytes(inputs: Iterable[Input]) -> int:
+    """Bytes that gathering and inverting Hessians takes beside them."""
+    return _FLOAT * _WORKING * max((one.size for one in inputs), default=0) ** 2
+
+
+def fitting(needed: Mapping[str, int], working: int, device: torch.device) -> tuple[str, ...]:
     """The groups whose Hessians fit into the device's free memory together; all where nobody can tell how much is free.
 
     Args:
         needed: bytes by group.
+        working: bytes beside them.
         device: the model's.
     """
     free = free_bytes(device)
     if free is None:
         return tuple(needed)
-    return first_fitting(needed, max(free - margin(device), free // _LEAST_SHARE))
+    return first_fitting(needed, max(free - margin(device), free // _LEAST_SHARE) - working)
 
 
 def first_fitting(needed: Mapping[str, int], available: int) -> tuple[str, ...]:

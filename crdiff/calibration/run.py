@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from crdiff.calibration.gathering import Gathering
-from crdiff.calibration.memory import Input, fitting, hessian_bytes
+from crdiff.calibration.memory import Input, fitting, hessian_bytes, working_bytes
 from crdiff.errors import CRDiffError
 from crdiff.guidance.access import ModelAccess
 from crdiff.guidance.graphs import Arguments
@@ -56,9 +56,9 @@ class Calibration:
     def gathering(self, state: WeightsState, layers: Sequence[Layer], device: torch.device) -> Gathering:
         """Where the sums of this state of the weights are gathered."""
         if state not in self.gatherings:
-            needed = hessian_bytes(Input.of(layer.name, layer.group, layer.features[1]) for layer in layers)
-            wanted = {group: size for group, size in needed.items() if group in self.hessians}
-            self.gatherings[state] = Gathering(fitting(wanted, device))
+            inputs = [Input.of(layer.name, layer.group, layer.features[1]) for layer in layers]
+            wanted = {group: size for group, size in hessian_bytes(inputs).items() if group in self.hessians}
+            self.gatherings[state] = Gathering(fitting(wanted, working_bytes(inputs), device))
         return self.gatherings[state]
 
 

@@ -15,7 +15,7 @@ from small_unet import Fused, TransformerBlock, make_inputs, make_unet
 from torch import nn
 
 from crdiff.calibration.gathering import DAMPING, Gathering
-from crdiff.calibration.memory import Input, column_bytes, first_fitting, hessian_bytes
+from crdiff.calibration.memory import Input, column_bytes, first_fitting, hessian_bytes, working_bytes
 from crdiff.calibration.prompts import neutral_prompts
 from crdiff.calibration.run import Calibration, CalibrationRun
 from crdiff.models.architecture import Layer, find_layers
@@ -225,9 +225,8 @@ def test_memory_is_told_beforehand(family, columns, hessians):
     """By arithmetic: a block of width C has inputs of C, C, C and 4 C; four of the largest are needed to work with."""
     inputs = inputs_of(UNETS[family][0])
     assert column_bytes(inputs) == 4 * columns
-    working = 4 * 4 * (4 * 1280) ** 2
-    found = [(size - working) / 2**20 for size in hessian_bytes(inputs).values()]
-    assert found == pytest.approx(hessians, abs=1.0)
+    assert [size / 2**20 for size in hessian_bytes(inputs).values()] == pytest.approx(hessians, abs=1.0)
+    assert working_bytes(inputs) == 4 * 4 * (4 * 1280) ** 2
 
 
 def test_as_many_groups_as_fit_the_first_ones_first():

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from crdiff.calibration.memory import Input, column_bytes, hessian_bytes
+from crdiff.calibration.memory import Input, column_bytes, hessian_bytes, working_bytes
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.checkpoint_file import FileLayers
 from crdiff.pruning.calibrations import Stored
@@ -71,11 +71,10 @@ def estimate(request: CalibrationRequest, context: CalibrationContext) -> str:
 
 def _memory(layers: FileLayers, *, hessians: bool) -> str:
     inputs = list(inputs_of(layers))
-    columns = column_bytes(inputs)
     if not hessians:
-        return f"The sums take {_bytes(columns)} of memory."
-    groups = hessian_bytes(inputs)
-    whole, least = sum(groups.values()) + columns, max(groups.values()) + columns
+        return f"The sums take {_bytes(column_bytes(inputs))} of memory."
+    groups, working = hessian_bytes(inputs).values(), working_bytes(inputs)
+    whole, least = sum(groups) + working, max(groups) + working
     return (
         f"The Hessians take {_bytes(whole)} of memory; where that is not free, images are drawn again for each part "
         f"of the UNet, with {_bytes(least)}."
