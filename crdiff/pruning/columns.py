@@ -35,12 +35,16 @@ class ColumnScores:
         if known is None or len(known) != call.weight.shape[1]:
             raise UnsupportedModelError(f"The calibration does not know the model's layer {name}: calibrate it anew.")
         if known.device != call.weight.device:
-            known = self._scales[name] = known.to(call.weight.device)
+            # A copy made in inference mode could not be used outside of it where gradients are recorded.
+            with torch.inference_mode(False):
+                known = self._scales[name] = known.to(call.weight.device)
         return known
 
     def __call__(self, call: LinearCall) -> torch.Tensor:
         """(out, in)."""
-        return call.weight.float().abs() * self.scale(call)
+        weight = call.weight.detach()
+        weight = weight.to(torch.float16) if weight.element_size() == 1 else weight
+        return torch.mul(weight, self.scale(call)).abs_()
 
 
 def saliency_scales(name: str, state: WeightsState, store: Store) -> tuple[dict[str, Columns], str]:

@@ -20,7 +20,7 @@ class RelativeImportance(ColumnScores):
     """(|w_ij| / sum_i |w_ij| + |w_ij| / sum_j |w_ij|) * ||x_j|| ** 0.5; 0 where a row or column is 0 throughout."""
 
     def __call__(self, call: LinearCall) -> torch.Tensor:
-        magnitudes = call.weight.float().abs()
+        magnitudes = call.weight.detach().float().abs()
         of_columns = magnitudes.sum(0, keepdim=True).clamp_min(_TINY)
         of_rows = magnitudes.sum(1, keepdim=True).clamp_min(_TINY)
         return (magnitudes / of_columns + magnitudes / of_rows) * self.scale(call) ** _EXPONENT

@@ -204,6 +204,23 @@ def test_channels_go_whole_and_only_where_a_branch_ends(tmp_path):
     assert (sparsity["mid"].weights, sparsity["mid"].pruned) == (80, 15)
 
 
+@pytest.mark.parametrize("name", SCORED)
+def test_gradients_go_through_the_weights_that_stay(name, tmp_path):
+    """Also where the weights were looked at in inference mode, in which hosts draw."""
+    layer, weight = a_layer("one", torch.tensor(W))
+    calibrations = Calibrations(tmp_path)
+    calibrations.put(STATE, watched([(layer, weight)], [X]))
+    criterion, ratios = CRITERIA[name].make(STATE, Store(calibrations=calibrations)), Ratios(0.5, 0.5, 0.5)
+    with torch.inference_mode():
+        while (observer := criterion.observer(ratios)) is not None:
+            observer.see(LinearCall(layer, weight))
+            observer.finish(1)
+    learning = weight.clone().requires_grad_()
+    pruned = criterion.pruning(ratios).weight(LinearCall(layer, learning))
+    pruned.sum().backward()
+    assert torch.equal(learning.grad, (pruned != 0).float())
+
+
 def test_what_ratios_come_to_is_known_the_next_time(tmp_path):
     layers = [a_layer("one", torch.tensor(W))]
     calibrations = Calibrations(tmp_path)
