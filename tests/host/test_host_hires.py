@@ -12,7 +12,6 @@ from hostkit.studio import RATIOS, Studio
 HIRES: Payload = {
     "enable_hr": True,
     "hr_scale": 2,
-    "hr_upscaler": "Latent",
     "hr_second_pass_steps": 2,
     "denoising_strength": 0.8,
     # Forge does without neither of them.

@@ -59,7 +59,8 @@ class Studio:
 
     def draw(self, *, scripts: Mapping[str, list[Any]] | None = None, **payload: Any) -> Drawing:
         alwayson = {name: {"args": args} for name, args in (scripts or {}).items()}
-        return self.client.draw({**BASE, **payload, "alwayson_scripts": alwayson})
+        upscaler = {"hr_upscaler": self.target.upscaler} if payload.get("enable_hr") else {}
+        return self.client.draw({**BASE, **upscaler, **payload, "alwayson_scripts": alwayson})
 
     def plain(self, **payload: Any) -> Drawing:
         """The host's own picture, drawn once for each request."""

@@ -38,6 +38,7 @@ class Target:
         standin: whether it is the stand-in of this repository, in which everything has to run.
         forge: whether it keeps its model in ``forge_objects``, as all of Forge's family do.
         storage: whether the type that weights are stored in is a setting of it, as in Forge and Neo.
+        upscaler: of its hires fix: in the latent space where it has one, as all but Neo.
         checkpoints: those this suite knows how to use.
         loras: names of the LoRAs, by the layout they were made for.
         samplers: names.
@@ -49,6 +50,7 @@ class Target:
     standin: bool
     forge: bool = field(init=False)
     storage: bool = field(init=False)
+    upscaler: str = field(init=False)
     checkpoints: list[Checkpoint] = field(init=False)
     loras: list[str] = field(init=False)
     samplers: list[str] = field(init=False)
@@ -61,6 +63,8 @@ class Target:
         client.draw({"steps": 1, "width": 64, "height": 64, "save_images": False})
         self.forge = client.get("/crdiff-test/v1/host")["forge_objects"]
         self.storage = "forge_unet_storage_dtype" in client.options()
+        latent = self.standin or client.get("/sdapi/v1/latent-upscale-modes")
+        self.upscaler = "Latent" if latent else "None"
         entries = [read_checkpoint(entry) for entry in client.get("/sdapi/v1/sd-models")]
         self.checkpoints = sorted((entry for entry in entries if entry), key=lambda entry: entry.title)
         self.samplers = [entry["name"] for entry in client.get("/sdapi/v1/samplers")]
