@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from crdiff.errors import UnsupportedModelError
@@ -69,7 +70,7 @@ class Layer:
     module: torch.nn.Module
     ends_branch: bool = False
 
-    @property
+    @cached_property
     def features(self) -> tuple[int, int]:
         """(out, in) features. Quantised storage hides them in ``weight.shape``, so the attributes come first."""
         weight = getattr(self.module, "weight", None)
@@ -121,16 +122,22 @@ def find_layers(model: torch.nn.Module) -> ModelLayers:
     Raises:
         UnsupportedModelError: the model has none, as unknown architectures and replaced UNets.
     """
-    linears = {name: module for name, module in model.named_modules() if _is_linear(module)}
-    architecture = architecture_of(linears)
-    if architecture is None:
-        raise UnsupportedModelError(
-            f"CR-Diff does not support this model ({type(model).__name__}): it has no UNet transformer blocks to prune."
-        )
-    roles = {name: role for name in linears if (role := architecture.role(name)) is not None}
-    found = {name: Layer(name, role.group, role.block, linears[name], role.ends_branch) for name, role in roles.items()}
-    family = architecture.family({name: layer.features for name, layer in found.items()})
-    return ModelLayers(tuple(layer for name, layer in found.items() if roles[name].pruned), family, architecture)
+    modules = dict(model.named_modules())
+    for architecture in ARCHITECTURES.values():
+        # By name first: most modules of a UNet have no role, and asking them for a weight they lack takes long.
+        roles = {name: role for name in modules if (role := architecture.role(name)) is not None}
+        found = {
+            name: Layer(name, role.group, role.block, modules[name], role.ends_branch)
+            for name, role in roles.items()
+            if _is_linear(modules[name])
+        }
+        layers = tuple(layer for name, layer in found.items() if roles[name].pruned)
+        if layers:
+            family = architecture.family({name: layer.features for name, layer in found.items()})
+            return ModelLayers(layers, family, architecture)
+    raise UnsupportedModelError(
+        f"CR-Diff does not support this model ({type(model).__name__}): it has no UNet transformer blocks to prune."
+    )
 
 
 def _is_linear(module: torch.nn.Module) -> bool:

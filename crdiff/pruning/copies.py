@@ -131,7 +131,7 @@ class WeightCopies(Pruning):
         return super().ready(call) if kept else self._pruning.ready(call)
 
     def next_pass(self) -> None:
-        """A pass begins. Copies are made from the second one on, when the host's peak of memory is known."""
+        """A pass begins. On a GPU copies are made from the second one on, when the host's peak of memory is known."""
         self._passes += 1
 
     @property
@@ -148,7 +148,9 @@ class WeightCopies(Pruning):
 
     def _keeps(self, call: LinearCall) -> bool:
         stored, weight = call.layer.module.weight, call.weight
-        if not isinstance(stored, torch.Tensor) or weight.data_ptr() != stored.data_ptr() or self._passes < 2:
+        if not isinstance(stored, torch.Tensor) or weight.data_ptr() != stored.data_ptr():
+            return False
+        if self._passes < 2 and weight.device.type != "cpu":
             return False
         if weight.dtype != stored.dtype or weight.element_size() == 1:
             return False

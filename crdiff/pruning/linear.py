@@ -92,7 +92,7 @@ class LayerPatches:
         self._half = False
         self.used = 0
         """How many layer calls the last ``applying`` block reached."""
-        self._blocks = {layer.block: model.get_submodule(layer.block) for layer in layers}
+        self._blocks = {name: model.get_submodule(name) for name in dict.fromkeys(layer.block for layer in layers)}
         self._patched_blocks: set[str] = set()
         self._installed: list[Patch] = []
         self._patches: dict[str, Patch] = {}
