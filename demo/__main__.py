@@ -33,6 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Start the WebUI, or check it; the exit status."""
     console.allow_any_text()
     given, others = build_parser().parse_known_args(arguments)
+    if given.checkpoint != CHECKPOINT and not given.checkpoint.is_file():
+        print(f"There is no checkpoint {given.checkpoint}.")
+        return 1
     if given.selfcheck:
         from demo.selfcheck import selfcheck
 

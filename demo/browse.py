@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 FINDER = Path(__file__).resolve().parents[1] / "tests" / "browser" / "chromium.py"
-VARIANTS = 3
+VARIANTS = 2
+"""The fewest that Compare shows: dense, CR-Diff, and the pruned model alone where that is another one."""
 
 
 class NoBrowserError(Exception):
@@ -84,14 +85,14 @@ def _only_this_machine(route: Any) -> None:
 
 def _read(page: Any, height: int, width: int, shown: Shown) -> None:
     shown.faults += page.locator("#html_log_txt2img .error").all_inner_texts()
-    figures = page.locator("#demo_panel figure").all()
-    if len(figures) != VARIANTS:
-        shown.faults.append(f"Compare shows {len(figures)} images, not {VARIANTS}")
-    for figure in figures:
-        tall, wide = figure.locator("img").evaluate("image => [image.naturalHeight, image.naturalWidth]")
-        caption = ", ".join(figure.locator("figcaption").inner_text().split("\n"))
-        shown.lines.append(f"{tall}x{wide}, {caption}")
-        if (tall, wide) != (height, width):
-            shown.faults.append(f"an image is {tall}x{wide}, not {height}x{width}")
+    sections = page.locator("#demo_panel section").all()
+    if len(sections) < VARIANTS:
+        shown.faults.append(f"Compare shows {len(sections)} variants, not {VARIANTS}")
+    for section in sections:
+        sizes = section.locator("img").evaluate_all("all => all.map(one => `${one.naturalHeight}x${one.naturalWidth}`)")
+        header = ", ".join(section.locator("header").inner_text().split("\n"))
+        shown.lines.append(f"{header}: {len(sizes)} images of {', '.join(sorted(set(sizes)))}")
+        if set(sizes) != {f"{height}x{width}"}:
+            shown.faults.append(f"the images are not of {height}x{width}")
     shown.lines += page.locator("#demo_panel .demo-sentences p").all_inner_texts()
     shown.lines.append(page.locator("#html_info_txt2img").first.inner_text().strip().split("\n")[0])

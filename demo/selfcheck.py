@@ -21,10 +21,10 @@ from demo.browse import NoBrowserError, compare_in_browser
 from demo.compare.scores import Scores
 from demo.prepare import CHECKPOINT, PRESETS
 from demo.running import StartError, running
-from demo.scenes.scene import judging_scenes
+from demo.scenes.scene import OTHER_SIZES, judging_scenes
 
 ANSWER_S = 120
-HEIGHT, WIDTH = 96, 128
+HEIGHT, WIDTH = OTHER_SIZES[0]
 """The size that is drawn: not the model's own."""
 
 RATIOS = {"enabled": True, "down": 0.3, "mid": 0.3, "up": 0.3}
@@ -47,6 +47,7 @@ def selfcheck(python: Path, checkpoint: Path, arguments: list[str]) -> int:
         print(f"{checkpoint} is missing: the images come from random weights.", flush=True)
     arguments = ["--checkpoint", str(checkpoint), *arguments]
     with tempfile.TemporaryDirectory(prefix="crdiff-demo-") as folder:
+        print("Starting the demo in temporary folders; a minute or two on a busy machine.", flush=True)
         try:
             with running(python, Path(folder), arguments) as url:
                 faults = check(url, _settings(checkpoint))
@@ -67,10 +68,12 @@ def _settings(checkpoint: Path) -> dict[str, Any]:
 def check(url: str, settings: dict[str, Any]) -> list[str]:
     """Draw by the API with CR-Diff's ``settings`` and in the browser, print what came of it; what is wrong."""
     faults = []
+    print(f"It answers at {url}. Drawing by its API.", flush=True)
     try:
         check_api(url, settings)
     except CheckError as error:
         faults.append(f"API: {error}")
+    print("Pressing Compare in a headless browser.", flush=True)
     try:
         shown = compare_in_browser(url, HEIGHT, WIDTH, ANSWER_S)
     except NoBrowserError as error:
@@ -99,8 +102,8 @@ def check_api(url: str, settings: dict[str, Any]) -> None:
         infotext = json.loads(answer["info"])["infotexts"][0]
     except (KeyError, IndexError, OSError, ValueError) as error:
         raise CheckError(f"the answer holds no image with its text ({type(error).__name__}: {error})") from None
-    scores, sentence = Scores().of([image], prompt)
-    score = sentence if scores is None else f"score {scores[0]:.2f}"
+    judged, sentence = Scores().of([image], prompt)
+    score = sentence if judged is None else f"score {judged.scores[0]:.2f}"
     print(f"API: {image.height}x{image.width}, {seconds:.1f} s, {score}", flush=True)
     print(f"API: {infotext.splitlines()[0]}", flush=True)
     if image.size != (WIDTH, HEIGHT):

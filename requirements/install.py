@@ -62,11 +62,15 @@ def site_packages(venv: Path) -> Path:
 
 
 def installer(venv: Path) -> list[str]:
-    """Return the command that installs into an environment: uv, or pip where uv does not start."""
+    """Return the command that installs into an environment: uv, or pip where uv does not start.
+
+    At a terminal both show how far they are; a log is left with the lines of ``say``.
+    """
+    quiet = [] if sys.stdout.isatty() else ["--quiet"]
     uv = python_of(FIRST).parent / "uv"
     if uv.exists() and subprocess.run([str(uv), "--version"], check=False, capture_output=True).returncode == 0:
-        return [str(uv), "pip", "install", "--quiet", "--python", str(python_of(venv))]
-    return [str(python_of(FIRST)), "-m", "pip", "--python", str(python_of(venv)), "install", "--quiet"]
+        return [str(uv), "pip", "install", *quiet, "--python", str(python_of(venv))]
+    return [str(python_of(FIRST)), "-m", "pip", "--python", str(python_of(venv)), "install", *quiet]
 
 
 def requirement_lines(path: Path) -> list[str]:
@@ -84,17 +88,17 @@ def make_first() -> None:
     except SystemExit:
         say("no uv, going on with pip")
     install = installer(FIRST)
-    say("hosts' pins and tools")
+    say("1 of 4: hosts' pins and tools")
     run([*install, "--no-deps", "-r", str(HERE / "gradio4.txt")], ATTEMPTS)
-    say("torch")
+    say("2 of 4: torch, the largest download")
     run([*install, "-r", str(HERE / "torch.txt"), "-c", str(HERE / "gradio4.txt")], ATTEMPTS)
-    say("k-diffusion and torchvision, without their dependencies")
+    say("3 of 4: k-diffusion and torchvision, without their dependencies")
     run([*install, "--no-deps", "-r", str(HERE / "nodeps.txt")], ATTEMPTS)
 
 
 def make_second() -> None:
     """Make .venv-gradio3: what differs from .venv, and a way to the rest of it."""
-    say(f"{SECOND.name}: gradio 3")
+    say(f"4 of 4: {SECOND.name}, gradio 3")
     run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(SECOND)])
     shared = set(requirement_lines(HERE / "gradio4.txt"))
     own = [line for line in requirement_lines(HERE / "gradio3.txt") if line not in shared]

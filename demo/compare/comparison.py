@@ -12,6 +12,8 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from demo.compare.scores import Judged
+
 
 @dataclass
 class Column:
@@ -23,7 +25,8 @@ class Column:
         infotexts: one for each image.
         seconds: for all of them together.
         origin: where CR-Diff's ratios came from; empty if it was off or did not act.
-        scores: one for each image; None without a scorer.
+        k: amplification; None if CR-Diff was off or did not act.
+        judged: what the scorer says of them; None without a scorer.
     """
 
     name: str
@@ -31,7 +34,13 @@ class Column:
     infotexts: list[str]
     seconds: float
     origin: str = ""
-    scores: list[float] | None = None
+    k: float | None = None
+    judged: Judged | None = None
+
+    @property
+    def verdict(self) -> str:
+        """How many images are right, in words; empty without a scorer."""
+        return "" if self.judged is None else f"{sum(self.judged.right)} of {len(self.images)} right"
 
 
 @dataclass
@@ -48,34 +57,58 @@ class Comparison:
 
     def cells(self) -> Iterator[tuple[Column, int]]:
         """Column and row of each image, row by row."""
-        for row in range(max((len(column.images) for column in self.columns), default=0)):
+        for row in range(self._rows):
             for column in self.columns:
                 if row < len(column.images):
                     yield column, row
 
+    @property
+    def _rows(self) -> int:
+        return max((len(column.images) for column in self.columns), default=0)
+
     def summary(self) -> dict[str, Any]:
         """For the API's ``info``."""
-        columns = [
-            {"name": x.name, "seconds": round(x.seconds, 3), "scores": x.scores, "origin": x.origin}
-            for x in self.columns
-        ]
-        return {"columns": columns, "sentences": list(self.sentences)}
+        return {"columns": [_summary(column) for column in self.columns], "sentences": list(self.sentences)}
 
     def to_html(self) -> str:
-        """The panel of the page. Each image is a PNG with its infotext in it, as one saves it."""
-        figures = "".join(_figure(column, row) for column, row in self.cells())
+        """The panel of the page: variants side by side, or below one another where each has several images."""
+        columns = max(len(self.columns), 1) if self._rows == 1 else 1
+        style = f"grid-template-columns: repeat({columns}, minmax(0, 1fr))"
+        sections = "".join(_section(column) for column in self.columns)
         sentences = "".join(f"<p>{html.escape(text)}</p>" for text in self.sentences)
-        style = f"grid-template-columns: repeat({max(len(self.columns), 1)}, minmax(0, 1fr))"
-        return f'<div class="demo-figures" style="{style}">{figures}</div><div class="demo-sentences">{sentences}</div>'
+        return (
+            f'<div class="demo-variants" style="{style}">{sections}</div><div class="demo-sentences">{sentences}</div>'
+        )
+
+
+def _summary(column: Column) -> dict[str, Any]:
+    judged = column.judged
+    return {
+        "name": column.name,
+        "seconds": round(column.seconds, 3),
+        "scores": None if judged is None else judged.scores,
+        "right": None if judged is None else judged.right,
+        "origin": column.origin,
+    }
+
+
+def _section(column: Column) -> str:
+    parts = [part for part in (column.verdict, f"{column.seconds:.1f} s") if part]
+    origin = f"<small>{html.escape(column.origin)}</small>" if column.origin else ""
+    header = f"<header><b>{html.escape(column.name)}</b><span>{', '.join(parts)}</span>{origin}</header>"
+    figures = "".join(_figure(column, row) for row in range(len(column.images)))
+    return f'<section>{header}<div class="demo-images">{figures}</div></section>'
 
 
 def _figure(column: Column, row: int) -> str:
-    name = html.escape(column.name)
-    parts = [] if column.scores is None else [f"score {column.scores[row]:.2f}"]
-    parts.append(f"{column.seconds / len(column.images):.2f} s")
-    origin = f"<small>{html.escape(column.origin)}</small>" if column.origin else ""
-    image = f'<img src="{_data_url(column.images[row], column.infotexts[row])}" alt="{name}">'
-    return f"<figure>{image}<figcaption><b>{name}</b><span>{', '.join(parts)}</span>{origin}</figcaption></figure>"
+    """A PNG with its infotext in it, as one saves it."""
+    caption, kind = "", ""
+    if column.judged is not None:
+        right = column.judged.right[row]
+        kind = ' class="demo-right"' if right else ' class="demo-wrong"'
+        caption = f"<figcaption>{'✓' if right else '✗'} {column.judged.scores[row]:.2f}</figcaption>"
+    source = _data_url(column.images[row], column.infotexts[row])
+    return f'<figure{kind}><img src="{source}" alt="{html.escape(column.name)}">{caption}</figure>'
 
 
 def _data_url(image: Image.Image, infotext: str) -> str:

@@ -10,11 +10,10 @@ from crdiff.settings import Settings
 from crdiff.webui.infotext import NOTE_KEY, SOURCE_KEY, SPARSITY_KEY
 from demo.compare.comparison import Column, Comparison
 from demo.compare.scores import Scores
-from demo.compare.variants import Variant, variants
+from demo.compare.variants import CRDIFF, Variant, variants
 from modules import infotext_utils, processing
 from modules.shared import state
 
-CRDIFF = "CR-Diff"
 K_KEY = "CR-Diff k"
 SUMMARY_KEY = "Compare"
 
@@ -35,12 +34,15 @@ def compare(p: Any, scores: Scores) -> tuple[Any, Comparison]:
         if state.interrupted or state.stopping_generation:
             comparison.say("Interrupted.")
             break
+        if variant is wanted[-1] and any(column.k == 1.0 for column in comparison.columns):
+            comparison.say(f"k is 1 here, so {CRDIFF} is the pruned model alone.")
+            break
         state.job = f"{number} out of {len(wanted)}"
         state.textinfo = f"{variant.name}, {number} of {len(wanted)}"
         results.append(_draw(p, variant, place, comparison))
     state.textinfo = None
     for column in comparison.columns:
-        column.scores, sentence = scores.of(column.images, str(p.prompt))
+        column.judged, sentence = scores.of(column.images, str(p.prompt))
         comparison.say(sentence)
     return _joined(p, results, comparison), comparison
 
@@ -68,14 +70,18 @@ def _draw(p: Any, variant: Variant, place: slice, comparison: Comparison) -> Any
     images = processed.images[processed.index_of_first_image :]
     texts = processed.infotexts[processed.index_of_first_image :][: len(images)]
     params = infotext_utils.parse_generation_parameters(processed.info)
-    column = Column(variant.name, images[: len(texts)], texts, seconds, origin=params.get(SOURCE_KEY, ""))
+    column = Column(variant.name, images[: len(texts)], texts, seconds, params.get(SOURCE_KEY, ""), _k(params))
     if column.images:
         comparison.columns.append(column)
     if variant.settings.enabled and not state.interrupted:
         comparison.say(_why_idle(params))
-        if variant.name == CRDIFF and params.get(K_KEY) == "1":
-            comparison.say("k is 1 here, so CR-Diff is the pruned model alone.")
     return processed
+
+
+def _k(params: dict[str, Any]) -> float | None:
+    """The amplification that an image was drawn with, where CR-Diff acted."""
+    acted = NOTE_KEY not in params and SPARSITY_KEY in params
+    return float(params[K_KEY]) if acted and K_KEY in params else None
 
 
 def _why_idle(params: dict[str, Any]) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 from crdiff.settings import Settings
 
+CRDIFF = "CR-Diff"
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -16,7 +18,7 @@ class Variant:
 
 
 def variants(present: Settings) -> tuple[Variant, ...]:
-    """The dense model, the pruned one alone, and CR-Diff.
+    """The dense model, CR-Diff, and the pruned model alone, which is CR-Diff itself where its k is 1.
 
     Args:
         present: the accordion's settings; where it is off, Auto stands for them.
@@ -24,6 +26,6 @@ def variants(present: Settings) -> tuple[Variant, ...]:
     wanted = present if present.enabled else Settings(enabled=True)
     return (
         Variant("dense", Settings()),
+        Variant(CRDIFF, wanted),
         Variant("pruned only (k = 1)", replace(wanted, k=1.0)),
-        Variant("CR-Diff", wanted),
     )

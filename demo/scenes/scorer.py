@@ -80,9 +80,17 @@ class SceneScorer(nn.Module):
         Raises:
             ValueError: ``caption`` is no caption of the demo's scenes.
         """
-        scene = Scene.from_caption(caption)
-        x = torch.cat([look(np.asarray(image.convert("RGB"))) for image in images])
-        return [float(value) for value in self.log_probabilities(x, [scene] * len(images)).exp()]
+        return self.judge([np.asarray(image.convert("RGB")) for image in images], caption)[0]
+
+    def judge(self, images: Sequence[np.ndarray], caption: str) -> tuple[list[float], list[bool]]:
+        """Of each image ``[h, w, 3]`` uint8 the probability that it shows the caption, and whether it is right.
+
+        Raises:
+            ValueError: ``caption`` is no caption of the demo's scenes.
+        """
+        scenes = [Scene.from_caption(caption)] * len(images)
+        x = torch.cat([look(image) for image in images])
+        return self.log_probabilities(x, scenes).exp().tolist(), self.right(x, scenes).tolist()
 
 
 def classes_of(scene: Scene) -> dict[str, int]:

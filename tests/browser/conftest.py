@@ -79,6 +79,9 @@ def _only_this_machine(route: Any) -> None:
 @pytest.fixture(scope="module")
 def opened(server: Server, browser: Any) -> Iterator[Any]:
     """The page of a file's tests."""
+    unserved = [line for line in server.log().splitlines() if line.startswith("Hidden folder")]
+    if unserved:  # every test would wait for a page without scripts
+        pytest.fail(unserved[0])
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     context.set_default_timeout(PAGE_MS)
     opened = context.new_page()

@@ -37,16 +37,17 @@ def test_scripts(server):
     }  # fmt: skip
 
 
-def test_compare_with_a_batch(server):
+def test_compare_with_a_batch_where_pruned_only_would_be_the_same_again(server):
     alwayson = {"cr-diff": {"args": [{"enabled": True, "down": 0.3, "end": 0.5, "k": 1}]}}
     answer = server.post("/sdapi/v1/txt2img", {**COMPARE, "batch_size": 2, "alwayson_scripts": alwayson})
     info = json.loads(answer["info"])
-    assert len(answer["images"]) == len(info["infotexts"]) == 6
-    assert info["all_seeds"] == [7, 7, 7, 8, 8, 8]
-    assert [" CR-Diff k: " in text for text in info["infotexts"]] == [False, True, True] * 2
-    assert [f"Seed: {seed}," in text for seed, text in zip(info["all_seeds"], info["infotexts"])] == [True] * 6
+    assert len(answer["images"]) == len(info["infotexts"]) == 4
+    assert info["all_seeds"] == [7, 7, 8, 8]
+    assert [" CR-Diff k: " in text for text in info["infotexts"]] == [False, True] * 2
+    assert [f"Seed: {seed}," in text for seed, text in zip(info["all_seeds"], info["infotexts"])] == [True] * 4
     summary = info["extra_generation_params"]["Compare"]
-    assert [column["name"] for column in summary["columns"]] == ["dense", "pruned only (k = 1)", "CR-Diff"]
+    assert [column["name"] for column in summary["columns"]] == ["dense", "CR-Diff"]
+    assert all(len(column["right"]) == len(column["scores"]) == 2 for column in summary["columns"])
     assert "k is 1 here, so CR-Diff is the pruned model alone." in summary["sentences"]
 
 

@@ -38,7 +38,7 @@ def drawn(server, settings, **fields):
 
 
 def compare(host_page):
-    """Presses Compare; the captions, images and sentences of the panel."""
+    """Presses Compare; of each variant the lines above its images, all images, and the sentences of the panel."""
     before = host_page.page.locator("#demo_panel").first.inner_html()
     host_page.one("demo_compare").click()
     host_page.page.wait_for_function(
@@ -46,9 +46,9 @@ def compare(host_page):
         " && document.querySelector('#demo_panel').innerHTML !== before",
         arg=before,
     )
-    figures = host_page.page.locator("#demo_panel figure").all()
-    captions = [figure.locator("figcaption").inner_text().split("\n") for figure in figures]
-    sources = [figure.locator("img").get_attribute("src") for figure in figures]
+    headers = host_page.page.locator("#demo_panel header").all()
+    captions = [[part.inner_text() for part in header.locator("> *").all()] for header in headers]
+    sources = [image.get_attribute("src") for image in host_page.page.locator("#demo_panel img").all()]
     images = [Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) for source in sources]
     return captions, images, host_page.page.locator("#demo_panel .demo-sentences p").all_inner_texts()
 
@@ -59,8 +59,10 @@ def same(one, other):
 
 def test_a_visitor_picks_a_size_and_compares(host_page, server):
     assert Scene.from_caption(host_page.prompt()).is_held_out()
-    shown = {name: host_page.number(f"txt2img_{name}") for name in ("height", "width", "steps", "cfg_scale", "seed")}
-    assert shown == {"height": 128, "width": 128, "steps": 20, "cfg_scale": 3, "seed": 1}
+    names = ("height", "width", "steps", "cfg_scale", "seed", "batch_size")
+    shown = {name: host_page.number(f"txt2img_{name}") for name in names}
+    assert shown == {"height": 80, "width": 128, "steps": 12, "cfg_scale": 3, "seed": 1, "batch_size": 8}
+    assert host_page.chosen("txt2img_sampling") == "DPM++ 2M"
     button = host_page.one("demo_example_3")
     example = button.inner_text()
     button.click()
@@ -68,16 +70,19 @@ def test_a_visitor_picks_a_size_and_compares(host_page, server):
         "text => document.querySelector('#txt2img_prompt textarea').value === text", arg=example
     )
     host_page.set_number("txt2img_steps", FEW_STEPS)
+    host_page.set_number("txt2img_batch_size", 2)
     host_page.one("demo_size_96x128").click()
     captions, images, sentences = compare(host_page)
-    assert [caption[0] for caption in captions] == ["dense", "pruned only (k = 1)", "CR-Diff"]
+    assert [caption[0] for caption in captions] == ["dense", "CR-Diff", "pruned only (k = 1)"]
     assert all(caption[1].endswith(" s") for caption in captions)
-    assert [image.size for image in images] == [(128, 96)] * 3
+    assert [image.size for image in images] == [(128, 96)] * 6
     assert all(image.info["parameters"].startswith(f"{example}\n") for image in images)
     # There are no presets for a random model.
     scored = WEIGHTS.is_file()
     assert [text.partition(":")[0] for text in sentences] == ["CR-Diff did not act", *([] if scored else ["No score"])]
-    assert all(caption[1].startswith("score 0.") == scored for caption in captions)
+    assert all((" of 2 right, " in caption[1]) == scored for caption in captions)
+    marks = host_page.page.locator("#demo_panel figcaption").all_inner_texts()
+    assert all(re.fullmatch(r"[✓✗] [01]\.\d\d", mark) for mark in marks) and len(marks) == (6 if scored else 0)
 
 
 def test_what_compare_shows_is_what_the_host_draws(host_page, server):
@@ -85,6 +90,9 @@ def test_what_compare_shows_is_what_the_host_draws(host_page, server):
     host_page.fill_prompt(prompt)
     host_page.set_number("txt2img_steps", FEW_STEPS)
     host_page.set_number("txt2img_cfg_scale", 3.5)
+    host_page.set_number("txt2img_batch_size", 1)
+    host_page.choose("txt2img_sampling", "Euler")
+    host_page.choose("txt2img_scheduler", "Automatic")
     host_page.one("demo_size_96x128").click()
     host_page.open_accordion("txt2img_crdiff")
     host_page.choose("txt2img_crdiff_preset", "Custom")
@@ -93,7 +101,7 @@ def test_what_compare_shows_is_what_the_host_draws(host_page, server):
         host_page.set_number(f"txt2img_crdiff_{name}", value)
     captions, images, _ = compare(host_page)
     assert [caption[2:] for caption in captions] == [[], ["custom ratios"], ["custom ratios"]]
-    for image, settings in zip(images, ({"enabled": False}, {**RATIOS, "k": 1.0}, {**RATIOS, "k": 1.5})):
+    for image, settings in zip(images, ({"enabled": False}, {**RATIOS, "k": 1.5}, {**RATIOS, "k": 1.0})):
         expected, text = drawn(server, {"enabled": True, **settings}, prompt=prompt)
         assert same(image, expected)
         assert image.info["parameters"] == text
@@ -121,11 +129,11 @@ def test_ratios_are_searched_with_the_demos_own_score(host_page, server):
 
 
 def test_auto_stands_in_where_the_accordion_is_off():
-    dense, pruned, amplified = variants(Settings(enabled=False, preset="custom", k=2.0))
+    dense, amplified, pruned = variants(Settings(enabled=False, preset="custom", k=2.0))
     assert not dense.settings.enabled
     assert (pruned.settings.preset, pruned.settings.k) == ("auto", 1.0)
     assert amplified.settings == Settings(enabled=True)
-    dense, pruned, amplified = variants(Settings(enabled=True, preset="custom", k=2.0, end=0.5))
+    dense, amplified, pruned = variants(Settings(enabled=True, preset="custom", k=2.0, end=0.5))
     assert not dense.settings.enabled
     assert (pruned.settings.k, pruned.settings.end) == (1.0, 0.5)
     assert amplified.settings == Settings(enabled=True, preset="custom", k=2.0, end=0.5)

@@ -16,7 +16,7 @@ from PIL import Image
 from crdiff.scoring.own import OwnScorer
 from demo import selfcheck as checking
 from demo.__main__ import main
-from demo.compare.scores import Scores
+from demo.compare.scores import Judged, Scores
 from demo.prepare import provide_checkpoint, provide_presets, provide_score
 from demo.scenes.draw import draw
 from demo.scenes.scene import held_out
@@ -94,6 +94,16 @@ def test_a_port_in_use_is_refused_in_one_sentence(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_hidden_folder_that_gradio_3_serves_no_file_from_is_named():
+    from common.server import unserved  # importable once `demo` is
+
+    assert unserved(["/home/user/webui/extensions/cr-diff"]) == ""
+    assert unserved(["/srv/webui", "/home/user/.local/webui/extensions/cr-diff"]) == (
+        "Hidden folder .local: gradio 3 serves no file below it, so the page comes up without its scripts and styles. "
+        "Put /home/user/.local/webui/extensions/cr-diff elsewhere."
+    )
+
+
 @pytest.fixture
 def checked(server, checkpoint, monkeypatch, capsys):
     """Runs the self-check against the demo that runs already; its exit status and what it printed."""
@@ -117,8 +127,8 @@ def checked(server, checkpoint, monkeypatch, capsys):
 def test_selfcheck_passes(checked):
     status, said = checked()
     assert status == 0, said
-    assert "API: 96x128, " in said
-    assert said.count("browser: 96x128, ") == 3
+    assert "API: 80x128, " in said
+    assert said.count(": 8 images of 80x128\n") == 3
     assert "FAILED" not in said
 
 
@@ -138,30 +148,38 @@ def test_selfcheck_fails_when_crdiff_does_not_act(checked, monkeypatch):
     assert "FAILED: API: CR-Diff did not act" in said
 
 
-def test_selfcheck_fails_when_the_demo_does_not_start(tmp_path, capsys):
-    assert checking.selfcheck(Path(sys.executable), tmp_path / "none", ["--host-flavour", "comfy"]) == 1
+@pytest.mark.parametrize("more", [[], ["--selfcheck"]])
+def test_a_checkpoint_that_is_not_there_is_told_in_one_sentence(more, tmp_path, capsys):
+    missing = tmp_path / "nope"
+    assert main(["--checkpoint", str(missing), "--models", str(tmp_path / "m"), *more]) == 1
+    assert capsys.readouterr().out == f"There is no checkpoint {missing}.\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_selfcheck_fails_when_the_demo_does_not_start(checkpoint, capsys):
+    assert checking.selfcheck(Path(sys.executable), checkpoint, ["--host-flavour", "comfy"]) == 1
     assert "FAILED: the demo did not start: " in capsys.readouterr().out
 
 
 def test_a_missing_score_is_explained(tmp_path, monkeypatch):
     image = Image.new("RGB", (16, 8))
     weights = tmp_path / "scorer.safetensors"
-    scores, sentence = Scores(weights).of([image], "a cat")
-    assert scores is None
+    judged, sentence = Scores(weights).of([image], "a cat")
+    assert judged is None
     assert sentence == "No score: scorer.safetensors is missing."
 
     class Scorer:
-        def score(self, images, caption):
+        def judge(self, images, caption):
             if caption == "a cat":
                 raise ValueError("no caption")
-            return [0.5] * len(images)
+            return [0.5] * len(images), [True] * len(images)
 
     weights.write_bytes(b"")
     fake = type(sys)("demo.scenes.scorer")
     fake.load_scorer = lambda path: Scorer()
     monkeypatch.setitem(sys.modules, "demo.scenes.scorer", fake)
     known = Scores(weights)
-    assert known.of([image, image], "a caption") == ([0.5, 0.5], "")
-    scores, sentence = known.of([image], "a cat")
-    assert scores is None
+    assert known.of([image, image], "a caption") == (Judged([0.5, 0.5], [True, True]), "")
+    judged, sentence = known.of([image], "a cat")
+    assert judged is None
     assert sentence == "No score: the prompt is no caption of the demo's scenes."

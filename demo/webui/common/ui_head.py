@@ -35,9 +35,14 @@ def css_html() -> str:
     return "".join(f'<link rel="stylesheet" property="stylesheet" href="{webpath(path)}">' for path in sheets)
 
 
+def script_folders() -> list[str]:
+    """The folders that the page's scripts and style sheets come from."""
+    return [str(HOST_FILES), *(extension.path for extension in extensions.active())]
+
+
 def allowed_paths() -> list[str]:
     """The folders the page's files come from, which gradio has to be told."""
-    return [str(HOST_FILES), str(data_path), *(extension.path for extension in extensions.active())]
+    return [str(data_path), *script_folders()]
 
 
 def reload_javascript() -> None:
