@@ -122,8 +122,8 @@ class OwnPresets:
             raise PresetError("The size of the tab is not known, so the preset cannot be saved.")
         if checkpoint is None or checkpoint.family is None:
             raise PresetError("CR-Diff does not know how to prune the selected model; select another one.")
-        if checkpoint.family is OTHER and not only_this:
-            raise PresetError("This model is of no known family: save the preset for this checkpoint only.")
+        # There is no other checkpoint that a preset could serve where the family is not known.
+        only_this = only_this or checkpoint.family is OTHER
         if only_this and checkpoint.sha256 is None:
             raise PresetError(
                 "The host has not computed this checkpoint's hash yet; generate one image and save again."

@@ -7,7 +7,7 @@ from copy import copy
 from typing import Any
 
 from crdiff.settings import Settings
-from crdiff.webui.infotext import NOTE_KEY, SOURCE_KEY, SPARSITY_KEY
+from crdiff.webui.infotext import NOTE_KEY, SOURCE_KEY
 from demo.compare.comparison import Column, Comparison
 from demo.compare.scores import Scores
 from demo.compare.variants import CRDIFF, Variant, variants
@@ -80,16 +80,13 @@ def _draw(p: Any, variant: Variant, place: slice, comparison: Comparison) -> Any
 
 def _k(params: dict[str, Any]) -> float | None:
     """The amplification that an image was drawn with, where CR-Diff acted."""
-    acted = NOTE_KEY not in params and SPARSITY_KEY in params
-    return float(params[K_KEY]) if acted and K_KEY in params else None
+    return float(params[K_KEY]) if SOURCE_KEY in params and K_KEY in params else None
 
 
 def _why_idle(params: dict[str, Any]) -> str:
-    if NOTE_KEY in params:
-        return f"{CRDIFF} did not act: {params[NOTE_KEY]}"
-    if SPARSITY_KEY in params:
+    if SOURCE_KEY in params:
         return ""
-    return f"{CRDIFF} did not act: k or all ratios are 0, or no step lies between Start and End."
+    return f"{CRDIFF} did not act: {params.get(NOTE_KEY, 'the infotext does not say why.')}"
 
 
 def _joined(p: Any, results: list[Any], comparison: Comparison) -> Any:
