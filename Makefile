@@ -16,7 +16,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_OFFLINE := 1
 export CRDIFF_REQUIRE_BROWSER := 1
 
-.PHONY: help setup browser demo test test-all test-host test-browser test-gpu lint format clean
+.PHONY: help setup browser demo screenshots test test-all test-host test-browser test-gpu lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -32,6 +32,10 @@ browser: setup ## find or fetch a Chromium for tests/browser
 
 demo: setup ## a small WebUI with this extension on 127.0.0.1:7860; ARGS="--port 7999 --listen 127.0.0.1", ARGS=--selfcheck
 	$(PY) -W ignore -m demo $(ARGS)
+
+screenshots: setup browser ## take the images of README and docs anew
+	$(PY) -W ignore -m demo.evaluate.strip --out docs/images/strip.png
+	$(PY) -W ignore -m demo.screenshots docs/images
 
 test: setup browser ## run the tests that a change must pass
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)

@@ -23,9 +23,12 @@ from demo.prepare import CHECKPOINT, PRESETS
 from demo.running import StartError, running
 from demo.scenes.scene import OTHER_SIZES, judging_scenes
 
-ANSWER_S = 120
+ANSWER_S = 300
 HEIGHT, WIDTH = OTHER_SIZES[0]
 """The size that is drawn: not the model's own."""
+
+IMAGES = 8
+"""Of each variant of the comparison."""
 
 RATIOS = {"enabled": True, "down": 0.3, "mid": 0.3, "up": 0.3}
 """CR-Diff's settings where the demo has no presets to look up."""
@@ -75,7 +78,7 @@ def check(url: str, settings: dict[str, Any]) -> list[str]:
         faults.append(f"API: {error}")
     print("Pressing Compare in a headless browser.", flush=True)
     try:
-        shown = compare_in_browser(url, HEIGHT, WIDTH, ANSWER_S)
+        shown = compare_in_browser(url, HEIGHT, WIDTH, IMAGES, ANSWER_S)
     except NoBrowserError as error:
         return [*faults, f"browser: {error}"]
     for line in shown.lines:

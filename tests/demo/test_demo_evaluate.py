@@ -24,7 +24,7 @@ from crdiff.presets.own_document import from_text, to_text
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
 from demo.evaluate import __main__ as evaluate
-from demo.evaluate import criteria, find_presets, prompts, strategies
+from demo.evaluate import criteria, find_presets, overhead, prompts, strategies, strip
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DENSE, DemoModel, Drawing
 from demo.evaluate.objective import noise_seed
@@ -309,3 +309,37 @@ def test_strategies_are_compared_at_equal_budgets_and_racing_in_exact_mode_chang
     assert exact["images"] <= exact["images_without"] == 4 * 2
     drawing = ElementTree.parse(plot).getroot()
     assert len(drawing.findall("{http://www.w3.org/2000/svg}polyline")) == 4
+
+
+def test_the_strip_shows_the_evaluations_first_images_and_how_many_are_right(checkpoint, tmp_path, monkeypatch, capsys):
+    presets, out = tmp_path / "presets.json", tmp_path / "strip.png"
+    model = DemoModel(checkpoint)
+    preset = Preset.own("Demo 64x96", OTHER, Size(64, 96), Ratios(0.5, 0.4, 0.3), 2.0, model.sha256)
+    presets.write_text(to_text([preset]), encoding="utf-8")
+    command = ["strip", "--size", "64x96", "--captions", "2", "--steps", "1", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", [*command, "--checkpoint", str(checkpoint), "--presets", str(presets)])
+    strip.main()
+    shown, said = np.asarray(Image.open(out).convert("RGB")), capsys.readouterr().out
+    for place, (name, ratios, k) in enumerate((("dense", DENSE, 0.0), ("CR-Diff", preset.ratios, 2.0))):
+        right = 0
+        for column, scene in enumerate(judging_scenes(2)):
+            noise = noise_seed(scene.caption(), 1)
+            (image,) = model.draw([scene.caption()], [noise], (64, 96), ratios, k, Drawing(steps=1))
+            top = place * (strip.LABEL + 64 + 2 * strip.BORDER + strip.GAP) + strip.LABEL + strip.BORDER
+            left = column * (96 + 2 * strip.BORDER + strip.GAP) + strip.BORDER
+            near = shown[top : top + 64, left : left + 96].astype(int) - image
+            assert np.abs(near).max() <= 1  # two images in a batch may differ from one in the last bit
+            right += Judge().verdict([image], [scene]).right[0]
+        assert f"{name}, 64x96: {right} of 2 right" in said
+
+
+def test_overhead_is_told_as_ratios_of_the_same_round_and_as_dense_steps():
+    steps = (4, 20, 40)
+    dense = {(overhead.DENSE, count): [0.1 + 0.05 * count, 2 * (0.1 + 0.05 * count)] for count in steps}
+    others = {
+        (way, count): [2 * (0.1 + 0.05 * count) + 0.1, 2 * (2 * (0.1 + 0.05 * count) + 0.1)]
+        for way in overhead.WAYS if way != overhead.DENSE for count in steps
+    }  # fmt: skip
+    lines = list(overhead.table({**dense, **others}, steps))
+    assert lines[0] == "|  | 4 steps | 20 steps | 40 steps | fixed, in dense steps |"
+    assert lines[2] == "| k = 1 | 2.33 | 2.09 | 2.05 | 4.0 |"
