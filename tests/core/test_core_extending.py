@@ -153,14 +153,14 @@ def test_a_new_mode_draws_and_is_known_everywhere(monkeypatch):
     assert unet_passes(plan, MODES["averaged"], StepWindow(0.0, 0.5)) == 2.0
 
 
-def test_the_readmes_lines_for_a_unet_without_a_webui():
+def test_the_documented_lines_for_a_unet_without_a_webui():
     """The very text, on a small UNet of the layout of SD1.x."""
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    (text,) = re.findall(r"```python\n(.*?from crdiff import.*?)```", readme, re.DOTALL)
+    page = (Path(__file__).resolve().parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```python\n(.*?from crdiff import.*?)```", page, re.DOTALL)
     unet, (x, _, context) = make_unet(), make_inputs()
     timesteps = [torch.tensor([time, time]) for time in (900, 500, 100)]
     names = {"unet": unet, "x": x, "context": context, "timesteps": timesteps, "predictions": []}
-    exec(compile(text, "README.md", "exec"), names)
+    exec(compile(text, "extending.md", "exec"), names)
     table_6 = (0.319, 0.240, 0.192)  # SD1.5, 400x560
     assert len(names["predictions"]) == 3
     for found, time in zip(names["predictions"], timesteps):
