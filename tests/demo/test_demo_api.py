@@ -33,7 +33,7 @@ def test_scripts(server):
     assert not infos["compare", False]["is_alwayson"]
     argument = infos["cr-diff", False]["args"][2]
     assert argument == {
-        "label": "Down ratio", "value": 0.3, "minimum": 0.0, "maximum": 0.99, "step": 0.001, "choices": None
+        "label": "Down ratio", "value": 0.3, "minimum": 0.0, "maximum": 0.999, "step": 0.001, "choices": None
     }  # fmt: skip
 
 
