@@ -18,8 +18,8 @@ TOOLTIPS: Mapping[str, str] = {
     "test": "Scores the image shown in the gallery for its prompt, to see that the score works and how long it takes.",
     "minutes": "Ends the search after so many minutes of drawing and scoring. 0 has no limit but the evaluations.",
     "prompts": "Every ratio is judged by the mean over these prompts, one a line. Empty takes the tab's prompt.",
-    "seeds": "Every prompt is drawn with each of these seeds; more seeds cost more time and give a surer result. Empty "
-    "takes the tab's seed.",
+    "seeds": "Every prompt is drawn with each of these seeds; more seeds cost more time and give a surer result. -1 is "
+    "one at random, drawn once and shown; empty takes the tab's seed.",
     "vary": "What the search may change; the rest stays as the accordion has it.",
     "hires": "Draws the trials with Hires. fix where the tab has it on: slower, and judged as you will see them.",
     "low": "The least ratio that is tried, for each group that is varied.",
