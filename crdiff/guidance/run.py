@@ -32,7 +32,7 @@ _log = logging.getLogger("crdiff")
 _NO_STEP = "The sampler called the UNet in no step."
 _NO_CALL = "Another extension computed the UNet in every step."
 _WATCHED = "The criterion was looking at the layers in every step; the next image is drawn with what it saw."
-_TOO_SMALL = "The ratios are too small to prune a single weight."
+_TOO_SMALL = "The ratios are too small to leave anything out."
 _ZERO_STAGE = "All ratios are 0 in the steps between start and end."
 
 

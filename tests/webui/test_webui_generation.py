@@ -125,7 +125,7 @@ def test_what_was_drawn_is_written_in_full(job: Job, library: PresetLibrary) -> 
     [
         ({"k": 0.0}, {}, "k is 0, which is the dense model alone."),
         ({"down": 0.0, "mid": 0.0, "up": 0.0}, {}, "All ratios are 0, so there is nothing to prune."),
-        ({"down": 1e-6, "mid": 1e-6, "up": 1e-6}, {}, "The ratios are too small to prune a single weight."),
+        ({"down": 1e-6, "mid": 1e-6, "up": 1e-6}, {}, "The ratios are too small to leave anything out."),
         ({"start": 0.5, "end": 0.5}, {}, "No step lies between start 0.5 and end 0.5."),
         ({"start": 0.3, "end": 0.4}, {}, "No step lies between start 0.3 and end 0.4."),
         ({"hires": "second"}, {}, "CR-Diff is set to act in the second pass of Hires. fix only, and there was none."),
