@@ -18,8 +18,8 @@ NAME = "layerdrop"
 
 _SMALL = {"down": (6, 0.17), "mid": (1, 0.006), "up": (9, 0.25)}
 _BLOCKS = {SD15: _SMALL, SD21: _SMALL, SDXL: {"down": (24, 0.255), "mid": (10, 0.1), "up": (36, 0.38)}}
-"""Of each group, how many transformer blocks there are and their part of a pass, by FLOPs. That of SD1.x is 2 to 6 %
-smaller or larger at sizes from 256x256 to 768x768, that of SDXL the same at all."""
+"""Of each group, how many transformer blocks there are and their part of a pass, by FLOPs. SDXL's hardly depends on the
+size; SD1.x's is 0.15 to 0.21 down and 0.23 to 0.32 up from 256x256 to 768x768."""
 
 
 def _count(blocks: int, ratio: float) -> int:
