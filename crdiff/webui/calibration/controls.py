@@ -52,7 +52,9 @@ class CalibrationControls:
             with gr.Row():
                 self._images = gr.Number(defaults.images, label="Images", precision=0, elem_id=named("images"))
                 self._prompts = gr.Radio([NEUTRAL, TAB], value=NEUTRAL, label="Prompts", elem_id=named("prompts"))
-                self._size = gr.Textbox("", label="Size", placeholder="empty: native", elem_id=named("size"))
+                self._size = gr.Textbox(
+                    "", label="Size", max_lines=1, placeholder="empty: native", elem_id=named("size")
+                )
                 self._hessians = gr.Checkbox(defaults.hessians, label="Hessians", elem_id=named("hessians"))
             with gr.Row(elem_classes=["crdiff-buttons"]):
                 self._start = gr.Button("Calibrate", variant="primary", elem_id=named("start"))

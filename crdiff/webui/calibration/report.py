@@ -36,14 +36,20 @@ def describe(checkpoint: Checkpoint | None, found: Sequence[Stored]) -> str:
     if checkpoint is None:
         return "There is no checkpoint to calibrate."
     if not found:
-        needing = lacking(None)
-        wanted = f" {', '.join(needing)} need{'s' if len(needing) == 1 else ''} it." if needing else ""
+        needing = list(lacking(None))
+        wanted = f" {_needing(needing)} it." if needing else ""
         return f"{checkpoint.name} is not calibrated.{wanted}"
     states = {one.modifiers: one for one in reversed(found)}
     parts = [f"{checkpoint.name} is calibrated: {'; '.join(_one(one) for one in states.values())}."]
-    parts += [f"{name} still needs {what}." for name, what in lacking(found[0].statistics).items()]
+    missing = lacking(found[0].statistics)
+    for what in dict.fromkeys(missing.values()):
+        parts.append(f"{_needing([name for name, needed in missing.items() if needed == what], 'still ')} {what}.")
     parts.append(f"{_bytes(sum(one.bytes for one in found))} on disk.")
     return " ".join(parts)
+
+
+def _needing(names: Sequence[str], how: str = "") -> str:
+    return f"{', '.join(names)} {how}need{'s' if len(names) == 1 else ''}"
 
 
 def _one(stored: Stored) -> str:
