@@ -22,7 +22,7 @@ _TOOLTIPS: Mapping[str, str] = {
     "images": "How many images are drawn, with this tab's sampler, steps and CFG scale; none is shown or saved.",
     "prompts": "neutral: 64 prompts of CR-Diff, with the LoRAs of this tab's prompt. tab: this tab's prompt.",
     "size": "Height x width. Empty takes the size the model was trained at, whatever the tab says.",
-    "hessians": "Gathers what obs-saliency needs as well, which takes gigabytes of memory for SDXL.",
+    "hessians": "Gathers what obs-saliency and channels need as well, which takes gigabytes of memory for SDXL.",
     "start": "Says what will be drawn and how much memory it takes, and draws as Generate would.",
     "stop": "Ends the calibration; what the images drawn so far have shown is kept.",
     "delete": "Deletes the calibrations of the selected checkpoint, after asking.",
