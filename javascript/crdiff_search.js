@@ -1,6 +1,6 @@
 // A search is Generate with another script chosen, for that one job: the host's own queue, progress, preview and
-// interrupt. While one runs the page asks for its panel, and the settings fold; buttons in the panel apply a
-// configuration, or answer which of two images is better.
+// interrupt. While one runs the page asks for its panel; buttons in the panel apply a configuration, or answer which of
+// two images is better.
 (() => {
     const SCRIPT = "CR-Diff search";
     const TABS = ["txt2img", "img2img"];
@@ -79,16 +79,8 @@
         pollSoon([tab], 2);
     }
 
-    // What is shown when is up to style.css, by what is noted here at the search's fold.
-    function noteState(tab) {
-        const noted = find(tab, "accordion").dataset;
-        const shown = panel(tab);
-        noted.crdiffState = shown?.dataset.crdiffSearch ?? "none";
-        noted.crdiffFound = shown?.dataset.crdiffFound ?? "False";
-        const axes = [...(find(tab, "vary")?.querySelectorAll("label") ?? [])];
-        const k = axes.find((label) => label.textContent.trim() === "k")?.querySelector("input");
-        noted.crdiffVariesK = Boolean(k?.checked);
-        const question = shown?.querySelector("[data-crdiff-question]");
+    function noteQuestion(tab) {
+        const question = panel(tab)?.querySelector("[data-crdiff-question]");
         const asked = question?.dataset.crdiffQuestion ?? "";
         if (asked === tab.question) return;
         tab.question = asked;
@@ -169,9 +161,8 @@
             for (const name of ["panel", "remembered"]) {
                 find(tab, name)?.addEventListener("click", (event) => onClick(tab, event));
             }
-            find(tab, "vary")?.addEventListener("change", () => setTimeout(() => noteState(tab)));
-            noteState(tab);
-            new MutationObserver(() => noteState(tab)).observe(find(tab, "panel"), {subtree: true, childList: true});
+            noteQuestion(tab);
+            new MutationObserver(() => noteQuestion(tab)).observe(find(tab, "panel"), {subtree: true, childList: true});
             gradioApp().querySelector(`#${tab.name}_prompt`)?.addEventListener("input", lookUp);
         }
         // A search may be running already, started in another page or before this one was loaded again.

@@ -43,7 +43,7 @@ class SearchControls:
         return {self._named(name): text for name, text in TOOLTIPS.items()}
 
     def build(self) -> None:
-        """Make the controls; what is shown when, by the state of the search, is up to the page's script and style."""
+        """Make the controls; which of them the state of a search hides is up to ``style.css``."""
         named, defaults = self._named, SearchRequest()
         self._results.build_found()
         with gr.Accordion("Search ratios for this prompt", open=False, elem_id=named("accordion")):
