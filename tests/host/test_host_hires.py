@@ -13,7 +13,6 @@ HIRES: Payload = {
     "enable_hr": True,
     "hr_scale": 2,
     "hr_second_pass_steps": 2,
-    "denoising_strength": 0.8,
     # Forge does without neither of them.
     "hr_additional_modules": ["Use same choices"],
     "hr_cfg": 7,

@@ -59,8 +59,8 @@ class Studio:
 
     def draw(self, *, scripts: Mapping[str, list[Any]] | None = None, **payload: Any) -> Drawing:
         alwayson = {name: {"args": args} for name, args in (scripts or {}).items()}
-        upscaler = {"hr_upscaler": self.target.upscaler} if payload.get("enable_hr") else {}
-        return self.client.draw({**BASE, **upscaler, **payload, "alwayson_scripts": alwayson})
+        hires = self.target.hires if payload.get("enable_hr") else {}
+        return self.client.draw({**BASE, **hires, **payload, "alwayson_scripts": alwayson})
 
     def plain(self, **payload: Any) -> Drawing:
         """The host's own picture, drawn once for each request."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from standins import HOSTS, SETTINGS, free_port, start_standin
 
 from hostkit.checkpoints import Checkpoint, read_checkpoint
-from hostkit.client import Client, HostError
+from hostkit.client import Client, HostError, Payload
 from hostkit.server import make_data_folder, start
 
 HERE = Path(__file__).resolve().parent.parent
@@ -38,7 +38,8 @@ class Target:
         standin: whether it is the stand-in of this repository, in which everything has to run.
         forge: whether it keeps its model in ``forge_objects``, as all of Forge's family do.
         storage: whether the type that weights are stored in is a setting of it, as in Forge and Neo.
-        upscaler: of its hires fix: in the latent space where it has one, as all but Neo.
+        hires: an upscaler, in the latent space where it has one, as all but Neo, and a strength at which both passes of
+            hires fix are seen in the image.
         checkpoints: those this suite knows how to use.
         loras: names of the LoRAs, by the layout they were made for.
         samplers: names.
@@ -50,7 +51,7 @@ class Target:
     standin: bool
     forge: bool = field(init=False)
     storage: bool = field(init=False)
-    upscaler: str = field(init=False)
+    hires: Payload = field(init=False)
     checkpoints: list[Checkpoint] = field(init=False)
     loras: list[str] = field(init=False)
     samplers: list[str] = field(init=False)
@@ -64,7 +65,8 @@ class Target:
         self.forge = client.get("/crdiff-test/v1/host")["forge_objects"]
         self.storage = "forge_unet_storage_dtype" in client.options()
         latent = self.standin or client.get("/sdapi/v1/latent-upscale-modes")
-        self.upscaler = "Latent" if latent else "None"
+        upscaler, strength = ("Latent", 0.8) if latent else ("None", 0.3)
+        self.hires = {"hr_upscaler": upscaler, "denoising_strength": strength}
         entries = [read_checkpoint(entry) for entry in client.get("/sdapi/v1/sd-models")]
         self.checkpoints = sorted((entry for entry in entries if entry), key=lambda entry: entry.title)
         self.samplers = [entry["name"] for entry in client.get("/sdapi/v1/samplers")]
