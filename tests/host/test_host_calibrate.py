@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hostkit import infotext
 from hostkit.client import HostError
-from hostkit.studio import BASE, Studio
+from hostkit.studio import BASE, RATIOS, Studio
 
 PATIENCE_S = 300
 PROMPTS = ["a photo of a cat", "a red boat"]
@@ -46,7 +46,7 @@ def waited(studio: Studio, path: str, drawn: int | None = None) -> dict[str, Any
 
 
 def test_sums_are_those_of_the_hosts_own_images(studio: Studio, kept: set[str]) -> None:
-    """First one is interrupted, which keeps what it has; images are the host's own before, between and after."""
+    """One that is interrupted keeps what it has; criteria go by the latest; images without CR-Diff stay the host's."""
     plain, state = studio.draw(), studio.state()
     path = started(studio, images=500)
     waited(studio, path, drawn=1)
@@ -64,6 +64,12 @@ def test_sums_are_those_of_the_hosts_own_images(studio: Studio, kept: set[str]) 
     assert (made["made"]["images"], made["made"]["size"]) == ("2", "64x96")
     assert made["tokens"] > 0
     assert made["bytes"] > 0
+
+    weighed = studio.crdiff({**RATIOS, "criterion": "wanda"})
+    studio.assert_changed_at_all(weighed, plain)
+    noted = infotext.parse(weighed.infotext)
+    assert "CR-Diff calibration" in noted
+    assert "CR-Diff note" not in noted
 
     own = {"height": 64, "width": 96}
     studio.draw(scripts={"input sums": ["begin"]}, prompt=PROMPTS[0], seed=11, **own)
