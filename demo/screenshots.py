@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +20,9 @@ ACCORDION, SEARCH = "txt2img_crdiff", "txt2img_crdiff_search_"
 FRAME = 12
 """Pixels around what is shown."""
 
+EMOJI = ":lang=und-zsye"
+"""What fontconfig calls a font with icons in colour."""
+
 
 def take(page: Any, folder: Path) -> None:
     """Compare as a visitor's first click does, then the accordion, then a search of a few evaluations."""
@@ -25,15 +30,17 @@ def take(page: Any, folder: Path) -> None:
     page.wait_for_selector("#demo_panel figure")
     page.wait_for_function("() => !document.querySelector('.progressDiv')")
     _settle(page)
-    below = page.locator("#demo_panel").bounding_box()
     page.mouse.move(0, 0)
-    clip = {"x": 0, "y": 0, "width": VIEWPORT["width"], "height": below["y"] + below["height"] + FRAME}
+    end = page.locator("#demo_panel").first.evaluate("panel => panel.getBoundingClientRect().bottom + scrollY")
+    clip = {"x": 0, "y": 0, "width": VIEWPORT["width"], "height": end + FRAME}
     page.screenshot(path=folder / "demo.png", full_page=True, clip=clip)
 
+    page.locator("#demo_size_96x128").click()
     _open(page, ACCORDION)
     _settle(page)
     _shoot(page, f"#{ACCORDION}", folder / "accordion.png")
 
+    page.locator("#demo_size_80x128").click()
     _open(page, f"{SEARCH}accordion")
     evaluations = page.locator(f"#{SEARCH}evaluations input[type=number]").first
     evaluations.fill(str(EVALUATIONS))
@@ -61,11 +68,22 @@ def _shoot(page: Any, selector: str, path: Path) -> None:
     page.locator(selector).first.screenshot(path=path)
 
 
+def missing_font() -> str:
+    """A sentence if the page's icons would be empty boxes; empty where nobody can tell."""
+    lister = shutil.which("fc-list")
+    if lister is None or subprocess.run([lister, EMOJI], capture_output=True, check=False).stdout:
+        return ""
+    return "No font on this machine has the page's icons: install one, such as fonts-noto-color-emoji."
+
+
 def main() -> int:
     """Takes them all; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
+    if sentence := missing_font():
+        print(f"FAILED: {sentence}")
+        return 1
     options.folder.mkdir(parents=True, exist_ok=True)
     faults: list[str] = []
     with tempfile.TemporaryDirectory(prefix="crdiff-demo-") as folder:

@@ -31,12 +31,10 @@ function showSubmitInterruptingPlaceholder(tab) {
     gradioApp().querySelector(`#${tab}_interrupting`).style.display = "block";
 }
 
-// gradio hands over the values of the inputs and then those of the outputs; images of the last job need not travel back
+// gradio hands over the values of the inputs and then those of the four outputs, which need not travel back: gradio 4
+// warns of more arguments than there are inputs.
 function create_submit_args(values) {
-    const sent = [...values];
-    const gallery = sent.length - 4;
-    if (Array.isArray(sent[gallery])) sent[gallery] = null;
-    return sent;
+    return [...values].slice(0, -4);
 }
 
 function submitTab(tab, values) {
