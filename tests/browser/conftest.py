@@ -10,8 +10,8 @@ values that the one before has left, and may have the page loaded again.
 - ``server``: the running stand-in as a ``Server``: ``.url``, ``.data`` (its data folder), ``.log()`` (what it
   printed), ``.get(path)`` and ``.post(path, body)`` for its API.
 - ``page``: a playwright page that shows the loaded host. Whatever leaves this machine is refused. At the end of the
-  test every JavaScript error, every console error and gradio's warning of too many arguments fails it;
-  ``page.errors`` is that list, to be cleared by a test that provokes one.
+  test every JavaScript error and every console error fails it; ``page.errors`` is that list, to be cleared by a test
+  that provokes one.
 - ``host_page``: the same page in a ``HostPage``, with what tests do most: ``fill_prompt``, ``set_number``,
   ``set_slider``, ``choose``, ``open_accordion``, ``checked``, ``generate`` (waits, returns the infotext shown),
   ``paste`` (puts an infotext into the prompt and presses the paste button), ``tab``, ``gallery_images``, ``reload``.
@@ -76,11 +76,6 @@ def _only_this_machine(route: Any) -> None:
         route.fulfill(status=200, body="")
 
 
-def _is_fault(message: Any) -> bool:
-    """An error, or gradio 4's warning of a handler that is sent more than it takes."""
-    return message.type == "error" or "Too many arguments" in message.text
-
-
 @pytest.fixture(scope="module")
 def opened(server: Server, browser: Any) -> Iterator[Any]:
     """The page of a file's tests."""
@@ -92,7 +87,7 @@ def opened(server: Server, browser: Any) -> Iterator[Any]:
     opened = context.new_page()
     opened.errors = []
     opened.on("pageerror", lambda error: opened.errors.append(f"uncaught: {error}"))
-    opened.on("console", lambda m: opened.errors.append(f"console: {m.text}") if _is_fault(m) else None)
+    opened.on("console", lambda m: opened.errors.append(f"console: {m.text}") if m.type == "error" else None)
     opened.route("**/*", _only_this_machine)
     opened.goto(server.url, wait_until="domcontentloaded")
     HostPage(opened).wait_until_loaded()

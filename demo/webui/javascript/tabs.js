@@ -31,10 +31,12 @@ function showSubmitInterruptingPlaceholder(tab) {
     gradioApp().querySelector(`#${tab}_interrupting`).style.display = "block";
 }
 
-// gradio hands over the values of the inputs and then those of the four outputs, which need not travel back: gradio 4
-// warns of more arguments than there are inputs.
+// gradio hands over the values of the inputs and then those of the outputs; images of the last job need not travel back
 function create_submit_args(values) {
-    return [...values].slice(0, -4);
+    const sent = [...values];
+    const gallery = sent.length - 4;
+    if (Array.isArray(sent[gallery])) sent[gallery] = null;
+    return sent;
 }
 
 function submitTab(tab, values) {
