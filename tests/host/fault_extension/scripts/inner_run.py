@@ -41,7 +41,8 @@ class InnerRunScript(scripts.Script):
             do_not_save_samples=True,
             do_not_save_grid=True,
         )
-        inner.scheduler = p.scheduler
+        if hasattr(p, "scheduler"):  # Classic has none
+            inner.scheduler = p.scheduler
         inner.cached_c = [None, None]
         inner.cached_uc = [None, None]
         inner._ad_inner = True
