@@ -16,6 +16,8 @@ from demo.running import StartError, running
 PATIENCE_S = 300
 VIEWPORT = {"width": 1400, "height": 1000}
 EVALUATIONS = 12
+SEEDS = "1, 2, 3, 4"
+"""Of the search's images: with one noise the best image may be as wrong as the dense one."""
 ACCORDION, SEARCH = "txt2img_crdiff", "txt2img_crdiff_search_"
 FRAME = 12
 """Pixels around what is shown."""
@@ -45,6 +47,11 @@ def take(page: Any, folder: Path) -> None:
     evaluations = page.locator(f"#{SEARCH}evaluations input[type=number]").first
     evaluations.fill(str(EVALUATIONS))
     evaluations.blur()
+    _open(page, f"{SEARCH}advanced")
+    seeds = page.locator(f"#{SEARCH}seeds textarea, #{SEARCH}seeds input").first
+    seeds.fill(SEEDS)
+    seeds.blur()
+    page.locator(f"#{SEARCH}advanced .label-wrap").first.locator("span").first.click()
     page.locator(f"#{SEARCH}start").click()
     page.wait_for_function("id => /Done: /.test(document.getElementById(id)?.innerText ?? '')", arg=f"{SEARCH}panel")
     _settle(page)

@@ -172,7 +172,7 @@ def draw_curve(marks: Sequence[Mark], width: int = 360, height: int = 150) -> st
     last = max(mark.number for mark in marks)
     low, high = min(score for _, score in scored), max(score for _, score in scored)
     span = (high - low) or 1.0
-    left, right, top, bottom = 44, width - 8, 10, height - 22
+    left, right, top, bottom = 58, width - 8, 10, height - 22
 
     def x(number: float) -> float:
         return left + (right - left) * ((number - 1) / (last - 1) if last > 1 else 0.5)
