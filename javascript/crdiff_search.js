@@ -79,19 +79,25 @@
         pollSoon([tab], 2);
     }
 
+    function questionIn(tab) {
+        return panel(tab)?.querySelector("[data-crdiff-question]");
+    }
+
     function noteQuestion(tab) {
-        const question = panel(tab)?.querySelector("[data-crdiff-question]");
+        const question = questionIn(tab);
         const asked = question?.dataset.crdiffQuestion ?? "";
         if (asked === tab.question) return;
         tab.question = asked;
         tab.answer = "";
-        if (isShown(question)) showQuestion(question);
+        if (isShown(question)) showQuestion(tab, question);
     }
 
-    async function showQuestion(question) {
+    async function showQuestion(tab, question) {
         const images = [...question.querySelectorAll("img")];
         await Promise.allSettled(images.map((image) => image.decode()));
-        question.scrollIntoView({block: "nearest"});
+        // The panel may have been drawn anew meanwhile.
+        const current = questionIn(tab);
+        if (current?.dataset.crdiffQuestion === tab.question) current.scrollIntoView({block: "nearest"});
     }
 
     function onClick(tab, event) {
