@@ -78,6 +78,7 @@ def test_txt2img_with_an_inpainting_checkpoint(studio: Studio) -> None:
 
 @pytest.mark.parametrize("payload", [{}, {"prompt": LONG}, {"prompt": "a cat AND a dog", "batch_size": 2}])
 def test_conditions_one_after_the_other(studio: Studio, payload: Payload) -> None:
+    studio.need("batch_cond_uncond" in studio.client.options(), "setting batch_cond_uncond")
     with studio.client.option("batch_cond_uncond", False):
         studio.check(**payload)
 
@@ -85,6 +86,7 @@ def test_conditions_one_after_the_other(studio: Studio, payload: Payload) -> Non
 @pytest.mark.parametrize("options", [{"s_min_uncond": 50.0}, {"pad_cond_uncond": True, "prompt": LONG}])
 def test_conditioning_options(studio: Studio, options: dict[str, Any]) -> None:
     (name, value), *payload = options.items()
+    studio.need(name in studio.client.options(), f"setting {name}")
     with studio.client.option(name, value):
         studio.check(**dict(payload))
 
