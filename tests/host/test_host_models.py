@@ -72,7 +72,7 @@ def test_refiner_and_window(studio: Studio, same_config: bool, window: dict[str,
 
 def test_refiner_loaded_into_the_modules_under_the_name_of_the_checkpoint(studio: Studio) -> None:
     if "refiner_fast_sd" not in studio.client.options():
-        pytest.skip(f"{studio.target.name} names its refiner")
+        pytest.skip(f"{studio.target.name} has no setting refiner_fast_sd")
     first, second = first_and_next(studio, same_config=True)
     payload: Payload = {"refiner_checkpoint": second, "refiner_switch_at": 0.5, "steps": 4}
     settings = {**RATIOS, "k": 1.5}
