@@ -49,7 +49,8 @@ def waited(studio: Studio, path: str, evaluations: int | None = None) -> dict[st
 
 
 def test_a_trial_is_the_picture_that_the_host_draws(studio: Studio) -> None:
-    found = waited(studio, started(studio, evaluations=4, racing="off"))
+    strong = {"ratios": [0.6, 0.95], "starts": [{"down": 0.9, "mid": 0.9, "up": 0.9, "k": 1.0}]}
+    found = waited(studio, started(studio, evaluations=4, racing="off", **strong))
     assert (found["state"], found["evaluations"]) == ("done", 4), found["message"]
     dense = studio.draw(seed=3)
     compared = 0
