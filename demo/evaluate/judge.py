@@ -76,14 +76,19 @@ def gain_interval(values: NDArray[np.floating], others: NDArray[np.floating]) ->
 
 
 class Judge:
-    """The scorer, in batches."""
+    """The scorer, in batches.
 
-    def __init__(self, scorer: SceneScorer | None = None) -> None:
-        self._scorer = scorer or load_scorer(SCORER)
+    Args:
+        scorer: another one than the demo's.
+        device: that looks at the images.
+    """
+
+    def __init__(self, scorer: SceneScorer | None = None, device: str = "cpu") -> None:
+        self._scorer, self._device = (scorer or load_scorer(SCORER)).to(device), device
 
     @torch.no_grad()
     def verdict(self, images: Sequence[NDArray[np.uint8]], scenes: Sequence[Scene]) -> Verdict:
         """One verdict on images ``[h, w, 3]`` of any sizes, each with its own scene."""
-        x = torch.cat([look(image) for image in images])
-        scores = self._scorer.log_probabilities(x, scenes).exp().double().numpy()
-        return Verdict(scores, self._scorer.right(x, scenes).numpy())
+        x = torch.cat([look(image) for image in images]).to(self._device)
+        scores = self._scorer.log_probabilities(x, scenes).exp().double().cpu().numpy()
+        return Verdict(scores, self._scorer.right(x, scenes).cpu().numpy())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from k_diffusion import sampling
 from k_diffusion.external import DiscreteVDDPMDenoiser
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from crdiff.calibration.run import Calibration, CalibrationRun
 from crdiff.guidance.access import PlainAccess
@@ -28,9 +30,10 @@ from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import Position, Schedule
 from crdiff.modes.registry import DEFAULT_MODE
 from crdiff.plan import Plan, Planner
-from crdiff.pruning.calibrations import Calibrations
 from crdiff.pruning.registry import DEFAULT_CRITERION
-from crdiff.pruning.store import Store
+from crdiff.pruning.statistics import Statistics
+from crdiff.pruning.store import Store, WeightsState
+from demo.scenes.scene import NATIVE
 
 DENSE = Ratios()
 
@@ -46,6 +49,8 @@ class Drawing:
         sampler: name of k-diffusion's function, without ``sample_``.
         mode: how CR-Diff's passes are computed, a name in ``MODES``.
         criterion: what decides which weights are pruned, a name in ``CRITERIA``.
+        scaled_attention: whether self-attention is scaled by sqrt(log N / log T), N its tokens and T those at the size
+            of training (Jin et al., arXiv 2306.08645).
     """
 
     steps: int = 12
@@ -54,6 +59,7 @@ class Drawing:
     sampler: str = "dpmpp_2m"
     mode: str = DEFAULT_MODE
     criterion: str = DEFAULT_CRITERION
+    scaled_attention: bool = False
 
 
 class _Denoiser(DiscreteVDDPMDenoiser):
@@ -80,15 +86,25 @@ class _Denoiser(DiscreteVDDPMDenoiser):
         return uncond + self._drawing.guidance * (cond - uncond)
 
 
+@dataclass(frozen=True)
+class _Known:
+    """See CalibrationSource: what one calibration has gathered."""
+
+    found: Mapping[WeightsState, Statistics]
+
+    def of(self, state: WeightsState) -> Statistics | None:
+        return self.found.get(state)
+
+
 class DemoModel:
-    """A checkpoint of the demo's layout, in float32 on the CPU.
+    """A checkpoint of the demo's layout, in float32. The starting noise is the CPU's, and so alike on all devices.
 
     Args:
         path: its file.
-        calibrations: where its calibrations are kept.
+        device: that draws.
     """
 
-    def __init__(self, path: Path, calibrations: Path | None = None) -> None:
+    def __init__(self, path: Path, device: str = "cpu") -> None:
         config, weights = read_config(path), load_file(str(path))
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         self.unet, self.text, self.vae = UNetModel(config.unet), TextEncoder(config.text), build_vae(config.vae)
@@ -96,9 +112,9 @@ class DemoModel:
         for module, prefix in zip((self.unet, self.text, self.vae), prefixes):
             own = {name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)}
             module.load_state_dict(own)
-            module.float().eval().requires_grad_(False)
-        self._calibrations = None if calibrations is None else Calibrations(calibrations)
-        self._store = Store(calibrations=self._calibrations)
+            module.float().eval().requires_grad_(False).to(device)
+        self._device = torch.device(device)
+        self._store = Store()
 
     @torch.no_grad()
     def draw(
@@ -131,15 +147,14 @@ class DemoModel:
             size: height and width in pixels.
             drawing: steps, guidance, batch.
         """
-        assert self._calibrations is not None, "there is no folder for calibrations"
         calibration = Calibration(GROUPS)
         with CalibrationRun(calibration, PlainAccess(sha256=self.sha256)) as run:
             for start in range(0, len(prompts), drawing.batch):
                 part = slice(start, start + drawing.batch)
                 self._sample(prompts[part], seeds[part], size, run, drawing)
         made = {"images": str(len(prompts)), "size": f"{size[0]}x{size[1]}", "steps": str(drawing.steps)}
-        for state, gathering in calibration.gatherings.items():
-            self._calibrations.put(state, gathering.statistics(made))
+        found = {state: gathering.statistics(made) for state, gathering in calibration.gatherings.items()}
+        self._store = Store(calibrations=_Known(found))
 
     def _draw(
         self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], ratios: Ratios, k: float,
@@ -158,10 +173,28 @@ class DemoModel:
         shape = (LATENT_CHANNELS, size[0] // FACTOR, size[1] // FACTOR)
         noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
         context = torch.cat([self.text(list(prompts)), self.text([""] * len(prompts))])
-        denoiser = _Denoiser(self.unet, run, context, drawing)
+        denoiser = _Denoiser(self.unet, run, context, drawing).to(self._device)
         sigmas = denoiser.get_sigmas(drawing.steps)
-        latents = getattr(sampling, f"sample_{drawing.sampler}")(denoiser, noise * sigmas[0], sigmas, disable=True)
+        start = noise.to(self._device) * sigmas[0]
+        with _scaled_attention(self.unet, size) if drawing.scaled_attention else nullcontext():
+            latents = getattr(sampling, f"sample_{drawing.sampler}")(denoiser, start, sigmas, disable=True)
         if run is not None and run.refusals:
             raise RuntimeError(run.refusals[0])
         images = (self.vae.decode(latents).permute(0, 2, 3, 1) + 1) * 127.5
-        return list(images.round().clamp(0, 255).byte().numpy())
+        return list(images.round().clamp(0, 255).byte().cpu().numpy())
+
+
+@contextmanager
+def _scaled_attention(unet: UNetModel, size: tuple[int, int]) -> Iterator[None]:
+    """Within the block the queries of self-attention are scaled for images of ``size``, height and width in pixels."""
+
+    def scaled(module: nn.Module, given: tuple[Tensor, ...], queries: Tensor) -> Tensor:
+        tokens = queries.shape[1]
+        trained = tokens * NATIVE**2 / (size[0] * size[1])
+        return queries * math.sqrt(math.log(tokens) / math.log(trained))
+
+    with ExitStack() as hooks:
+        for name, module in unet.named_modules():
+            if name.endswith("attn1.to_q"):
+                hooks.callback(module.register_forward_hook(scaled).remove)
+        yield

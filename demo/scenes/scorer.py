@@ -60,18 +60,19 @@ class SceneScorer(nn.Module):
     @torch.no_grad()
     def log_probabilities(self, x: Tensor, scenes: Sequence[Scene]) -> Tensor:
         """Log-probability of each scene, ``[n]``: that there are two things, and that every part of them is right."""
-        total = torch.zeros(len(x))
+        total = torch.zeros(len(x), device=x.device)
         for name, logits in self(x).items():
-            wanted = torch.tensor([classes_of(scene)[name] for scene in scenes])
+            wanted = torch.tensor([classes_of(scene)[name] for scene in scenes], device=x.device)
             total += F.log_softmax(logits.float(), dim=-1).gather(1, wanted[:, None])[:, 0]
         return total
 
     @torch.no_grad()
     def right(self, x: Tensor, scenes: Sequence[Scene]) -> Tensor:
         """Whether the most probable class of every head is the scene's, ``[n]`` bool."""
-        correct = torch.ones(len(x), dtype=torch.bool)
+        correct = torch.ones(len(x), dtype=torch.bool, device=x.device)
         for name, logits in self(x).items():
-            correct &= logits.argmax(dim=-1) == torch.tensor([classes_of(scene)[name] for scene in scenes])
+            wanted = torch.tensor([classes_of(scene)[name] for scene in scenes], device=x.device)
+            correct &= logits.argmax(dim=-1) == wanted
         return correct
 
     def score(self, images: Sequence[Image.Image], caption: str) -> list[float]:

@@ -24,7 +24,7 @@ from crdiff.presets.own_document import from_text, to_text
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
 from demo.evaluate import __main__ as evaluate
-from demo.evaluate import criteria, find_presets, overhead, prompts, strategies, strip
+from demo.evaluate import criteria, criteria_report, find_presets, overhead, prompts, strategies, strip
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DENSE, DemoModel, Drawing
 from demo.evaluate.objective import noise_seed
@@ -246,6 +246,33 @@ def test_criteria_are_judged_by_what_they_make_of_the_model_and_not_measured_twi
     table = [line for line in printed.splitlines() if line.startswith("|")][-5:]
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")] == table
     assert [line.split(" | ")[1] for line in table[2:]] == ["dense", "magnitude", "attenuation"]
+
+    radar, cost, merged = tmp_path / "radar.svg", tmp_path / "cost.svg", tmp_path / "merged.json"
+    command = ["criteria_report", str(figures), "--radar", str(radar), "--cost", str(cost), "--json", str(merged)]
+    monkeypatch.setattr(sys, "argv", command)
+    criteria_report.main()
+    assert json.loads(merged.read_text("utf-8")) == json.loads(figures.read_text("utf-8"))
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    right = {row[0]: float(row[-1].split(" (")[0]) for row in rows[2:]}
+    assert right == {name: 100 * np.mean([int(one) for one in cell["right"]]) for name, cell in cells.items()}
+    # A hollow circle a criterion, at k = 1, and the legend's discs.
+    marks = ElementTree.fromstring(cost.read_text("utf-8")).iter("{http://www.w3.org/2000/svg}circle")
+    assert [mark.get("fill") == "white" for mark in marks] == [True, True, False, False]
+
+
+def test_self_attention_is_scaled_by_what_its_tokens_are_to_those_of_training():
+    model, size, prompt, seed = DemoModel(CHECKPOINT), (80, 128), search_scenes(1)[0].caption(), 7
+    drawn = model.draw([prompt], [seed], size, DENSE, 0.0, replace(QUICK, scaled_attention=True))[0]
+    by_layer, tokens = {}, (80 // 8) * (128 // 8)
+    for name, module in model.unet.named_modules():
+        if name.endswith("attn1"):
+            # The UNet halves height and width from level to level, as its middle tells by its channels.
+            level = {64: 4, 96: 16}[module.to_q.weight.shape[0]]
+            by_layer[name] = math.sqrt(math.log(tokens / level) / math.log(256 / level))
+            module.to_q.weight.data *= by_layer[name]
+    assert all(0.85 < factor < 1.0 for factor in by_layer.values())
+    expected = model.draw([prompt], [seed], size, DENSE, 0.0, QUICK)[0]
+    assert np.abs(drawn.astype(int) - expected).max() <= 1
 
 
 def test_searches_for_single_prompts_are_measured_on_seeds_they_have_not_seen(
