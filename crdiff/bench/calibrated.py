@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from crdiff.bench.random_unet import StepInputs
 from crdiff.bench.unet import UNetModel
-from crdiff.calibration.run import Calibration, CalibrationRun
+from crdiff.calibration.run import Calibration, CalibrationRun, Gathered
 from crdiff.errors import UnsupportedModelError
 from crdiff.guidance.access import PlainAccess
 from crdiff.method.groups import GROUPS
 from crdiff.pruning.registry import CRITERIA, Needs
-from crdiff.pruning.statistics import Statistics
-from crdiff.pruning.store import Store, WeightsState
-
-
-class _InMemory:
-    """See CalibrationSource."""
-
-    def __init__(self, known: Mapping[WeightsState, Statistics]) -> None:
-        self._known = known
-
-    def of(self, state: WeightsState) -> Statistics | None:
-        return self._known.get(state)
+from crdiff.pruning.store import Store
 
 
 def store_for(criterion: str, access: PlainAccess, unet: UNetModel, inputs: StepInputs) -> Store:
@@ -40,10 +27,9 @@ def store_for(criterion: str, access: PlainAccess, unet: UNetModel, inputs: Step
     needs = CRITERIA[criterion].needs
     if needs is Needs.NOTHING:
         return Store()
-    calibration = Calibration(hessians=GROUPS if needs is Needs.HESSIANS else ())
+    calibration = Calibration(hessians=() if needs is Needs.CALIBRATION else GROUPS)
     with CalibrationRun(calibration, access) as run:
         run.predict(unet, lambda: unet(*inputs), inputs.x.device)
     if run.refusals:
         raise UnsupportedModelError(" ".join(run.refusals))
-    gathered = {state: gathering.statistics({}) for state, gathering in calibration.gatherings.items()}
-    return Store(calibrations=_InMemory(gathered))
+    return Store(calibrations=Gathered(calibration, {}))

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from crdiff.calibration.hessians import DIAGONALS, HESSIANS, NO_HESSIANS
 from crdiff.search.options import (
     add_sampling_options,
     add_webui_options,
@@ -50,7 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument("--size", metavar="HEIGHTxWIDTH", help="(default: the size the model was trained at)")
     images.add_argument("--seed", type=int, default=1, help="of the first image (default: %(default)s)")
     add_sampling_options(images)
-    parser.add_argument("--hessians", action="store_true", help="gather Hessians too, which take much memory")
+    parser.add_argument(
+        "--hessians", nargs="?", const=DIAGONALS, default=NO_HESSIANS, choices=HESSIANS,
+        help="gather Hessians too, which take much memory: their diagonals, or whole for obs-diff",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -9,20 +9,29 @@ import torch
 
 from crdiff.models.architecture import Layer
 from crdiff.pruning.criterion import LinearCall
+from crdiff.pruning.hessian import Hessians, Matrix, damped, exact_products, inverse
 from crdiff.pruning.statistics import Columns, LayerStatistics, Statistics
 
-DAMPING = 0.01
-"""Of the mean of a Hessian's diagonal, added to it before it is inverted (OBS-Diff, SparseGPT)."""
+_TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What one input adds to the sums: 0-dimensional int64 counts, (in,) and (in, in) float32."""
+    """What one input adds to the sums: 0-dimensional int64 counts, (in,) and (in, in) float32.
+
+    The products are those of a Hessian, in which tokens have weights; ``mass`` is the sum of these.
+    """
 
     tokens: torch.Tensor
     skipped: torch.Tensor
     squares: torch.Tensor
     products: torch.Tensor | None
+    mass: torch.Tensor
+
+    def hessian(self) -> torch.Tensor:
+        """(in, in): twice the weighted mean of x x^T."""
+        assert self.products is not None, "no Hessian was gathered"
+        return self.products * (2.0 / self.mass.clamp_min(_TINY))
 
 
 @dataclass(frozen=True)
@@ -52,9 +61,11 @@ class Gathering:
 
     Attributes:
         hessians: the groups whose layers' Hessians are gathered too.
+        weight: of the tokens of the pass under way in the Hessians.
     """
 
     hessians: Collection[str] = ()
+    weight: float = 1.0
     _layers: dict[str, _Seen] = field(default_factory=dict)
     _blocks: dict[str, _Changes] = field(default_factory=dict)
     _last: _Last | None = None
@@ -68,7 +79,7 @@ class Gathering:
         name, hessian = call.layer.name, call.layer.group in self.hessians
         known, last = self._layers.get(name), self._last
         if last is None or last.input is not call.input or hessian != (last.new.products is not None):
-            new = _sums(call.input, hessian)
+            new = _sums(call.input, self.weight if hessian else None)
             last = _Last(call.input, new, known, _added(known, new))
         elif last.known is not known:
             last = _Last(call.input, last.new, known, _added(known, last.new))
@@ -95,17 +106,38 @@ class Gathering:
         blocks = {name: changes / images for name, (changes, images) in seen.items() if images}
         return Statistics(layers, blocks, dict(made))
 
+    def whole(self) -> Hessians:
+        """The Hessians that have been gathered so far, which stay on their device."""
+        return _Gathered({name: seen for name, seen in self._layers.items() if seen.products is not None})
+
     def _distinct(self) -> list[_Seen]:
         return list({id(seen): seen for seen in self._layers.values()}.values())
 
 
+class _Gathered:
+    """See Hessians."""
+
+    def __init__(self, layers: Mapping[str, _Seen]) -> None:
+        first = {id(seen): name for name, seen in reversed(list(layers.items()))}
+        self._layers = layers
+        self.keys = {name: first[id(seen)] for name, seen in layers.items()}
+
+    def get(self, key: str) -> Matrix:
+        found: Matrix = self._layers[key].hessian().cpu().numpy()
+        return found
+
+
 @torch.no_grad()
-def _sums(x: torch.Tensor, hessian: bool) -> _Seen:
+def _sums(x: torch.Tensor, weight: float | None) -> _Seen:
+    """Of an input; ``weight`` is that of its tokens in the Hessian, None if none is gathered."""
     rows = x.detach().flatten(0, -2).float()
     finite = rows.square().sum(-1).isfinite()
     rows = torch.where(finite[:, None], rows, 0.0)
-    products = _exact_product(rows) if hessian else None
-    return _Seen(finite.sum(), (~finite).sum(), rows.square().sum(0), products)
+    tokens, products = finite.sum(), None
+    if weight is not None:
+        with exact_products(rows.device):
+            products = (rows.T @ rows).mul_(weight)
+    return _Seen(tokens, (~finite).sum(), rows.square().sum(0), products, tokens * (weight or 0.0))
 
 
 @torch.no_grad()
@@ -116,50 +148,23 @@ def _changes(x: torch.Tensor, result: torch.Tensor) -> _Changes:
     return _Changes(torch.where(finite, change, 0.0).sum(), finite.sum())
 
 
-def _exact_product(rows: torch.Tensor) -> torch.Tensor:
-    """``rows.T @ rows`` without TF32, whose ten bits spoil an inverse."""
-    allowed = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        # Under autocast a product would be one of float16.
-        with torch.autocast(rows.device.type, enabled=False):
-            return rows.T @ rows
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = allowed
-
-
 def _added(known: _Seen | None, new: _Seen) -> _Seen:
     if known is None:
         return new
     products = None
     if known.products is not None and new.products is not None:
         products = known.products + new.products
-    return _Seen(known.tokens + new.tokens, known.skipped + new.skipped, known.squares + new.squares, products)
+    return _Seen(
+        known.tokens + new.tokens,
+        known.skipped + new.skipped,
+        known.squares + new.squares,
+        products,
+        known.mass + new.mass,
+    )
 
 
 def _finished(seen: _Seen) -> LayerStatistics:
-    inverse = None if seen.products is None else _inverse_diagonal(seen.products, int(seen.tokens))
+    found = None if seen.products is None else inverse(damped(seen.hessian()))
     squares: Columns = seen.squares.cpu().numpy()
-    return LayerStatistics(int(seen.tokens), squares, int(seen.skipped), inverse)
-
-
-def damped_hessian(products: torch.Tensor, tokens: int) -> torch.Tensor:
-    """2 / tokens * sum of x x^T, (in, in), ready to be inverted: inputs that never moved get 1, then damping is added.
-
-    Args:
-        products: the sum of x x^T.
-        tokens: how many were summed.
-    """
-    hessian = products * (2.0 / max(tokens, 1))
-    diagonal = hessian.diagonal()
-    diagonal[diagonal == 0.0] = 1.0
-    diagonal += DAMPING * diagonal.mean()
-    return hessian
-
-
-def _inverse_diagonal(products: torch.Tensor, tokens: int) -> Columns | None:
-    factor, failed = torch.linalg.cholesky_ex(damped_hessian(products, tokens))
-    if bool(failed):
-        return None
-    found: Columns = torch.cholesky_inverse(factor).diagonal().cpu().numpy().copy()
-    return found if bool((found > 0.0).all()) else None
+    diagonal: Columns | None = None if found is None else found.diagonal().cpu().numpy().copy()
+    return LayerStatistics(int(seen.tokens), squares, int(seen.skipped), diagonal)

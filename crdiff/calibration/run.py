@@ -14,9 +14,10 @@ How a host calibrates a model::
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -34,9 +35,23 @@ from crdiff.method.schedule import Position
 from crdiff.models.architecture import Layer, find_layers
 from crdiff.patching import Original, Patch
 from crdiff.pruning.linear import LayerPatches
+from crdiff.pruning.statistics import Statistics
 from crdiff.pruning.store import WeightsState
 
 _log = logging.getLogger("crdiff")
+
+
+_FIRST_STEP, _LAST_STEP = 1.2, 0.8
+
+
+def step_weight(position: Position) -> float:
+    """How much the tokens of a step count in Hessians: from 1.2 in the first to 0.8 in the last step, by the logarithm
+    of how many are left (OBS-Diff's ``log_decrease``); 1 where there is but one.
+    """
+    if position.total <= 1:
+        return 1.0
+    left = max(position.total - max(position.step, 0), 1)
+    return _LAST_STEP + (_FIRST_STEP - _LAST_STEP) * math.log(left) / math.log(position.total)
 
 
 @dataclass
@@ -45,11 +60,13 @@ class Calibration:
 
     Attributes:
         hessians: the groups whose Hessians are wanted; those that fit into free memory are gathered, see Gathering.
+        by_step: whether the tokens of early steps count for more in Hessians, see ``step_weight``.
         gatherings: by the state of the weights.
         calls: denoiser calls that were watched.
     """
 
     hessians: Collection[str] = ()
+    by_step: bool = False
     gatherings: dict[WeightsState, Gathering] = field(default_factory=dict)
     calls: int = 0
 
@@ -60,6 +77,24 @@ class Calibration:
             wanted = {group: size for group, size in hessian_bytes(inputs).items() if group in self.hessians}
             self.gatherings[state] = Gathering(fitting(wanted, working_bytes(inputs), device))
         return self.gatherings[state]
+
+
+class Gathered:
+    """See CalibrationSource: what a calibration has gathered, kept nowhere else, with whole Hessians if it has any.
+
+    Args:
+        calibration: that is over.
+        made: see Statistics.
+    """
+
+    def __init__(self, calibration: Calibration, made: Mapping[str, str]) -> None:
+        self._found = {
+            state: replace(gathering.statistics(made), hessians=gathering.whole() if gathering.hessians else None)
+            for state, gathering in calibration.gatherings.items()
+        }
+
+    def of(self, state: WeightsState) -> Statistics | None:
+        return self._found.get(state)
 
 
 @dataclass(frozen=True)
@@ -109,6 +144,7 @@ class CalibrationRun:
         before = RandomState.capture(device, self._access.generators())
         try:
             watched = self._watch(unet, device)
+            watched.gathering.weight = step_weight(self.position) if self._calibration.by_step else 1.0
             with watched.patches.observing(watched.gathering), _watching_blocks(watched):
                 prediction = forward()
             watched.gathering.end_pass()

@@ -1,23 +1,30 @@
-"""The calibrations of models, in a folder: one file for each state of the weights and way of calibrating."""
+"""The calibrations of models, in a folder: one file for each state of the weights and way of calibrating.
+
+Whole Hessians lie beside it in a folder of their own, whose name the file knows.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
+import secrets
+import shutil
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from crdiff.errors import CRDiffError
+from crdiff.pruning.hessian_files import SUFFIX, HessianFiles
 from crdiff.pruning.statistics import Statistics
 from crdiff.pruning.store import Record, Store, WeightsState, read_record, write_record
 
 _DIGITS = 16
 _CHECKPOINT = "checkpoint"
 _MODIFIERS = "modifiers"
+_HESSIANS = "hessians"
 
 
 class MissingCalibrationError(CRDiffError):
@@ -40,7 +47,7 @@ class Stored:
         checkpoint: identity of the checkpoint, such as its sha256.
         modifiers: what had changed the weights, such as each LoRA with its strengths.
         statistics: what it knows.
-        bytes: the file's size.
+        bytes: that it takes on disk.
         time: of the calibration, in seconds since the epoch.
     """
 
@@ -89,9 +96,21 @@ class Calibrations:
         """
         record = statistics.to_record()
         header = {**record.header, _CHECKPOINT: state.checkpoint, _MODIFIERS: json.dumps(state.modifiers)}
+        files = statistics.hessians
+        if files is not None:
+            if not isinstance(files, HessianFiles):
+                files = self.files().with_those_of(files)
+            header[_HESSIANS] = json.dumps({"folder": files.folder.name, "keys": files.keys})
         path = self._folder / f"{_short(state.checkpoint)}-{state.digest[:_DIGITS]}-{_key(statistics.made)}.safetensors"
+        replaced = self._stored(path)
         write_record(path, Record(header, record.arrays))
+        if replaced is not None and _folder_of(replaced.statistics) != _folder_of(statistics):
+            _delete_hessians(replaced)
         return path
+
+    def files(self) -> HessianFiles:
+        """A folder of its own for the whole Hessians of a calibration that is under way."""
+        return HessianFiles(self._folder / f"{secrets.token_hex(_DIGITS // 2)}{SUFFIX}", {})
 
     def delete(self, stored: Stored) -> None:
         """Remove a calibration.
@@ -100,6 +119,14 @@ class Calibrations:
             OSError: its file cannot be removed.
         """
         stored.path.unlink(missing_ok=True)
+        _delete_hessians(stored)
+
+    def free_bytes(self) -> int | None:
+        """Free on the disk; None where nobody can tell."""
+        existing = next((folder for folder in (self._folder, *self._folder.parents) if folder.is_dir()), None)
+        with contextlib.suppress(OSError):
+            return None if existing is None else shutil.disk_usage(existing).free
+        return None
 
     def _matching(self, pattern: str) -> tuple[Stored, ...]:
         found: list[Stored] = []
@@ -110,17 +137,33 @@ class Calibrations:
                         found.append(stored)
         return tuple(sorted(found, key=lambda one: one.time, reverse=True))
 
+    def _stored(self, path: Path) -> Stored | None:
+        """What a file holds that may not be there."""
+        with self._lock, contextlib.suppress(OSError):
+            return self._load(path)
+        return None
+
     def _load(self, path: Path) -> Stored | None:
         stat = path.stat()
         key = (path, stat.st_mtime_ns)
         if key not in self._read:
-            loaded = read_record(path, lambda record: (_origin(record), Statistics.from_record(record)))
+            loaded = read_record(path, lambda record: (_origin(record), self._statistics(record)))
             if loaded is None:
                 return None
             (checkpoint, modifiers), statistics = loaded
+            files = statistics.hessians
+            size = stat.st_size + (files.bytes if isinstance(files, HessianFiles) else 0)
             self._read = {other: known for other, known in self._read.items() if other[0] != path}
-            self._read[key] = Stored(path, checkpoint, modifiers, statistics, stat.st_size, stat.st_mtime)
+            self._read[key] = Stored(path, checkpoint, modifiers, statistics, size, stat.st_mtime)
         return self._read[key]
+
+    def _statistics(self, record: Record) -> Statistics:
+        found = Statistics.from_record(record)
+        if _HESSIANS not in record.header:
+            return found
+        kept = json.loads(record.header[_HESSIANS])
+        files = HessianFiles(self._folder / kept["folder"], kept["keys"])
+        return replace(found, hessians=files) if files.folder.is_dir() else found
 
 
 def needed(what: str, state: WeightsState, store: Store) -> Statistics:
@@ -141,6 +184,15 @@ def needed(what: str, state: WeightsState, store: Store) -> Statistics:
             f"The criterion {what} has to know what the model's layers see: calibrate this checkpoint {how} first."
         )
     return known
+
+
+def _folder_of(statistics: Statistics) -> Path | None:
+    return statistics.hessians.folder if isinstance(statistics.hessians, HessianFiles) else None
+
+
+def _delete_hessians(stored: Stored) -> None:
+    if isinstance(stored.statistics.hessians, HessianFiles):
+        stored.statistics.hessians.delete()
 
 
 def _origin(record: Record) -> tuple[str, tuple[str, ...]]:

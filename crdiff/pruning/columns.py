@@ -66,9 +66,8 @@ def saliency_scales(name: str, state: WeightsState, store: Store) -> tuple[dict[
         raise MissingCalibrationError(
             f"The criterion {name} needs a calibration with Hessians; this checkpoint's has none."
         )
-    some = f"{without} layer{'s' if without > 1 else ''} without a Hessian"
-    basis = f"{statistics.id} ({some} by magnitude)" if without else statistics.id
-    return {layer: _saliency_scale(found) for layer, found in statistics.layers.items()}, basis
+    scales = {layer: _saliency_scale(found) for layer, found in statistics.layers.items()}
+    return scales, statistics.basis(without)
 
 
 def _saliency_scale(layer: LayerStatistics) -> Columns:

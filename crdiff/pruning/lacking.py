@@ -30,4 +30,6 @@ def meets(known: Statistics | None, needs: Needs) -> bool:
         return True
     if known is None:
         return False
+    if needs is Needs.WHOLE_HESSIANS:
+        return known.hessians is not None
     return needs is not Needs.HESSIANS or len(known.uninverted) < len(known.layers)

@@ -25,6 +25,7 @@ class Needs(Enum):
     NOTHING = "nothing"
     CALIBRATION = "a calibration"
     HESSIANS = "a calibration with Hessians"
+    WHOLE_HESSIANS = "a calibration with whole Hessians"
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,16 @@ CRITERIA: dict[str, CriterionKind] = {
         "like wanda-layer, but it knows how far the inputs of a layer can stand in for one another.",
         _later("obs_saliency", "make", name="obs-saliency"),
         Needs.HESSIANS,
+    ),
+    "obs-diff": CriterionKind(
+        "leaves out what obs-saliency would, and changes the weights that stay to make up for it; takes much memory.",
+        _later("obs_diff", "make", name="obs-diff", by="ratio"),
+        Needs.WHOLE_HESSIANS,
+    ),
+    "obs-diff-2of4": CriterionKind(
+        "the same with two of every four weights of a row left out, wherever the ratio is not 0.",
+        _later("obs_diff", "make", name="obs-diff-2of4", by="two of four"),
+        Needs.WHOLE_HESSIANS,
     ),
     "channels": CriterionKind(
         "leaves out whole channels inside self-attention and feed-forward, those that their outputs need least.",

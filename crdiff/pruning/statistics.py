@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from crdiff.pruning.hessian import Hessians
 from crdiff.pruning.store import Record
 
 Columns = npt.NDArray[np.float32]
@@ -50,11 +51,13 @@ class Statistics:
         blocks: of each transformer block, by name, how much it changes its input: 1 - cos(input, output), the mean
             over the images.
         made: how it was made, such as the size, the number of images and the sampler, in words for users and reports.
+        hessians: the whole ones, which are stored apart; None if they were not kept.
     """
 
     layers: Mapping[str, LayerStatistics]
     blocks: Mapping[str, float]
     made: Mapping[str, str] = field(default_factory=dict)
+    hessians: Hessians | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:
@@ -75,6 +78,11 @@ class Statistics:
     def uninverted(self) -> tuple[str, ...]:
         """Names of the layers without a Hessian."""
         return tuple(name for name, layer in self.layers.items() if layer.inverse is None)
+
+    def basis(self, without: int) -> str:
+        """What a criterion that needs Hessians goes by, for the infotext, if ``without`` layers have none."""
+        some = f"{without} layer{'s' if without > 1 else ''} without a Hessian"
+        return f"{self.id} ({some} by magnitude)" if without else self.id
 
     def with_hessians_of(self, other: Statistics) -> Statistics:
         """These statistics, with what ``other`` knows of Hessians beside them."""

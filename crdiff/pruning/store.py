@@ -177,6 +177,13 @@ class Store:
             with contextlib.suppress(OSError):
                 write_record(path, record)
 
+    def put_alone(self, criterion: str, state: WeightsState, data: Any) -> None:
+        """Keep data in memory in place of what this criterion has kept of any other state, where each is large."""
+        with self._lock:
+            for key in [key for key in self._memory if key[0] == criterion]:
+                del self._memory[key]
+        self._remember(criterion, state, data)
+
     def _remember(self, criterion: str, state: WeightsState, data: Any) -> None:
         with self._lock:
             self._memory[criterion, state] = data

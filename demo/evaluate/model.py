@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from crdiff.calibration.run import Calibration, CalibrationRun
+from crdiff.calibration.run import Calibration, CalibrationRun, Gathered
 from crdiff.guidance.access import PlainAccess
 from crdiff.guidance.run import Run
 from crdiff.method.groups import GROUPS, Ratios
@@ -31,8 +31,7 @@ from crdiff.method.schedule import Position, Schedule
 from crdiff.modes.registry import DEFAULT_MODE
 from crdiff.plan import Plan, Planner
 from crdiff.pruning.registry import DEFAULT_CRITERION
-from crdiff.pruning.statistics import Statistics
-from crdiff.pruning.store import Store, WeightsState
+from crdiff.pruning.store import Store
 from demo.scenes.scene import NATIVE
 
 DENSE = Ratios()
@@ -86,16 +85,6 @@ class _Denoiser(DiscreteVDDPMDenoiser):
         return uncond + self._drawing.guidance * (cond - uncond)
 
 
-@dataclass(frozen=True)
-class _Known:
-    """See CalibrationSource: what one calibration has gathered."""
-
-    found: Mapping[WeightsState, Statistics]
-
-    def of(self, state: WeightsState) -> Statistics | None:
-        return self.found.get(state)
-
-
 class DemoModel:
     """A checkpoint of the demo's layout, in float32. The starting noise is the CPU's, and so alike on all devices.
 
@@ -147,14 +136,13 @@ class DemoModel:
             size: height and width in pixels.
             drawing: steps, guidance, batch.
         """
-        calibration = Calibration(GROUPS)
+        calibration = Calibration(GROUPS, by_step=True)
         with CalibrationRun(calibration, PlainAccess(sha256=self.sha256)) as run:
             for start in range(0, len(prompts), drawing.batch):
                 part = slice(start, start + drawing.batch)
                 self._sample(prompts[part], seeds[part], size, run, drawing)
         made = {"images": str(len(prompts)), "size": f"{size[0]}x{size[1]}", "steps": str(drawing.steps)}
-        found = {state: gathering.statistics(made) for state, gathering in calibration.gatherings.items()}
-        self._store = Store(calibrations=_Known(found))
+        self._store = Store(calibrations=Gathered(calibration, made))
 
     def _draw(
         self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], ratios: Ratios, k: float,

@@ -14,7 +14,7 @@ from run_bench import CPU, Access, touched
 from small_unet import Fused, TransformerBlock, make_inputs, make_unet
 from torch import nn
 
-from crdiff.calibration.gathering import DAMPING, Gathering
+from crdiff.calibration.gathering import Gathering
 from crdiff.calibration.memory import Input, column_bytes, first_fitting, hessian_bytes, working_bytes
 from crdiff.calibration.prompts import neutral_prompts
 from crdiff.calibration.run import Calibration, CalibrationRun
@@ -24,6 +24,7 @@ from crdiff.models.unet import SDXL
 from crdiff.presets.library import PresetLibrary
 from crdiff.pruning.calibrations import Calibrations, MissingCalibrationError, needed
 from crdiff.pruning.criterion import LinearCall
+from crdiff.pruning.hessian import DAMPING
 from crdiff.pruning.statistics import LayerStatistics, Statistics
 from crdiff.pruning.store import Store, WeightsState
 from crdiff.scoring.prompts import plain_text

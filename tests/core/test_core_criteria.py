@@ -24,7 +24,8 @@ from small_unet import (
 from torch import nn
 
 from crdiff.__main__ import main
-from crdiff.calibration.run import Calibration, CalibrationRun
+from crdiff.calibration.run import Calibration, CalibrationRun, Gathered
+from crdiff.method.groups import GROUPS
 from crdiff.method.schedule import Position
 from crdiff.models.architecture import Layer
 from crdiff.modes.registry import MODES
@@ -35,6 +36,7 @@ from crdiff.pruning.copies import CopyPolicy
 from crdiff.pruning.criterion import LinearCall, Pruning, check_complete
 from crdiff.pruning.registry import CRITERIA, CriterionKind
 from crdiff.pruning.store import Store
+from crdiff.pruning.surgery import Surgeon
 from crdiff.settings import Settings, json_schema
 from crdiff.webui import infotext
 
@@ -324,6 +326,32 @@ def test_a_calibrated_criterion_prunes_by_what_was_watched(tmp_path):
     assert params["CR-Diff criterion"] == "wanda"
     assert params["CR-Diff calibration"] == applied.basis
     assert again.run.refusals == []
+
+
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_second_weights_are_what_the_pruned_pass_multiplies_by(mode):
+    k, bench = 1.5, Bench(1.5, criterion="obs-diff")
+    calibration = Calibration(GROUPS)
+    with CalibrationRun(calibration, bench.access) as run:
+        run.predict(bench.unet, lambda: bench.unet(*bench.inputs), CPU)
+    rows: dict[int, torch.Tensor] = {}
+    pruned = copy.deepcopy(bench.unet)
+    for _, module in prunable_modules(pruned):
+        module.register_forward_pre_hook(lambda module, args: rows.__setitem__(id(module), args[0].flatten(0, -2)))
+    dense = pruned(*bench.inputs)
+    for group, module in prunable_modules(pruned):
+        x = rows[id(module)]
+        changed = Surgeon(x.T @ x * (2.0 / len(x))).by_ratio(module.weight, dict(zip(GROUPS, RATIOS))[group])
+        mixed = changed if mode == "exact" else k * changed + (1 - k) * module.weight
+        module.weight = torch.nn.Parameter(mixed, requires_grad=False)
+    found = pruned(*bench.inputs)
+    expected = k * found + (1 - k) * dense if mode == "exact" else found
+    store = Store(calibrations=Gathered(calibration, {}))
+    again = Bench(k, mode=mode, criterion="obs-diff", store=store, unet=bench.unet)
+    for _ in range(3 if mode == "exact" else 1):
+        torch.testing.assert_close(again.step(), expected, atol=2e-4, rtol=2e-3)
+    assert again.run.refusals == [] and not torch.allclose(expected, dense, atol=1e-2)
+    assert again.run.applied[0].basis == next(iter(calibration.gatherings.values())).statistics({}).id
 
 
 def test_layerdrop_skips_the_blocks_that_change_least(tmp_path):

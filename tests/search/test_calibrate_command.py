@@ -22,7 +22,7 @@ def test_what_is_asked_for_and_what_is_told(webui, tmp_path, capsys):
     options = ["--images", "3", "--prompts", str(prompts), "--size", "96x64", "--hessians", "--checkpoint", "mine"]
     assert main(["calibrate", "--url", webui.url, *options, "--steps", "5", "--sampler", "Euler"]) == 0
     (body,) = webui.bodies
-    wanted = {"images": 3, "prompts": ["a cat", "a dog"], "size": "96x64", "hessians": True, "seed": 1}
+    wanted = {"images": 3, "prompts": ["a cat", "a dog"], "size": "96x64", "hessians": "diagonals", "seed": 1}
     assert body["calibration"] == wanted
     assert (body["steps"], body["sampler_name"], body["cfg_scale"]) == (5, "Euler", 7.5)
     assert body["override_settings"] == {"sd_model_checkpoint": "mine"}
@@ -31,7 +31,7 @@ def test_what_is_asked_for_and_what_is_told(webui, tmp_path, capsys):
 
 def test_the_webui_chooses_what_is_not_given(webui):
     assert main(["calibrate", "--url", webui.url, "--images", "1"]) == 0
-    assert webui.bodies[0]["calibration"] == {"images": 1, "size": None, "hessians": False, "seed": 1}
+    assert webui.bodies[0]["calibration"] == {"images": 1, "size": None, "hessians": "none", "seed": 1}
     assert "override_settings" not in webui.bodies[0]
 
 

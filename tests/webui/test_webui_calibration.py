@@ -77,10 +77,10 @@ def context(tmp_path):
     return CalibrationContext(Calibrations(tmp_path), PresetLibrary(), checkpoints, ActiveSlot())
 
 
-def calibrated(context, images, count=5, hessians=()):
+def calibrated(context, images, count=5, hessians=(), whole=False):
     made = {"images": str(count), "size": "512x512", "hessians": ",".join(hessians)}
     context.monitor.begin(CalibrationStatus("running", images=count))
-    setup = Setup(CHECKPOINT, Size(512, 512), tuple(("a cat", seed) for seed in range(count)), hessians, made)
+    setup = Setup(CHECKPOINT, Size(512, 512), tuple(("a cat", seed) for seed in range(count)), hessians, made, whole)
     return CalibrationJob(setup, images, context, context.monitor).run()
 
 
@@ -109,6 +109,39 @@ def test_hessians_that_do_not_fit_together_are_gathered_one_after_the_other(host
         np.testing.assert_array_equal(parts.layers[name].inverse, layer.inverse)
         np.testing.assert_array_equal(parts.layers[name].squares, layer.squares)
     assert (host.job_no, host.job_count) == (20, 20)
+
+
+@pytest.mark.parametrize("room", [1, 3])
+def test_whole_hessians_are_on_disk_when_the_next_ones_are_gathered(host, context, room_for, room):
+    room_for(room)
+    calibrated(context, Images(host), hessians=GROUPS, whole=True)
+    tokens = [torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(seed))[0] for seed in range(5)]
+    rows = torch.cat(tokens).double().numpy()
+    found = context.calibrations.of(STATE).hessians
+    assert set(found.keys) == set(GROUPS)
+    for key in found.keys.values():
+        np.testing.assert_allclose(found.get(key), 2 * rows.T @ rows / 20, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("interrupt_in", "kept"), [(1, None), (3, {"down"}), (7, {"down"})])
+def test_of_whole_hessians_a_stopped_job_leaves_those_that_it_keeps(
+    host, context, room_for, tmp_path, interrupt_in, kept
+):
+    room_for(1)
+    calibrated(context, Images(host, interrupt_in), hessians=GROUPS, whole=True)
+    found = context.calibrations.of(STATE)
+    assert (None if found is None else set(found.hessians.keys)) == kept
+    assert len(list(tmp_path.glob("*.hessians"))) == (kept is not None)
+
+
+def test_whole_hessians_for_which_there_is_no_room_on_disk_are_refused(context, monkeypatch):
+    layers = [report.Input("up", "layer", 1000)]
+    monkeypatch.setattr(Calibrations, "free_bytes", lambda self: 3_999_999)
+    asked = CalibrationRequest(hessians="whole")
+    with pytest.raises(SettingsError, match=r"^Whole Hessians take 4 MB on disk, where 4 MB are free\.$"):
+        report._memory(layers, asked, context)
+    monkeypatch.setattr(Calibrations, "free_bytes", lambda self: 5_000_000)
+    assert report._memory(layers, asked, context).endswith(" They take 4 MB on disk.")
 
 
 def test_hessians_for_which_there_is_no_memory_are_missing_in_words(host, context, room_for):
@@ -169,7 +202,7 @@ def test_weights_that_change_between_the_images_are_refused(host, context):
         ({"prompts": ["a", 1]}, "prompts of a calibration must be neutral, tab or a list of texts, not ['a', 1]."),
         ({"size": "large"}, "A size is written HEIGHTxWIDTH, such as 400x560, not 'large'."),
         ({"size": "100x96"}, "size of a calibration must have 64 to 4096 pixels a side, in steps of 8, not 100x96."),
-        ({"hessians": "yes"}, "hessians of a calibration must be true or false, not 'yes'."),
+        ({"hessians": "yes"}, "hessians of a calibration must be one of none, diagonals, whole, not 'yes'."),
         ({"seed": -1}, "seed of a calibration must be an integer in [0, 4294967295], not -1."),
     ],
 )

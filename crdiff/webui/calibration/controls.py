@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from crdiff.calibration.hessians import HESSIANS
 from crdiff.errors import SettingsError
 from crdiff.webui.calibration.context import CalibrationContext
 from crdiff.webui.calibration.report import counted, describe, estimate
@@ -22,7 +23,8 @@ _TOOLTIPS: Mapping[str, str] = {
     "images": "How many images are drawn, with this tab's sampler, steps and CFG scale; none is shown or saved.",
     "prompts": "neutral: 64 prompts of CR-Diff, with the LoRAs of this tab's prompt. tab: this tab's prompt.",
     "size": "Height x width. Empty takes the size the model was trained at, whatever the tab says.",
-    "hessians": "Gathers what obs-saliency and channels need as well, which takes gigabytes of memory for SDXL.",
+    "hessians": "Gathers what some criteria need as well, which takes gigabytes of memory for SDXL. diagonals: for "
+    "obs-saliency and channels. whole: for obs-diff too, kept on disk.",
     "start": "Says what will be drawn and how much memory it takes, and draws as Generate would.",
     "stop": "Ends the calibration; what the images drawn so far have shown is kept.",
     "delete": "Deletes the calibrations of the selected checkpoint, after asking.",
@@ -55,7 +57,9 @@ class CalibrationControls:
                 self._size = gr.Textbox(
                     "", label="Size", max_lines=1, placeholder="empty: native", elem_id=named("size")
                 )
-                self._hessians = gr.Checkbox(defaults.hessians, label="Hessians", elem_id=named("hessians"))
+                self._hessians = gr.Radio(
+                    list(HESSIANS), value=defaults.hessians, label="Hessians", elem_id=named("hessians")
+                )
             with gr.Row(elem_classes=["crdiff-buttons"]):
                 self._start = gr.Button("Calibrate", variant="primary", elem_id=named("start"))
                 self._stop = gr.Button("Stop", elem_id=named("stop"))
@@ -91,7 +95,7 @@ class CalibrationControls:
         if images is None:
             raise SettingsError("Say how many images are to be drawn.")
         text = str(size or "").strip() or None
-        request = CalibrationRequest(str(prompts), int(images), text, bool(hessians))
+        request = CalibrationRequest(str(prompts), int(images), text, str(hessians))
         return [request.to_text(), estimate(request, self._context)]
 
     def _stopped(self) -> str:

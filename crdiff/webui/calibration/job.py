@@ -89,11 +89,21 @@ class CalibrationJob:
     ) -> None:
         self._setup, self._images, self._monitor = setup, images, monitor
         self._kept = context.calibrations
+        self._files = context.calibrations.files() if setup.whole else None
         self._drawn = 0
         self._stopped = False
 
     def run(self) -> CalibrationStatus:
         """Draw and keep; how it ended."""
+        status = None
+        try:
+            status = self._run()
+        finally:
+            if self._files is not None and (status is None or status.name is None):
+                self._files.delete()
+        return status
+
+    def _run(self) -> CalibrationStatus:
         first = self._round(self._setup.hessians)
         if first is None or self._drawn == 0:
             return self._monitor.update(state="stopped", message=_NOTHING)
@@ -113,7 +123,7 @@ class CalibrationJob:
         """Draw all images once, unless stopped; None if that was before the first step."""
         from modules.shared import state as host
 
-        calibration, count = Calibration(hessians), len(self._setup.images)
+        calibration, count = Calibration(hessians, self._setup.whole), len(self._setup.images)
         self._drawn = 0
         for prompt, seed in self._setup.images:
             host.textinfo = self._monitor.update(drawn=self._drawn).text
@@ -131,6 +141,9 @@ class CalibrationJob:
                 "prompts; nothing was kept."
             )
         for state, gathering in calibration.gatherings.items():
+            # One round's leave the memory before the next one's come; of a later round that was stopped none are kept.
+            if self._files is not None and not (self._stopped and self._files.keys):
+                self._files = self._files.with_those_of(gathering.whole())
             return Round(state, gathering.statistics(self._setup.made), tuple(gathering.hessians))
         if not self._stopped:
             raise NotCalibratedError("The host drew without the model's own UNet, so there was nothing to watch.")
@@ -151,7 +164,7 @@ class CalibrationJob:
             )
         if drawn < wanted:
             found = replace(found, made={**found.made, "images": str(drawn)})
-        path = self._kept.put(state, found)
+        path = self._kept.put(state, replace(found, hessians=self._files))
         return self._monitor.update(
             state="stopped" if self._stopped else "done",
             message=self._told(found, drawn, missing),

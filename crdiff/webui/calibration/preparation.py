@@ -10,6 +10,7 @@ from itertools import cycle, islice
 from typing import Any
 
 from crdiff import __version__
+from crdiff.calibration.hessians import DIAGONALS, NO_HESSIANS, WHOLE
 from crdiff.calibration.prompts import neutral_prompts
 from crdiff.errors import SettingsError
 from crdiff.method.groups import GROUPS
@@ -33,6 +34,7 @@ class Setup:
         images: prompt and seed of each.
         hessians: the groups whose Hessians are wanted.
         made: how it is made, see Statistics.
+        whole: whether these are kept as a whole.
     """
 
     checkpoint: Checkpoint
@@ -40,6 +42,7 @@ class Setup:
     images: tuple[tuple[str, int], ...]
     hessians: tuple[str, ...]
     made: dict[str, str]
+    whole: bool = False
 
 
 def prepare(p: Any, request: CalibrationRequest, context: CalibrationContext) -> Setup:
@@ -59,7 +62,8 @@ def prepare(p: Any, request: CalibrationRequest, context: CalibrationContext) ->
     assert checkpoint is not None, "without one there is no size"
     prompts = _prompts(p, request)
     images = tuple((text, request.seed + place) for place, text in enumerate(islice(cycle(prompts), request.images)))
-    return Setup(checkpoint, size, images, GROUPS if request.hessians else (), _made(p, request, size, prompts))
+    groups = () if request.hessians == NO_HESSIANS else GROUPS
+    return Setup(checkpoint, size, images, groups, _made(p, request, size, prompts), request.hessians == WHOLE)
 
 
 def size_of(request: CalibrationRequest, checkpoint: Checkpoint | None, context: CalibrationContext) -> Size:
@@ -114,7 +118,7 @@ def _made(p: Any, request: CalibrationRequest, size: Size, prompts: tuple[str, .
         "steps": str(p.steps),
         "sampler": " ".join(str(part) for part in (p.sampler_name, getattr(p, "scheduler", None)) if part),
         "cfg scale": f"{float(p.cfg_scale):g}",
-        "hessians": "yes" if request.hessians else "no",
+        "hessians": {NO_HESSIANS: "no", DIAGONALS: "yes"}.get(request.hessians, request.hessians),
         "version": __version__,
     }
     return {**made, **_changes(p)}

@@ -6,7 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from crdiff.calibration.hessians import NO_HESSIANS, WHOLE
 from crdiff.calibration.memory import Input, column_bytes, hessian_bytes, working_bytes
+from crdiff.errors import SettingsError
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.checkpoint_file import FileLayers
 from crdiff.pruning.calibrations import Stored
@@ -72,19 +74,24 @@ def estimate(request: CalibrationRequest, context: CalibrationContext) -> str:
     size = size_of(request, checkpoint, context)
     text = f"Drawing {counted(request.images, 'image')} at {size}."
     layers = context.checkpoints.layers()
-    return text if layers is None else f"{text} {_memory(layers, hessians=request.hessians)}"
+    return text if layers is None else f"{text} {_memory(inputs_of(layers), request, context)}"
 
 
-def _memory(layers: FileLayers, *, hessians: bool) -> str:
-    inputs = list(inputs_of(layers))
-    if not hessians:
+def _memory(inputs: Sequence[Input], request: CalibrationRequest, context: CalibrationContext) -> str:
+    if request.hessians == NO_HESSIANS:
         return f"The sums take {_bytes(column_bytes(inputs))} of memory."
     groups, working = hessian_bytes(inputs).values(), working_bytes(inputs)
-    whole, least = sum(groups) + working, max(groups) + working
-    return (
-        f"The Hessians take {_bytes(whole)} of memory; where that is not free, images are drawn again for each part "
+    together, least = sum(groups) + working, max(groups) + working
+    text = (
+        f"The Hessians take {_bytes(together)} of memory; where that is not free, images are drawn again for each part "
         f"of the UNet, with {_bytes(least)}."
     )
+    if request.hessians != WHOLE:
+        return text
+    disk, free = sum(groups), context.calibrations.free_bytes()
+    if free is not None and free < disk:
+        raise SettingsError(f"Whole Hessians take {_bytes(disk)} on disk, where {_bytes(free)} are free.")
+    return f"{text} They take {_bytes(disk)} on disk."
 
 
 def inputs_of(layers: FileLayers) -> Sequence[Input]:

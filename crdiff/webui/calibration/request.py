@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from crdiff import checks
+from crdiff.calibration.hessians import DIAGONALS, HESSIANS, NO_HESSIANS
 from crdiff.errors import SettingsError
 from crdiff.presets.size import Size
 from crdiff.presets.table import MIN_SIDE
@@ -34,7 +35,7 @@ class CalibrationRequest:
         prompts: neutral, tab, or a list of texts; each image takes the next one.
         images: to draw.
         size: HEIGHTxWIDTH; None takes the size the family was trained at.
-        hessians: whether Hessians are gathered too, which a criterion may need.
+        hessians: one of ``HESSIANS``, as criteria need; true stands for diagonals, false for none.
         seed: of the first image; each further one's is one more.
 
     Raises:
@@ -44,13 +45,13 @@ class CalibrationRequest:
     prompts: str | tuple[str, ...] = NEUTRAL
     images: int = IMAGES
     size: str | None = None
-    hessians: bool = False
+    hessians: str = NO_HESSIANS
     seed: int = 1
 
     def __post_init__(self) -> None:
         checks.integer("images of a calibration", self.images, 1, _MOST_IMAGES)
         checks.integer("seed of a calibration", self.seed, 0, _HIGHEST_SEED)
-        checks.flag("hessians of a calibration", self.hessians)
+        object.__setattr__(self, "hessians", _hessians(self.hessians))
         object.__setattr__(self, "prompts", _prompts(self.prompts))
         if self.size is not None:
             object.__setattr__(self, "size", str(_size(self.size)))
@@ -83,6 +84,12 @@ def _prompts(value: Any) -> str | tuple[str, ...]:
             f"prompts of a calibration must be {NEUTRAL}, {TAB} or a list of texts, not {checks.shown(value)}."
         )
     return tuple(value)
+
+
+def _hessians(value: Any) -> str:
+    if isinstance(value, bool):
+        return DIAGONALS if value else NO_HESSIANS
+    return checks.choice("hessians of a calibration", value, HESSIANS)
 
 
 def _size(value: Any) -> Size:
