@@ -25,9 +25,10 @@ from crdiff.pruning.surgery import Surgeon
 
 Prune = Callable[[Surgeon, torch.Tensor, float], torch.Tensor]
 
+_BY_RATIO, _TWO_OF_FOUR = "ratio", "two of four"
 _PRUNE: dict[str, Prune] = {
-    "ratio": Surgeon.by_ratio,
-    "two of four": lambda surgeon, weight, ratio: surgeon.two_of_four(weight),
+    _BY_RATIO: Surgeon.by_ratio,
+    _TWO_OF_FOUR: lambda surgeon, weight, ratio: surgeon.two_of_four(weight),
 }
 _KEPT = "obs-diff"
 """By what the store keeps the second weights."""
@@ -81,10 +82,10 @@ class ObsDiffCriterion:
         self.basis = basis
 
     def observer(self, ratios: Ratios) -> Observer | None:
-        known = self._known()
-        if known and all(one.ratio == ratios[group] for group, one in known.values()):
+        known, wanted = self._known(), self._wanted(ratios)
+        if known and all(one.ratio == wanted[group] for group, one in known.values()):
             return None
-        return _Solving(self, ratios, known)
+        return _Solving(self, wanted, known)
 
     def pruning(self, ratios: Ratios) -> Pruning | None:
         weights = {name: one.weight for name, (_, one) in self._known().items() if one.weight is not None}
@@ -102,6 +103,10 @@ class ObsDiffCriterion:
     def learn(self, layers: Mapping[str, tuple[str, _Changed]]) -> None:
         """Keep the second weights, by layer with its group; those of any other model are let go."""
         self._store.put_alone(_KEPT, self._state, ((self._by, self.basis), dict(layers)))
+
+    def _wanted(self, ratios: Ratios) -> Ratios:
+        """The ratios by which second weights are told apart: two of four are the same at all of them but 0."""
+        return Ratios(*(float(ratio > 0.0) / 2 for ratio in ratios)) if self._by == _TWO_OF_FOUR else ratios
 
     def _known(self) -> Mapping[str, tuple[str, _Changed]]:
         way, layers = self._store.known(_KEPT, self._state) or (None, {})

@@ -207,6 +207,7 @@ def test_two_of_four_wherever_the_ratio_is_not_0():
     pruning = looked(criterion, layers, Ratios(0.0, 0.1, 0.0))
     assert torch.equal(weight_of(pruning, layers[0]), Surgeon(H).two_of_four(W))
     assert not pruning.wants(layers[1])
+    assert criterion.observer(Ratios(0.0, 0.7, 0.0)) is None and criterion.observer(Ratios(0.0, 0.7, 0.1)) is not None
 
 
 def test_a_layer_without_a_hessian_goes_by_magnitude_and_nothing_makes_up_for_it():
