@@ -65,9 +65,9 @@ def test_unet_passes(studio: Studio, settings: dict[str, Any], passes: int) -> N
 
 
 def test_fast_is_one_pass_with_mixed_weights(studio: Studio) -> None:
-    mine = studio.crdiff({**RATIOS, "k": 1.5, "mode": "fast"})
-    studio.assert_reference(mine, {**RATIOS, "k": 1.5, "weights": True})
-    studio.assert_changed(mine, studio.crdiff({**RATIOS, "k": 1.5}))
+    mine = studio.crdiff({**STRONG, "mode": "fast"})
+    studio.assert_reference(mine, {**STRONG, "weights": True})
+    studio.assert_changed(mine, studio.crdiff(STRONG))
 
 
 def test_batched_is_exact_but_for_rounding(studio: Studio) -> None:

@@ -62,7 +62,7 @@ def test_fp8_with_loras_merged_on_each_use(studio: Studio) -> None:
 def test_token_merging(studio: Studio) -> None:
     plain = studio.draw()
     with studio.client.option("token_merging_ratio", 0.5):
-        studio.assert_changed(studio.draw(), plain)
+        studio.assert_changed_at_all(studio.draw(), plain)
         studio.check()
 
 
