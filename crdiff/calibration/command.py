@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sampling_options(images)
     parser.add_argument(
         "--hessians", nargs="?", const=DIAGONALS, default=NO_HESSIANS, choices=HESSIANS,
-        help="gather Hessians too, which take much memory: their diagonals, or whole for obs-diff",
+        help="gather Hessians too, which take much memory: their diagonals, or whole for obs-diff and heads",
     )  # fmt: skip
 
 

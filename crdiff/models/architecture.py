@@ -62,6 +62,7 @@ class Layer:
         block: name of the transformer block it belongs to.
         module: the module; any class that multiplies by ``weight`` through ``torch.nn.functional.linear``.
         ends_branch: see Role.
+        heads: of the attention that the layer ends; 0 if it ends none, or if the module does not tell.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Layer:
     block: str
     module: torch.nn.Module
     ends_branch: bool = False
+    heads: int = 0
 
     @cached_property
     def features(self) -> tuple[int, int]:
@@ -127,7 +129,7 @@ def find_layers(model: torch.nn.Module) -> ModelLayers:
         # By name first: most modules of a UNet have no role, and asking them for a weight they lack takes long.
         roles = {name: role for name in modules if (role := architecture.role(name)) is not None}
         found = {
-            name: Layer(name, role.group, role.block, modules[name], role.ends_branch)
+            name: Layer(name, role.group, role.block, modules[name], role.ends_branch, _heads(name, role, modules))
             for name, role in roles.items()
             if _is_linear(modules[name])
         }
@@ -138,6 +140,16 @@ def find_layers(model: torch.nn.Module) -> ModelLayers:
     raise UnsupportedModelError(
         f"CR-Diff does not support this model ({type(model).__name__}): it has no UNet transformer blocks to prune."
     )
+
+
+def _heads(name: str, role: Role, modules: Mapping[str, torch.nn.Module]) -> int:
+    """See Layer; by the attribute that attention has in every implementation of it."""
+    while role.ends_branch and name != role.block and name:
+        heads = getattr(modules.get(name), "heads", None)
+        if isinstance(heads, int):
+            return heads
+        name = name.rpartition(".")[0]
+    return 0
 
 
 def _is_linear(module: torch.nn.Module) -> bool:

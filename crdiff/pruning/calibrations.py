@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from crdiff.errors import CRDiffError
+from crdiff.errors import CRDiffError, UnsupportedModelError
+from crdiff.models.architecture import Layer
+from crdiff.pruning.hessian import Hessians, Matrix
 from crdiff.pruning.hessian_files import SUFFIX, HessianFiles
 from crdiff.pruning.statistics import Statistics
 from crdiff.pruning.store import Record, Store, WeightsState, read_record, write_record
@@ -184,6 +186,35 @@ def needed(what: str, state: WeightsState, store: Store) -> Statistics:
             f"The criterion {what} has to know what the model's layers see: calibrate this checkpoint {how} first."
         )
     return known
+
+
+def needed_hessians(what: str, state: WeightsState, store: Store) -> tuple[Hessians, str]:
+    """The whole Hessians of the calibration in force, and what a criterion that needs them goes by, for the infotext.
+
+    Raises:
+        MissingCalibrationError: there are none.
+    """
+    statistics = needed(what, state, store)
+    if statistics.hessians is None:
+        raise MissingCalibrationError(
+            f"The criterion {what} needs a calibration with whole Hessians; this checkpoint's has none."
+        )
+    return statistics.hessians, statistics.basis(len(statistics.layers.keys() - statistics.hessians.keys.keys()))
+
+
+def hessian_of(layer: Layer, columns: int, hessians: Hessians) -> Matrix | None:
+    """Of a layer with so many inputs; None if none was kept of it.
+
+    Raises:
+        UnsupportedModelError: it can no longer be read, or is another layer's.
+    """
+    key = hessians.keys.get(layer.name)
+    if key is None:
+        return None
+    found = hessians.get(key)
+    if found is None or len(found) != columns:
+        raise UnsupportedModelError(f"The Hessian of the layer {layer.name} is missing: calibrate the model anew.")
+    return found
 
 
 def _folder_of(statistics: Statistics) -> Path | None:

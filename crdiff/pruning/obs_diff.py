@@ -16,7 +16,7 @@ import torch
 from crdiff.errors import UnsupportedModelError
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.models.architecture import Layer
-from crdiff.pruning.calibrations import MissingCalibrationError, needed
+from crdiff.pruning.calibrations import hessian_of, needed_hessians
 from crdiff.pruning.copies import free_bytes, margin
 from crdiff.pruning.criterion import Criterion, GroupSparsity, LinearCall, Observer, Pruning, check_complete
 from crdiff.pruning.hessian import Hessians, exact_products
@@ -165,17 +165,12 @@ class _Solving:
 
     def _surgeon_of(self, layer: Layer, weight: torch.Tensor) -> Surgeon | None:
         """None if there is no Hessian of the layer, or none that can be inverted."""
-        hessians = self._criterion.hessians
-        key = hessians.keys.get(layer.name)
+        key = self._criterion.hessians.keys.get(layer.name)
         if key is None:
             return None
         if self._surgeon is None or self._surgeon[0] != key:
-            found = hessians.get(key)
-            if found is None or len(found) != weight.shape[1]:
-                raise UnsupportedModelError(
-                    f"The Hessian of the layer {layer.name} is missing: calibrate the model anew."
-                )
-            self._surgeon = key, _surgeon(torch.from_numpy(found).to(weight.device))
+            found = hessian_of(layer, weight.shape[1], self._criterion.hessians)
+            self._surgeon = key, None if found is None else _surgeon(torch.from_numpy(found).to(weight.device))
         return self._surgeon[1]
 
 
@@ -206,10 +201,4 @@ def make(state: WeightsState, store: Store, *, name: str, by: str) -> Criterion:
     Raises:
         MissingCalibrationError: the weights are not calibrated, or without whole Hessians.
     """
-    statistics = needed(name, state, store)
-    if statistics.hessians is None:
-        raise MissingCalibrationError(
-            f"The criterion {name} needs a calibration with whole Hessians; this checkpoint's has none."
-        )
-    without = len(statistics.layers.keys() - statistics.hessians.keys.keys())
-    return ObsDiffCriterion(state, store, by, statistics.hessians, statistics.basis(without))
+    return ObsDiffCriterion(state, store, by, *needed_hessians(name, state, store))

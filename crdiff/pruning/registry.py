@@ -123,6 +123,11 @@ CRITERIA: dict[str, CriterionKind] = {
         _later("channels", "make", name="channels"),
         Needs.HESSIANS,
     ),
+    "heads": CriterionKind(
+        "leaves out whole heads of self-attention, those that the others can best stand in for.",
+        _later("heads", "make", name="heads"),
+        Needs.WHOLE_HESSIANS,
+    ),
     "layerdrop": CriterionKind(
         "skips whole transformer blocks, those that change least in images, so that the pruned pass takes less time.",
         _later("layer_drop", "LayerDropCriterion"),

@@ -60,7 +60,7 @@ class ScoredPruning(Pruning):
 
     def weight(self, call: LinearCall) -> torch.Tensor:
         scores = self._score(call)
-        return _without(call.weight, scores <= self._thresholds[call.layer.name].to(scores.device))
+        return without(call.weight, scores <= self._thresholds[call.layer.name].to(scores.device))
 
 
 class _GroupPruning(ThresholdPruning):
@@ -71,10 +71,10 @@ class _GroupPruning(ThresholdPruning):
         self._score = score
 
     def weight(self, call: LinearCall) -> torch.Tensor:
-        return _without(call.weight, self._score(call) <= self._thresholds[call.layer.group])
+        return without(call.weight, self._score(call) <= self._thresholds[call.layer.group])
 
 
-def _without(weight: torch.Tensor, pruned: torch.Tensor) -> torch.Tensor:
+def without(weight: torch.Tensor, pruned: torch.Tensor) -> torch.Tensor:
     """A weight with zeros where it is pruned; fp8 comes back as fp16, which can be computed with."""
     weight = weight.to(torch.float16) if weight.element_size() == 1 else weight
     return weight.masked_fill(pruned, 0.0)

@@ -1,21 +1,26 @@
-"""OBS-Diff's updates of weights: worked numbers, and least squares one weight after the other on odd shapes."""
+"""Criteria with whole Hessians: worked numbers, and least squares one weight after the other on odd shapes."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from crdiff.bench.random_unet import SHAPES, build_unet
 from crdiff.calibration.gathering import Gathering
 from crdiff.calibration.run import step_weight
 from crdiff.errors import UnsupportedModelError
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import Position
-from crdiff.models.architecture import Layer
-from crdiff.pruning import obs_diff
+from crdiff.models.architecture import Layer, find_layers
+from crdiff.models.unet import SD15, SDXL
+from crdiff.pruning import hessian, obs_diff
 from crdiff.pruning.calibrations import Calibrations, MissingCalibrationError
 from crdiff.pruning.criterion import LinearCall
+from crdiff.pruning.heads import head_scores
 from crdiff.pruning.registry import CRITERIA
 from crdiff.pruning.statistics import LayerStatistics, Statistics
 from crdiff.pruning.store import Store, WeightsState
@@ -258,3 +263,57 @@ def test_whole_hessians_are_kept_in_files_of_their_own_and_go_with_the_calibrati
     assert list(tmp_path.glob("*.hessians")) == [second] and second.is_dir()
     calibrations.delete(calibrations.all()[0])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_worked_heads(monkeypatch):
+    monkeypatch.setattr(hessian, "DAMPING", 0.0)
+    assert head_scores(W, H, 2) == pytest.approx((0.404369195, 2.23748739), rel=1e-3)
+    squares = W.square().reshape(3, 2, 2).sum((0, 2)).tolist()
+    assert head_scores(W, None, 2) == pytest.approx(squares)
+
+
+@pytest.mark.parametrize(("rows", "columns", "heads"), [(5, 6, 3), (1, 9, 1), (7, 8, 8), (4, 12, 2)])
+def test_a_heads_score_is_what_the_others_cannot_make_up_for(rows, columns, heads):
+    random = np.random.default_rng(columns)
+    weight, x = random.standard_normal((rows, columns)), random.standard_normal((3 * columns, columns))
+    given = 2.0 * x.T @ x / len(x)
+    damped = given + 0.01 * np.diag(given).mean() * np.eye(columns)
+    width, expected = columns // heads, []
+    for head in range(heads):
+        gone = np.arange(head * width, (head + 1) * width)
+        rest = np.setdiff1d(np.arange(columns), gone)
+        change = np.zeros_like(weight)
+        change[:, gone] = -weight[:, gone]
+        change[:, rest] = weight[:, gone] @ np.linalg.solve(damped[np.ix_(rest, rest)], damped[np.ix_(rest, gone)]).T
+        expected.append(np.trace(change @ damped @ change.T))
+    found = head_scores(torch.tensor(weight, dtype=torch.float32), torch.tensor(given, dtype=torch.float32), heads)
+    assert found == pytest.approx(expected, rel=2e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float8_e4m3fn])
+def test_heads_go_whole_and_only_where_self_attention_ends(dtype):
+    end, up = (replace(a_layer(name, W.to(dtype), name), heads=2) for name in ("mid", "up"))
+    layers = [end, up, a_layer("ff", W.to(dtype))]
+    store = Store(calibrations=Source(statistics_of(layers, Known({"mid": H, "up": H, "ff": H}))))
+    criterion, ratios = CRITERIA["heads"].make(STATE, store), Ratios(0.9, 0.5, 0.49)
+    pruning = looked(criterion, layers, ratios)
+    computed = torch.float16 if dtype is torch.float8_e4m3fn else dtype
+    expected = end.module.weight.to(computed).clone()
+    expected[:, :2] = 0.0  # the head whose score is smaller
+    assert torch.equal(weight_of(pruning, end), expected)
+    assert [layer.name for layer in layers if pruning.wants(layer)] == ["mid"]
+    assert {group: (one.weights, one.pruned) for group, one in criterion.sparsity(ratios).items()} == {
+        "down": (0, 0), "mid": (24, 6), "up": (12, 0)
+    }  # fmt: skip
+    again = CRITERIA["heads"].make(STATE, store)
+    assert again.observer(Ratios(0.5, 0.5, 0.5)) is None, "one look serves every ratio"
+    assert again.pruning(Ratios(0.5, 0.49, 0.49)) is None
+    with pytest.raises(UnsupportedModelError, match="cannot tell the heads"):
+        looked(CRITERIA["heads"].make(OTHER, store), layers[2:], ratios)
+
+
+@pytest.mark.parametrize(("family", "heads"), [(SD15, {8}), (SDXL, {10, 20})])
+def test_the_heads_of_a_model_are_known(family, heads):
+    layers = find_layers(build_unet(SHAPES[family], torch.device("meta"), torch.float16)).layers
+    assert {layer.heads for layer in layers if ".attn1.to_out" in layer.name} == heads
+    assert {layer.heads for layer in layers if ".attn1.to_out" not in layer.name} == {0}

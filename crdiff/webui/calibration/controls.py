@@ -24,7 +24,7 @@ _TOOLTIPS: Mapping[str, str] = {
     "prompts": "neutral: 64 prompts of CR-Diff, with the LoRAs of this tab's prompt. tab: this tab's prompt.",
     "size": "Height x width. Empty takes the size the model was trained at, whatever the tab says.",
     "hessians": "Gathers what some criteria need as well, which takes gigabytes of memory for SDXL. diagonals: for "
-    "obs-saliency and channels. whole: for obs-diff too, kept on disk.",
+    "obs-saliency and channels. whole: for obs-diff and heads too, kept on disk.",
     "start": "Says what will be drawn and how much memory it takes, and draws as Generate would.",
     "stop": "Ends the calibration; what the images drawn so far have shown is kept.",
     "delete": "Deletes the calibrations of the selected checkpoint, after asking.",
