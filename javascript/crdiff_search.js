@@ -11,11 +11,12 @@
     const PATIENCE = 40;
     const KEYS = {ArrowLeft: "left", ArrowRight: "right", ArrowDown: "same"};
 
-    const fresh = {chosen: null, answer: "", key: "", waiting: 0, unanswered: 0, question: ""};
+    const fresh = {chosen: null, answer: "", asked: null, key: "", waiting: 0, unanswered: 0, question: ""};
     const tabs = TABS.map((name) => ({name, ...fresh}));
     const byName = (name) => tabs.find((tab) => tab.name === name);
     const find = (tab, name) => gradioApp().querySelector(`#${tab.name}_crdiff_search_${name}`);
     const panel = (tab) => find(tab, "panel")?.querySelector("[data-crdiff-search]");
+    const version = (tab) => Number(panel(tab)?.dataset.crdiffVersion ?? -1);
     const isShown = (element) => Boolean(element?.getClientRects().length);
     let timer = null;
 
@@ -35,7 +36,7 @@
             if (find(tab, "download_progress")?.querySelector("[data-crdiff-download=running]")) {
                 tab.waiting = Math.max(tab.waiting, 1);
             }
-            const running = shown?.dataset.crdiffSearch === "running";
+            const running = ["running", "waiting"].includes(shown?.dataset.crdiffSearch);
             if (running && isShown(gradioApp().querySelector(`#${tab.name}_generate_box`) ?? find(tab, "panel"))) {
                 tab.waiting = Math.max(tab.waiting, 2);
             }
@@ -140,18 +141,19 @@
         start(name, text) {
             if (!text) return [];
             const tab = byName(name);
+            if (panel(tab)?.dataset.crdiffSearch !== "waiting") tab.asked = version(tab);
             window.crdiffGenerate(name, SCRIPT, "crdiff_search_plan", text);
             pollSoon([tab], PATIENCE);
             return [];
         },
-        chosen(name, k) {
-            const {chosen} = byName(name);
-            return [true, "Custom", chosen.down, chosen.mid, chosen.up, chosen.k ?? k, ""];
+        // What the configuration does not say stays as it is.
+        chosen(name, names, now) {
+            const values = {enabled: true, preset: "Custom", hires_ratios: "", ...byName(name).chosen};
+            return names.map((one, index) => values[one] ?? now[index]);
         },
         report(name) {
             const tab = byName(name);
-            const version = Number(panel(tab)?.dataset.crdiffVersion ?? -1);
-            return JSON.stringify({version, answer: tab.answer});
+            return JSON.stringify({version: version(tab), answer: tab.answer, asked: tab.asked});
         },
         wanted: (name) => JSON.stringify(wanted(byName(name))),
         async tested(name) {

@@ -28,7 +28,7 @@ from crdiff.search.score_text import score_text
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies import registry as strategies
 from crdiff.search.strategies.annealing import Schedule, iterations_for
-from crdiff.search.strategies.space import DENSE, K_BOUNDS, RATIO_BOUNDS, START, TRIAL_K, Point, Space
+from crdiff.search.strategies.space import DENSE, K_BOUNDS, PAPER_K, RATIO_BOUNDS, START, Point, Space
 from crdiff.search.strategies.strategy import Options
 
 _RACING_JOBS = 4
@@ -49,6 +49,7 @@ class Campaign:
         vary: the axes that are varied; the others keep the values of the built-in preset of the size, else 0.3.
         ratios: bounds of the ratios.
         k: bounds of k, where it is varied.
+        trial_k: of the trials, and of the preset, where k is not varied.
         strategy: name of the search strategy; a study is always annealed.
         racing: ``likely`` leaves out images of configurations that are unlikely to win, ``off`` none; a study has none.
         seed: of the strategy.
@@ -69,6 +70,7 @@ class Campaign:
     vary: tuple[str, ...] = ("down", "mid", "up")
     ratios: tuple[float, float] = RATIO_BOUNDS
     k: tuple[float, float] = K_BOUNDS
+    trial_k: float = PAPER_K
     strategy: str = strategies.DEFAULT_STRATEGY
     racing: str = "off"
     seed: int = 0
@@ -119,7 +121,7 @@ def _make(
         batch=images if campaign.racing == "off" else math.ceil(images / _RACING_JOBS),
         racing=campaign.racing,
     )
-    start = _start(checkpoint, size)
+    start = _start(checkpoint, size, campaign.trial_k)
     space = Space.vary(campaign.vary, fixed=start, ratios=campaign.ratios, k=campaign.k)
     identity = {"checkpoint": checkpoint.sha256, "size": str(size), "score": score, "request": body}
     iterations = iterations_for(campaign.budget.evaluations)
@@ -147,12 +149,12 @@ def _make(
     return Search(space, strategy, objective, journal, baseline=DENSE)
 
 
-def _start(checkpoint: Checkpoint, size: Size) -> Point:
+def _start(checkpoint: Checkpoint, size: Size, k: float) -> Point:
     """The ratios of the built-in presets, which are the same for every worker, or the authors' starting point."""
     family = OTHER if checkpoint.family is None else checkpoint.family
     match = look_up(load_folder(BUILT_IN_FOLDER).presets, family, checkpoint.sha256, size)
     ratios = START.ratios if match is None else match.ratios
-    return Point.of(ratios, TRIAL_K)
+    return Point.of(ratios, k)
 
 
 def _journal_path(
@@ -225,7 +227,7 @@ def _save(report: Report, campaign: Campaign, checkpoint: Checkpoint, score: str
         OTHER if checkpoint.family is None else checkpoint.family,
         size,
         best.point.rounded.ratios,
-        best.point.rounded.k if "k" in campaign.vary else None,
+        best.point.rounded.k,
         checkpoint.sha256,
         f"found by a search over {len(campaign.prompts)} prompts and {len(campaign.seeds)} seeds, "
         f"{score} {shown}{against}",

@@ -14,7 +14,7 @@ from crdiff.search.options import add_sampling_options, add_webui_options, read_
 from crdiff.search.remote import WebUI
 from crdiff.search.search import EVALUATIONS, Budget
 from crdiff.search.strategies.registry import DEFAULT_STRATEGY, STRATEGIES
-from crdiff.search.strategies.space import AXES, K_BOUNDS, RATIO_BOUNDS
+from crdiff.search.strategies.space import AXES, K_BOUNDS, PAPER_K, RATIO_BOUNDS, check_k
 
 HELP = "search ratios for a list of prompts and sizes through a running WebUI"
 
@@ -68,6 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     search.add_argument("--ratios", nargs=2, type=float, default=RATIO_BOUNDS, metavar=("LOW", "HIGH"))
     search.add_argument("--k", nargs=2, type=float, default=K_BOUNDS, metavar=("LOW", "HIGH"), help="where k is varied")
+    search.add_argument(
+        "--trial-k",
+        type=float,
+        default=PAPER_K,
+        metavar="K",
+        help="where k is not varied: of the images, and of the preset (default: %(default)g, as in the paper)",
+    )
     search.add_argument("--strategy", default=DEFAULT_STRATEGY, choices=list(STRATEGIES))
     search.add_argument(
         "--racing",
@@ -107,6 +114,8 @@ def _campaign(arguments: argparse.Namespace) -> Campaign:
     checks.number("--wait", arguments.wait, 0)
     for seed in arguments.seeds:  # -1 would be another seed in every run, and none could go on with another's scores
         checks.integer("--seeds", seed, 0)
+    if not check_k("--trial-k", arguments.trial_k):
+        raise SettingsError("--trial-k must not be 0: every image would be the dense model's.")
     if arguments.out.is_dir():
         raise SettingsError(f"{arguments.out}: this is a folder; --out is the preset file.")
     out: Path = arguments.out
@@ -120,6 +129,7 @@ def _campaign(arguments: argparse.Namespace) -> Campaign:
         vary=tuple(arguments.vary),
         ratios=tuple(arguments.ratios),
         k=tuple(arguments.k),
+        trial_k=arguments.trial_k,
         strategy=arguments.strategy,
         racing=arguments.racing,
         seed=arguments.seed,

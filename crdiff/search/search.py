@@ -139,6 +139,7 @@ class _Run:
         self.best: Evaluation | None = None
         self.best_score = -math.inf
         self.drawing_new = False
+        self.drawn_of_current = 0
         self.replaying = bool(kept)
         self.halted: tuple[str, str] | None = None
 
@@ -170,7 +171,7 @@ class _Run:
         return "done", "Every configuration that the search still proposes was measured before."
 
     def _measure(self, point: Point, kind: str, proposal: Proposal | None) -> Evaluation | None:
-        self.drawing_new = self.evaluator.is_new(point)
+        self.drawing_new, self.drawn_of_current = self.evaluator.is_new(point), 0
         threshold, incumbent = (proposal.threshold, proposal.incumbent) if proposal else (None, None)
         found = self.evaluator.measure(point, threshold, incumbent, self._halt)
         if found is None:
@@ -186,6 +187,7 @@ class _Run:
         number, repeat = len(self.history) + 1, not self.drawing_new
         entry = Evaluation(number, point, kind, found.score, found.at_most, found.scores, accepted, repeat)
         self.history.append(entry)
+        self.drawn_of_current = 0
         if self.drawing_new and not self.evaluator.is_new(point):
             self.evaluations += 1
         if found.score is not None and found.score > self.best_score:
@@ -211,6 +213,7 @@ class _Run:
 
     def _record(self, entry: Mapping[str, Any]) -> None:
         self.search.journal.append(entry)
+        self.drawn_of_current += 1
         self.on_progress(self._report())
 
     def _report(self, state: str = "running", message: str = "") -> Report:
@@ -235,5 +238,7 @@ class _Run:
         if self.budget.minutes is not None:
             left.append(60.0 * self.budget.minutes - spent)
         if self.budget.evaluations is not None and self.evaluations:
-            left.append(spent / self.evaluations * (self.budget.evaluations - self.evaluations))
+            share = self.drawn_of_current / len(self.search.objective.images)
+            done = self.evaluations + share * self.drawing_new
+            left.append(spent / done * (self.budget.evaluations - done))
         return max(0.0, min(left)) if left else None

@@ -70,6 +70,7 @@ def test_a_search_is_started_watched_applied_and_saved(host_page, server):
     assert tested == pytest.approx(best, abs=6e-4)
     assert_readable(host_page.page, search)
     search.one("name").locator("textarea, input").first.fill("found")
+    search.one("scope").locator("label", has_text="every prompt with this checkpoint").click()
     search.press("save")
     search.message("Saved found for SD1.x, 96x64")
     found = next(x for x in server.get("/crdiff/v1/presets")["presets"] if x["name"] == "found")

@@ -72,7 +72,7 @@ def test_each_size_gets_a_preset_of_this_checkpoint(webui, prompts, tmp_path, ca
     for preset in found:
         assert preset.limited
         assert preset.checkpoints == {fake_webui.SHA256}
-        assert preset.k is None
+        assert preset.k == 1.0  # that of its trials
         mine = [hill(Point.of(preset.ratios, 1.5), prompt, seed) for prompt in ("a cat", "a dog") for seed in (1, 2)]
         assert f"own {sum(mine) / 4:.4f}, dense" in preset.note
     assert {entry[:2] for entry in webui.asked} == {(400, 560), (480, 360)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import threading
 import time
 from pathlib import Path
@@ -71,8 +73,9 @@ def test_the_batch_tab_is_not_searched_file_by_file(host: Any) -> None:
     assert host.run(searched_as_a_file_of_many).startswith("The Batch tab cannot be searched: ")
 
 
-def before_a_search(host: Any) -> dict[str, Any]:
-    picture = host.txt2img(prompt=PROMPT, seed=5, steps=2, width=64, height=96)
+def before_a_search(host: Any, own: dict[str, Any] | None = None) -> dict[str, Any]:
+    scripts = {"alwayson_scripts": {"CR-Diff": {"args": [own]}}} if own else {}
+    picture = host.txt2img(prompt=PROMPT, seed=5, steps=2, width=64, height=96, **scripts)
     return {"pixels": picture.images[0].tobytes(), "text": picture.infotexts[0]}
 
 
@@ -99,7 +102,7 @@ def test_search_ends_with_the_best_image_beside_the_dense_one(host: Any) -> None
     assert seen["summary"]["evaluations"] == 6
     best = seen["summary"]["best"]
     assert best["score"] > seen["summary"]["dense"]["score"]
-    assert best["k"] == 1.0
+    assert best["k"] == 1.5  # the user's
     assert seen["sizes"] == [(64, 96)] * 2
     assert seen["pixels"][1] == plain["pixels"]
     assert seen["pixels"][0] != plain["pixels"]
@@ -114,13 +117,17 @@ def test_search_ends_with_the_best_image_beside_the_dense_one(host: Any) -> None
     assert (host.data / "params.txt").read_text(encoding="utf-8") == "mine"
     assert host.run(before_a_search)["text"] == plain["text"]
     assert not list(host.data.rglob("*.png"))
+    # Generate after Apply draws the very image.
+    (values,) = set(re.findall(r'data-crdiff-apply="([^"]*)"', seen["panel"].split("</figure>")[1]))
+    applied = {"enabled": True, "preset": "custom", **json.loads(html.unescape(values))}
+    assert host.run(before_a_search, applied)["pixels"] == seen["pixels"][0]
 
 
 def test_the_same_search_goes_on_where_it_was_and_draws_nothing_twice(host: Any) -> None:
     first = host.run(searched, evaluations=3, prompts=["one", "two"], seeds=[1, 2])
     before = count(host.data)
     again = host.run(searched, evaluations=3, prompts=["one", "two"], seeds=[1, 2])
-    assert count(host.data) - before == 2  # the two images at the end, which no journal keeps
+    assert count(host.data) == before  # the two images at the end, which no journal keeps, are not scored again
     assert again["journal"] == first["journal"]
     assert again["summary"] == first["summary"]
     more = host.run(searched, evaluations=5, prompts=["one", "two"], seeds=[1, 2])
@@ -166,7 +173,10 @@ def test_ratios_that_are_not_varied_stay_as_the_accordion_has_them(
 def test_ratios_that_are_not_varied_are_those_of_a_given_start(host: Any) -> None:
     starts = [{"down": 0.0, "mid": 0.0, "up": 0.0, "k": 0.0}, {"down": 0.482, "mid": 0.396, "up": 0.469, "k": 1.0}]
     seen = host.run(searched, vary=["up"], starts=starts, evaluations=5)
-    assert {(point["down"], point["mid"]) for point in seen["tried"]} == {(0.0, 0.0), (0.482, 0.396)}
+    held = {(point["down"], point["mid"], point["k"]) for point in seen["tried"]}
+    assert held == {(0.0, 0.0, 0.0), (0.482, 0.396, 1.0)}
+    paper = host.run(searched, trial_k=1.0, evaluations=3)
+    assert {point["k"] for point in paper["tried"]} == {0.0, 1.0}
 
 
 @pytest.mark.parametrize(("name", "held"), [("all-ratios", None), ("one-ratio", (0.3, 0.3))])
@@ -185,7 +195,7 @@ def test_a_search_of_version_1_0_0_is_resumed(
     plan = {**head["search"], "evaluations": 4, "journal": journal.name}
     seen = host.run(searched, **plan, fields={"steps": 7, "width": 128})  # the journal's own settings count
     assert (seen["state"], seen["tried"]) == ("done", old), seen["message"]
-    assert count(host.data) - before == 2  # the two images at the end
+    assert count(host.data) == before
     more = host.run(searched, **{**plan, "evaluations": 6})
     assert more["tried"][: len(old)] == old
     assert more["summary"]["evaluations"] == 6
@@ -228,6 +238,33 @@ def test_an_interrupt_keeps_the_best(host: Any) -> None:
     again = host.run(interrupted, 3)
     assert again["summary"]["evaluations"] > seen["summary"]["evaluations"] - 1
     assert again["journal"] == seen["journal"]
+
+
+def waiting_and_stopped(host: Any) -> list[str]:
+    """What the page is shown while a search it asked for waits, when it no longer does, and after Stop."""
+    from crdiff.webui.search.controls import SearchControls
+    from modules import progress
+
+    context = context_of()
+    monitor, controls = context.monitor, SearchControls(context, "txt2img")
+    said = json.dumps({"version": monitor.version, "answer": "", "asked": monitor.version})
+    progress.pending_tasks["task(somebody's)"] = 0.0
+    waiting = controls._reported(said)[0]
+    progress.pending_tasks.clear()
+    over = controls._reported(said)[0]
+    before = monitor.status
+    monitor.begin(type(before)("running"))
+    said, stopping = controls._stopped()
+    host.shared.state.interrupted = False
+    monitor.begin(before)
+    return [waiting, str(over), said, stopping]
+
+
+def test_a_search_that_waits_shows_no_other_ones_result_and_stop_says_one_thing(host: Any) -> None:
+    waiting, over, said, stopping = host.run(waiting_and_stopped)
+    assert "Waiting in the host's queue." in html.unescape(waiting) and "crdiff-apply" not in waiting
+    assert "Waiting" not in over
+    assert said == "" and "Stopping after this image." in stopping
 
 
 def switched(host: Any) -> dict[str, Any]:
@@ -304,4 +341,4 @@ def test_trials_are_single_images_without_hires(host: Any) -> None:
     seen = host.run(with_hires)
     assert seen["sizes"] == [(96, 144)] * 2
     lines = (host.data / "crdiff" / "score.log").read_text(encoding="utf-8").splitlines()[before:]
-    assert [json.loads(line)[1][0] for line in lines] == [[64, 96]] * 3 + [[96, 144]] * 2
+    assert [json.loads(line)[1][0] for line in lines] == [[64, 96]] * 3

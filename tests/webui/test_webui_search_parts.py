@@ -45,8 +45,8 @@ def found_for(folder, checkpoint=CHECKPOINT, size=SIZE, prompt="a red house"):
 def test_a_result_is_offered_for_its_checkpoint_size_and_prompt_only(tmp_path):
     results.save_best(tmp_path / "new", STATUS)
     (found,) = found_for(tmp_path / "new", prompt=" a red house\n")
-    assert (found.down, found.mid, found.up, found.k) == (0.31, 0.42, 0.53, None)
-    assert found.describe() == "last search: 0.310/0.420/0.530 (score 0.750, dense 0.250 by own)"
+    assert (found.down, found.mid, found.up, found.k) == (0.31, 0.42, 0.53, 1.2)
+    assert found.describe() == "last search: 0.310/0.420/0.530, k 1.2 (score 0.750, dense 0.250 by own)"
     other = Checkpoint("model-2", SD15, "cd" * 32)
     assert not found_for(tmp_path / "new", checkpoint=other)
     assert not found_for(tmp_path / "new", size=Size(64, 96))
@@ -58,10 +58,9 @@ def test_a_later_search_replaces_an_earlier_one_and_no_kept_name(tmp_path):
     results.save(tmp_path, results.results_of(STATUS, "mine"))
     results.save_best(tmp_path, STATUS)
     better = Evaluation(3, Point(0.6, 0.42, 0.53, 1.7), "seed", 0.8, 0.8, (0.8,), True, False)
-    later = SearchStatus("done", report=Report(best=better), checkpoint=CHECKPOINT, size=SIZE, prompts=("a red house",),
-                     varies_k=True)  # fmt: skip
+    later = SearchStatus("done", report=Report(best=better), checkpoint=CHECKPOINT, size=SIZE, prompts=("a red house",))
     results.save_best(tmp_path, later)
-    assert [(one.name, one.down, one.k) for one in found_for(tmp_path)] == [("mine", 0.31, None), ("", 0.6, 1.7)]
+    assert [(one.name, one.down, one.k) for one in found_for(tmp_path)] == [("mine", 0.31, 1.2), ("", 0.6, 1.7)]
 
 
 def test_searches_over_several_prompts_are_only_kept_on_request(tmp_path):
@@ -115,7 +114,8 @@ def test_what_is_offered_can_be_applied_and_is_escaped(tmp_path):
     ElementTree.fromstring(shown)
     assert "<b>mine" not in shown
     (values,) = re.findall(r'data-crdiff-apply="([^"]*)"', shown)
-    assert json.loads(html.unescape(values)) == {"down": 0.31, "mid": 0.42, "up": 0.53, "k": None}
+    applied = {"down": 0.31, "mid": 0.42, "up": 0.53, "k": 1.2, "criterion": "magnitude"}
+    assert json.loads(html.unescape(values)) == applied
     assert results_html([]) == ""
 
 

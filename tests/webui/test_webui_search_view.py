@@ -6,13 +6,17 @@ import html
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
 from crdiff.errors import SettingsError
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.presets.size import Size
 from crdiff.search.report import Evaluation, Report
 from crdiff.search.strategies.space import DENSE, Point
+from crdiff.settings import Settings
 from crdiff.webui.search.monitor import SearchMonitor, SearchStatus, Thumbnail, duration, thumbnail
 from crdiff.webui.search.panel import Mark, best_ten, draw_curve, draw_map, panel_html
 from crdiff.webui.search.request import SearchRequest, read_lines, read_seeds
@@ -71,6 +75,10 @@ def test_a_greater_budget_is_the_same_search():
         ({"seeds": [3, 3]}, "same image seed twice"),
         ({"score": 1}, "score"),
         ({"hires": 1}, "hires"),
+        ({"trial_k": 0}, "must not be 0"),
+        ({"trial_k": 9}, r"must lie in \[-2, 3\]"),
+        ({"starts": [{"down": 5}]}, "A configuration has the keys"),
+        ({"starts": [{"down": 5, "mid": 0.3, "up": 0.3, "k": 1}]}, "down"),
         ({"journal": "../presets.json"}, "journal"),
         ([], "object"),
     ],
@@ -133,20 +141,23 @@ def test_table_has_each_configuration_once_best_first():
 
 
 def test_panel_applies_what_it_shows():
-    shown = panel_html(SearchStatus("running", report=REPORT, evaluations=40, k=1.5, score_name="own"), 7)
+    drawn_with = Settings(k=1.7, start=0.1, end=0.9, mode="fast", criterion="attenuation")
+    shown = panel_html(SearchStatus("running", report=REPORT, evaluations=40, settings=drawn_with, score_name="own"), 7)
     values = [json.loads(html.unescape(text)) for text in re.findall(r'data-crdiff-apply="([^"]*)"', shown)]
-    assert values[0] == {"down": 0.25, "mid": 0.35, "up": 0.45, "k": None}
+    others = {"start": 0.1, "end": 0.9, "mode": "fast", "criterion": "attenuation"}
+    assert values[0] == {"down": 0.25, "mid": 0.35, "up": 0.45, "k": 1.0, **others}
+    row = re.search("<tbody><tr>(.*?)</tr>", shown)[1]
+    assert re.findall("<td>([^<]*)</td>", row)[1:] == ["0.700", "0.250", "0.350", "0.450", "1"]
     assert 'data-crdiff-search="running"' in shown
     assert 'data-crdiff-version="7"' in shown
     assert 'data-crdiff-found="True"' in shown
-    varied = SearchStatus("done", report=REPORT, varies_k=True)
-    assert re.search(r"&quot;k&quot;: 1\.0", panel_html(varied, 1))
     ElementTree.fromstring(shown)
 
 
 def test_the_best_can_be_applied_below_its_image_and_nothing_where_nothing_was_found():
-    image = Thumbnail("data:image/jpeg;base64,", 0.7, "k 1.5")
+    image = Thumbnail("data:image/jpeg;base64,", "k 1.5")
     shown = panel_html(SearchStatus("done", report=REPORT, best=image, dense=image), 1)
+    assert re.findall("<span>([^<]*)</span>", shown) == ["0.200", "0.700"]  # the scores of status, table and curve
     dense, found = ElementTree.fromstring(re.sub("<img[^>]*>", "", shown)).iter("figure")
     assert dense.find("button") is None
     assert json.loads(found.find("button").get("data-crdiff-apply"))["down"] == 0.25
@@ -170,11 +181,22 @@ def test_status_says_how_far_and_how_long():
     assert SearchStatus("stopped", "Stopped.", report=REPORT).text.endswith("Stopped.")
     assert SearchStatus().text == ""
     assert SearchStatus("running").text == "Running: preparing."
+    last = SearchStatus("running", report=replace(REPORT, seconds_left=0.0), evaluations=5)
+    assert last.text == "Running: 5 of 5 evaluations, best 0.700, dense 0.200."
     assert [duration(s) for s in (0.2, 70, 600, 9000)] == ["about 1 s", "about 70 s", "about 10 min", "about 2.5 h"]
 
 
+def test_the_panel_names_what_the_search_belongs_to():
+    of = {"size": Size(96, 64), "checkpoint": Checkpoint("model", None, None), "report": REPORT}
+    one = SearchStatus("done", prompts=("a <red> house",), seeds=(5,), **of)
+    assert "For “a &lt;red&gt; house”, 96x64 (height x width), model, seed 5" in panel_html(one, 1)
+    many = SearchStatus("done", prompts=("a" * 70, "b", "c"), seeds=(5, 6), **of)
+    assert many.subject == f"For “{'a' * 60}...” and 2 more, 96x64 (height x width), model, seeds 5, 6"
+    assert SearchStatus("waiting", "Waiting in the host's queue.").text == "Waiting in the host's queue."
+
+
 def test_text_from_outside_is_escaped():
-    image = Thumbnail("data:image/jpeg;base64,", 0.5, "<b>caption</b>")
+    image = Thumbnail("data:image/jpeg;base64,", "<b>caption</b>")
     shown = panel_html(SearchStatus("failed", "<script>", best=image), 1)
     assert "<script>" not in shown
     assert "<b>caption" not in shown

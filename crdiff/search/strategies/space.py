@@ -18,7 +18,8 @@ _K_STEP = 2.0
 _DIGITS = 4
 
 
-def _check_k(name: str, value: object) -> float:
+def check_k(name: str, value: object) -> float:
+    """``value`` if it is a k that can be set."""
     return checks.number(name, value, SPECS["k"].low, SPECS["k"].high)
 
 
@@ -38,7 +39,7 @@ class Point:
     def __post_init__(self) -> None:
         for group in GROUPS:
             object.__setattr__(self, group, check_ratio(group, getattr(self, group)))
-        object.__setattr__(self, "k", _check_k("k", self.k))
+        object.__setattr__(self, "k", check_k("k", self.k))
 
     def __getitem__(self, axis: str) -> float:
         if axis not in AXES:
@@ -84,8 +85,8 @@ class Point:
 DENSE = Point(0.0, 0.0, 0.0, 0.0)
 START = Point(0.3, 0.3, 0.3)
 """Where the authors' search starts."""
-TRIAL_K = 1.0
-"""The k of trials that do not vary it: images of the pruned model alone, as in the authors' search."""
+PAPER_K = 1.0
+"""The k of the authors' trials: images of the pruned model alone."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,9 @@ class Space:
 
     @property
     def held_away_from_start(self) -> dict[str, float]:
-        """The ratios that are held at other values than ``START``'s, which tell the journals of two searches apart."""
-        return {axis: value for axis, value in self.held.items() if axis in GROUPS and value != START[axis]}
+        """What is held elsewhere than at the authors' start and k, which tells the journals of two searches apart."""
+        usual = START.moved("k", PAPER_K)
+        return {axis: value for axis, value in self.held.items() if value != usual[axis]}
 
     def hold(self, point: Point) -> Point:
         """The configuration with the axes that are not varied at their fixed values."""
@@ -167,7 +169,7 @@ class Space:
 def _check_bounds(axis: str, pair: object) -> tuple[float, float]:
     if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
         raise SettingsError(f"The bounds of {axis} must be two numbers, low and high, not {checks.shown(pair)}.")
-    check = _check_k if axis == "k" else check_ratio
+    check = check_k if axis == "k" else check_ratio
     low, high = (check(f"The {end} bound of {axis}", value) for end, value in zip(("lower", "upper"), pair))
     if not low < high:
         raise SettingsError(f"The lower bound of {axis} ({low:g}) must be less than the upper one ({high:g}).")

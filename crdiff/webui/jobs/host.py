@@ -23,6 +23,13 @@ def undisturbed_host() -> Iterator[None]:
         shared.state.textinfo = None
 
 
+def has_jobs() -> bool:
+    """Whether the host works on a job, or has one waiting."""
+    from modules import progress
+
+    return progress.current_task is not None or bool(progress.pending_tasks)
+
+
 def finished(p: Any, text: str, images: Sequence[Any] = (), infotexts: Sequence[str] = ()) -> Any:
     """The host's result of a job.
 

@@ -12,17 +12,23 @@ from crdiff.errors import SettingsError
 from crdiff.search.objective import RACING
 from crdiff.search.strategies import registry as strategies
 from crdiff.search.strategies.annealing import Schedule
-from crdiff.search.strategies.space import AXES
+from crdiff.search.strategies.space import AXES, PAPER_K
 from crdiff.webui.events import QUIET, guarded
+from crdiff.webui.jobs.api import WAITING
+from crdiff.webui.jobs.host import has_jobs
 from crdiff.webui.markup import status_html
 from crdiff.webui.search.context import SearchContext
 from crdiff.webui.search.journals import latest
 from crdiff.webui.search.judge import choose_scorer
+from crdiff.webui.search.monitor import SearchStatus
 from crdiff.webui.search.panel import panel_html
 from crdiff.webui.search.request import EYE, SearchRequest, read_lines, read_seeds
 from crdiff.webui.search.saving import ResultControls
 from crdiff.webui.search.score_controls import ScoreControls, chosen_score
 from crdiff.webui.search.tooltips import TOOLTIPS
+
+NOT_BEGUN = -2
+"""The version of a panel that says no more than that its search waits."""
 
 
 class SearchControls:
@@ -88,6 +94,7 @@ class SearchControls:
         with gr.Row(elem_classes=["crdiff-search-k"]):
             self._low_k = gr.Number(low_k, label="Minimum k", elem_id=named("low_k"))
             self._high_k = gr.Number(high_k, label="Maximum k", elem_id=named("high_k"))
+        self._paper_k = gr.Checkbox(False, label="Trials with k = 1, as in the paper", elem_id=named("paper_k"))
         hires = {"label": "Hires. fix in trials too", "elem_id": named("hires")}
         self._hires = gr.Checkbox(False, visible=self._tab == "txt2img", **hires)
         with gr.Row():
@@ -106,7 +113,8 @@ class SearchControls:
     @property
     def _asked(self) -> list[Any]:
         return [
-            self._scores.score, self._evaluations, self._minutes, self._prompts, self._seeds, self._vary, self._hires,
+            self._scores.score, self._evaluations, self._minutes, self._prompts, self._seeds, self._vary,
+            self._paper_k, self._hires,
             self._low, self._high, self._low_k, self._high_k, self._strategy, self._racing, self._seed,
             self._temperature,
         ]  # fmt: skip
@@ -121,14 +129,15 @@ class SearchControls:
         self._start.click(guarded(self._requested, lambda: [""]), self._asked, start, **QUIET).then(**press, **QUIET)
         budget = [self._evaluations, self._minutes]
         self._resume.click(guarded(self._resumed, lambda: [""]), budget, start, **QUIET).then(**press, **QUIET)
-        self._stop.click(self._stopped, [], [self._message], **QUIET)
+        self._stop.click(self._stopped, [], [self._message, self._panel], **QUIET)
         report = {"_js": f"() => [crdiffSearch.report('{tab}')]", **QUIET}
         self._poll.click(self._reported, [self._said], [self._panel, self._scores.progress], **report)
         self._scores.connect(self._said, self._message)
         self._results.connect(controls, choices, self._said, self._message)
 
     def _requested(self, *values: Any) -> list[Any]:
-        score, evaluations, minutes, prompts, seeds, vary, hires, low, high, low_k, high_k, *advanced = values
+        score, evaluations, minutes, prompts, seeds, vary, paper_k, hires, *bounds_and_more = values
+        low, high, low_k, high_k, *advanced = bounds_and_more
         strategy, racing, seed, temperature = advanced
         request = SearchRequest.from_dict(
             {
@@ -139,6 +148,7 @@ class SearchControls:
                 "vary": list(vary or ()),
                 "ratios": [low, high],
                 "k": [low_k, high_k],
+                "trial_k": PAPER_K if paper_k else None,
                 "hires": bool(hires),
                 "strategy": str(strategy),
                 "racing": str(racing),
@@ -161,32 +171,37 @@ class SearchControls:
             choose_scorer(request.score, self._context.folder)
         return json.dumps(request.to_dict())
 
-    def _stopped(self) -> str:
+    def _stopped(self) -> list[Any]:
+        """What there is to say is said by the panel, which says the end as well."""
         from modules import shared
 
         monitor = self._context.monitor
         if monitor.status.state != "running":
-            return status_html("No search is running.")
+            return [status_html("No search is running."), gr.update()]
         monitor.stop_requested = True
+        status = monitor.update(message="Stopping after this image.")
         shared.state.interrupt()
-        return status_html("Stopping; the best so far is kept.")
+        return ["", panel_html(status, monitor.version)]
 
     def _reported(self, said: str) -> list[Any]:
         """Take the answer to a question; the panel where it has changed, and how far a download is.
 
         Args:
-            said: JSON of the page's script: the ``version`` of the panel it shows, and the ``answer``.
+            said: JSON of the page's script: the ``version`` of the panel it shows, the ``answer``, and ``asked``, the
+                version at which a search was asked for that has not been seen to begin.
         """
         monitor = self._context.monitor
         try:
             told = json.loads(said)
-            version, answer = int(told["version"]), str(told["answer"])
+            version, answer, asked = int(told["version"]), str(told["answer"]), told.get("asked")
         except (ValueError, TypeError, KeyError):
-            version, answer = -1, ""
+            version, answer, asked = -1, "", None
         number, _, choice = answer.partition(":")
         if number.isdigit():
             monitor.answer(int(number), choice)
         panel = gr.update() if version == monitor.version else panel_html(monitor.status, monitor.version)
+        if asked == monitor.version and monitor.status.state != "running" and has_jobs():
+            panel = panel_html(SearchStatus("waiting", WAITING), NOT_BEGUN)
         return [panel, self._context.downloads.status.to_html()]
 
 

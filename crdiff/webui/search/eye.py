@@ -55,15 +55,13 @@ class Eye:
     def take_dense(self, image: Any, prompt: str, seed: int) -> None:
         """Nothing: the dense image is not special here."""
 
-    def score(self, image: Any, prompt: str, seed: int, point: Point | None = None) -> float | None:
-        """The score of one image; None for one that is not of the search's configurations: it is not asked about.
+    def score(self, image: Any, prompt: str, seed: int, point: Point) -> float:
+        """The score of one image of a configuration.
 
         Raises:
             AbortSearchError: the user stopped, or did not answer.
             SkippedError: the user skipped the question.
         """
-        if point is None:
-            return None
         report = self._monitor.status.report
         best = report.best if report else None
         wanted = {point, best.point if best else point}

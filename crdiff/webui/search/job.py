@@ -24,6 +24,7 @@ from crdiff.webui.search.request import SearchRequest
 from crdiff.webui.search.trials import Drawn, SkippedError, Trials
 
 SUMMARY_KEY = "CR-Diff search"
+_WITHOUT = "drawn without CR-Diff"
 
 _log = logging.getLogger("crdiff")
 
@@ -41,7 +42,7 @@ def run_search(
         shown: whether a page shows the images; else none is drawn at the end.
 
     Returns:
-        The host's result: the image at the best ratios with the user's k, and the dense one.
+        The host's result: the image of the best configuration, and the dense one.
 
     Raises:
         SettingsError: the search cannot start.
@@ -96,7 +97,7 @@ class SearchJob:
         request = setup.request
         self._setup, self._trials, self._judge, self._monitor = setup, trials, judge, monitor
         self._draw_at_end = shown and not setup.listed
-        self._outcome = Outcome(p, trials, judge, monitor, setup.images[0])
+        self._outcome = Outcome(p, trials, monitor, setup.images[0])
         objective = Objective(
             prompts=request.prompts or (), seeds=request.seeds or (), evaluate=self._evaluate, racing=request.racing,
             highest=judge.highest, failures=1 if setup.listed else Objective.failures,
@@ -123,12 +124,11 @@ class SearchJob:
         if dense:
             self._judge.take_dense(drawn.image, prompt, seed)
         score = self._judge.score(drawn.image, prompt, seed, point)
-        assert score is not None  # this is one of the search's own configurations
         if (prompt, seed) == self._setup.images[0]:  # one image of each configuration is enough to look at
-            self._remember(point, drawn, score)
+            self._remember(point, drawn)
         return score
 
-    def _remember(self, point: Point, drawn: Drawn, score: float) -> None:
+    def _remember(self, point: Point, drawn: Drawn) -> None:
         """Keep the image, the dense one and the best one's, and no others."""
         report = self._monitor.status.report
         best = report.best if report else None
@@ -136,7 +136,7 @@ class SearchJob:
         self._drawn = {place: kept for place, kept in self._drawn.items() if place in wanted}
         self._drawn[point] = drawn
         if point == DENSE:
-            self._monitor.update(dense=Thumbnail(thumbnail(drawn.image), score, "drawn without CR-Diff"))
+            self._monitor.update(dense=Thumbnail(thumbnail(drawn.image), _WITHOUT))
 
     def _on_progress(self, report: Report) -> None:
         from modules.shared import state
@@ -147,8 +147,10 @@ class SearchJob:
         if best is not None and (before is None or before.best is None or before.best.number != best.number):
             drawn = self._drawn.get(best.point)
             if drawn is not None and status.found is not None:
-                self._monitor.update(best=Thumbnail(thumbnail(drawn.image), best.scores[0], f"{best.point}"))
-        state.textinfo = replace(status, message="").text
+                self._monitor.update(best=Thumbnail(thumbnail(drawn.image), f"{best.point}"))
+        # Beside it the host shows the time that is left.
+        quiet = replace(report, seconds_left=None)
+        state.textinfo = replace(status, report=quiet, message="").text
         state.job_count = self._job_count(report, int(state.job_no))
 
     def _job_count(self, report: Report, done: int) -> int:
@@ -167,22 +169,21 @@ class Outcome:
     Args:
         p: the host's processing object.
         trials: draws.
-        judge: scores.
         monitor: told how the search stands.
         first: prompt and seed of the images to show.
     """
 
-    def __init__(
-        self, p: Any, trials: Trials, judge: Judge | Eye, monitor: SearchMonitor, first: tuple[str, int]
-    ) -> None:
+    def __init__(self, p: Any, trials: Trials, monitor: SearchMonitor, first: tuple[str, int]) -> None:
         self._p = p
         self._trials = trials
-        self._judge = judge
         self._monitor = monitor
         self._first = first
 
     def finish(self, report: Report, images: dict[Point, Drawn], *, draw: bool) -> Any:
-        """The result: with ``draw``, and unless the search was ended early, the two images are drawn for it."""
+        """The result: with ``draw``, and unless the search was ended early, images it lacks are drawn for it.
+
+        These are images of a search that was resumed, and both images where only they have Hires. fix.
+        """
         status = self._monitor.update(report=report)
         found = status.found
         message = report.message
@@ -191,25 +192,19 @@ class Outcome:
         dense, best = images.get(DENSE), images.get(found.point) if found else None
         if report.state == "done" and draw:
             try:
-                if found is not None:
-                    point = replace(found.point, k=status.k_of(found))
-                    best = self._drawn(point, hires=True)
-                    score = self._judge.score(best.image, *self._first)
-                    caption = f"{point}"
-                    self._monitor.update(best=Thumbnail(thumbnail(best.image), score, caption))
-                if dense is None or getattr(self._p, "enable_hr", False):
-                    dense = self._drawn(DENSE, hires=True)
-                    score = self._judge.score(dense.image, *self._first)
-                    self._monitor.update(dense=Thumbnail(thumbnail(dense.image), score, "drawn without CR-Diff"))
+                again = self._trials.hires_left_out
+                if found is not None and (again or best is None):
+                    best = self._trials.draw(found.point, *self._first, hires=True)
+                    self._monitor.update(best=Thumbnail(thumbnail(best.image), f"{found.point}"))
+                if again or dense is None:
+                    dense = self._trials.draw(DENSE, *self._first, hires=True)
+                    self._monitor.update(dense=Thumbnail(thumbnail(dense.image), _WITHOUT))
             except Exception as error:  # the search itself is safe in its journal
                 _log.exception("The images at the end of a search could not be drawn")
                 text = str(error) if isinstance(error, CRDiffError) else f"{type(error).__name__}: {error}"
                 message = f"{message} The images at the end could not be drawn: {text}"
         status = self._monitor.update(state=report.state, message=message.strip())
         return self._result([drawn for drawn in (best, dense) if drawn is not None], report, status.text)
-
-    def _drawn(self, point: Point, *, hires: bool) -> Drawn:
-        return self._trials.draw(point, *self._first, hires=hires)
 
     def _result(self, drawn: list[Drawn], report: Report, text: str) -> Any:
         p = copy(self._p)

@@ -153,7 +153,7 @@ class Judge:
         if self._scorer.needs_dense:
             self._prepare(prompt, seed, image)
 
-    def score(self, image: Any, prompt: str, seed: int, point: Point | None = None) -> float:
+    def score(self, image: Any, prompt: str, seed: int, point: Point) -> float:
         """The score of one image, whatever configuration it is of."""
         key = self._prompt_key(prompt, seed)
         if key not in self._prepared:

@@ -9,15 +9,17 @@ from typing import Any
 
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
-from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.search.report import Evaluation, Report
 from crdiff.search.score_text import score_text
+from crdiff.settings import Settings
 from crdiff.webui.jobs.monitor import JobMonitor, JobStatus
 
 CHOICES = ("left", "same", "right")
 """The possible answers to a question."""
 _LONGEST_SIDE = 512
 _QUALITY = 88
+_SHOWN = 60
+"""Characters of a prompt that are shown."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,10 @@ class Thumbnail:
 
     Attributes:
         url: a data URL of a JPEG, small enough to be sent again and again.
-        score: of this one image; None if not known.
         caption: what it was drawn with.
     """
 
     url: str
-    score: float | None
     caption: str
 
 
@@ -61,8 +61,6 @@ class SearchStatus(JobStatus):
         report: the search core's own report.
         dense: the image of the dense model.
         best: the image of the best configuration.
-        k: the amplification to draw with, where k was not varied.
-        varies_k: whether k was varied.
         evaluations: the budget; None is no limit.
         checkpoint: what was searched for.
         size: of the images.
@@ -71,15 +69,13 @@ class SearchStatus(JobStatus):
         seeds: what they are drawn with.
         note: a sentence about what was chosen at random; empty if nothing was.
         question: what the search waits for an answer to.
-        criterion: what decided which weights were pruned.
+        settings: CR-Diff's, of which all but ratios and k apply to the trials too.
     """
 
     score_name: str = ""
     report: Report | None = None
     dense: Thumbnail | None = None
     best: Thumbnail | None = None
-    k: float = 1.5
-    varies_k: bool = False
     evaluations: int | None = None
     checkpoint: Checkpoint | None = None
     size: Size | None = None
@@ -88,7 +84,7 @@ class SearchStatus(JobStatus):
     seeds: tuple[int, ...] = ()
     note: str = ""
     question: Question | None = None
-    criterion: str = DEFAULT_CRITERION
+    settings: Settings = field(default_factory=Settings)
 
     @property
     def found(self) -> Evaluation | None:
@@ -96,15 +92,33 @@ class SearchStatus(JobStatus):
         best = self.report.best if self.report else None
         return None if best is None or best.kind == "baseline" or not any(best.point.ratios) else best
 
-    def k_of(self, evaluation: Evaluation) -> float:
-        """The amplification to draw a configuration with."""
-        return evaluation.point.k if self.varies_k else self.k
+    def applied(self, entry: Evaluation) -> dict[str, float | str]:
+        """The settings that draw a configuration as its trial was drawn, by their names."""
+        settings = self.settings
+        return {
+            **entry.point.rounded.to_dict(), "start": settings.start, "end": settings.end, "mode": settings.mode,
+            "criterion": settings.criterion,
+        }  # fmt: skip
+
+    @property
+    def subject(self) -> str:
+        """What it belongs to: prompt, size, checkpoint and seeds; empty before that is known."""
+        if self.size is None or not self.prompts:
+            return ""
+        first, more = self.prompts[0], len(self.prompts) - 1
+        prompt = f"“{first}”" if len(first) <= _SHOWN else f"“{first[:_SHOWN]}...”"
+        prompt += f" and {more} more" if more else ""
+        name = "" if self.checkpoint is None else f", {self.checkpoint.name}"
+        seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
+        return f"For {prompt}, {self.size}{self.size.order}{name}, {seeds}"
 
     @property
     def text(self) -> str:
         """One line: how far the search is, what it found, how long it will take."""
         if self.state == "none":
             return ""
+        if self.state == "waiting":
+            return self.message
         text = f"{self.state.capitalize()}: {self._progress()}"
         text += f" ({self.score_name})" if self.score_name else ""
         return " ".join(part for part in (f"{text}.", self.message, self.note) if part)
@@ -118,7 +132,7 @@ class SearchStatus(JobStatus):
         for name, entry in (("best", report.best), ("dense", report.baseline)):
             if entry is not None and entry.score is not None:
                 parts.append(f"{name} {score_text(entry.score)}")
-        if self.state == "running" and report.seconds_left is not None:
+        if self.state == "running" and report.seconds_left:
             parts.append(f"{duration(report.seconds_left)} left")
         return ", ".join(parts)
 

@@ -44,9 +44,11 @@ def panel_html(status: SearchStatus, version: int) -> str:
     if status.question is not None:  # the other images would tell which of the two is the best so far
         parts.append(_question(status.question))
         return _panel(status, version, parts)
-    apply = "" if status.found is None else _apply("Apply best", applied(status.found, status))
+    parts.append(f'<p class="crdiff-search-subject">{html.escape(status.subject)}</p>' if status.subject else "")
+    found, dense = status.found, status.report.baseline if status.report else None
+    apply = "" if found is None else _apply("Apply best", status.applied(found))
     best = "Best so far" if status.state == "running" else "Best"
-    figures = [_figure("Dense", status.dense), _figure(best, status.best, apply)]
+    figures = [_figure("Dense", status.dense, dense), _figure(best, status.best, found, apply)]
     if any(figures):
         parts.append(f'<div class="crdiff-search-pictures">{"".join(figures)}</div>')
     if status.report is not None:
@@ -99,13 +101,16 @@ def _marks(report: Report) -> list[Mark]:
     ]
 
 
-def _figure(name: str, shown: Thumbnail | None, below: str = "") -> str:
+def _figure(name: str, shown: Thumbnail | None, entry: Evaluation | None, below: str = "") -> str:
+    """The first image of a configuration, with the score of all of them, which is the table's."""
     if shown is None:
         return ""
-    score = "" if shown.score is None else f" <span>{score_text(shown.score)}</span>"
+    score = "" if entry is None or entry.score is None else f" <span>{score_text(entry.score)}</span>"
+    images = 0 if entry is None else len(entry.scores)
+    caption = f"{shown.caption}; the first of {images} images" if images > 1 else shown.caption
     return (
         f'<figure><img src="{shown.url}" alt="{name}"><figcaption><b>{name}</b>{score}'
-        f"<small>{html.escape(shown.caption)}</small></figcaption>{below}</figure>"
+        f"<small>{html.escape(caption)}</small></figcaption>{below}</figure>"
     )
 
 
@@ -121,22 +126,16 @@ def _table(status: SearchStatus) -> str:
 
 
 def _row(place: int, entry: Evaluation, status: SearchStatus) -> str:
-    k = status.k_of(entry)
     ratios = "".join(f"<td>{entry.point[group]:.3f}</td>" for group in GROUPS)
-    button = _apply("Apply", applied(entry, status))
+    button = _apply("Apply", status.applied(entry))
     score = "" if entry.score is None else score_text(entry.score)
-    return f"<tr><td>{place}</td><td>{score}</td>{ratios}<td>{k:.3g}</td><td>{button}</td></tr>"
+    return f"<tr><td>{place}</td><td>{score}</td>{ratios}<td>{entry.point.k:.3g}</td><td>{button}</td></tr>"
 
 
-def _apply(text: str, values: Mapping[str, float | None]) -> str:
+def _apply(text: str, values: Mapping[str, float | str | None]) -> str:
     """A button by which the page's script sets the controls."""
     data = html.escape(json.dumps(values))
     return f'<button type="button" class="crdiff-apply" data-crdiff-apply="{data}">{text}</button>'
-
-
-def applied(entry: Evaluation, status: SearchStatus) -> dict[str, float | None]:
-    """What the controls are set to; k stays as the user has it unless it was searched for."""
-    return {**entry.point.rounded.to_dict(), **({} if status.varies_k else {"k": None})}
 
 
 def results_html(found: Sequence[SearchResult]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from crdiff.errors import CRDiffError
+from crdiff.errors import CRDiffError, SettingsError
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
@@ -14,7 +15,7 @@ from crdiff.search.journal import Journal, MemoryJournal
 from crdiff.search.objective import Image, images_of
 from crdiff.search.search import ScoreJournal
 from crdiff.search.strategies.points_to_evaluate import PointsToEvaluate
-from crdiff.search.strategies.space import DENSE, START, TRIAL_K, Point, Space
+from crdiff.search.strategies.space import DENSE, START, Point, Space
 from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, Settings
 from crdiff.webui.search import journals
 from crdiff.webui.search.context import SearchContext
@@ -29,9 +30,8 @@ class Setup:
 
     Attributes:
         request: with nothing left open: score, prompts, seeds and starting points are set.
-        settings: the accordion's.
+        settings: the accordion's, or those of the search that is resumed.
         scorer: not loaded; None for the user's own eye.
-        k: the amplification to draw with at the end.
         space: what is varied; the other axes stay at what the user has.
         checkpoint: the selected one.
         size: of the images.
@@ -43,7 +43,6 @@ class Setup:
     request: SearchRequest
     settings: Settings
     scorer: Scorer | None
-    k: float
     space: Space
     checkpoint: Checkpoint | None
     size: Size
@@ -64,8 +63,7 @@ class Setup:
     def status(self) -> dict[str, Any]:
         """What the page is told of it."""
         return {
-            "score_name": self.request.score, "k": self.k, "varies_k": "k" in self.request.vary,
-            "criterion": self.settings.criterion,
+            "score_name": self.request.score, "settings": self.settings,
             "checkpoint": self.checkpoint, "size": self.size, "journal": self.journal_name,
             "prompts": self.request.prompts, "seeds": self.request.seeds, "note": self.note,
         }  # fmt: skip
@@ -88,10 +86,10 @@ def prepare(p: Any, request: SearchRequest, context: SearchContext) -> Setup:
     size = Size(int(p.height), int(p.width))
     checkpoint = context.checkpoints.hashed((p.override_settings or {}).get("sd_model_checkpoint"))
     scorer = None if request.score == EYE else choose_scorer(request.score, context.folder)
-    k = DEFAULT_K if settings.k is None else settings.k
-    # The user should pick between images as they will be drawn in the end.
-    trial_k = k if scorer is None and k else TRIAL_K
-    fixed = Point.of(_held_ratios(request, settings, context, checkpoint, size), trial_k)
+    fixed = Point.of(
+        _held_ratios(request, settings, context, checkpoint, size),
+        _held_k(request, settings, context, checkpoint, size),
+    )
     space = request.space(fixed if resumed is None else replace(fixed, **resumed.held))
     start = space.hold(Point.of(_auto_ratios(context, checkpoint, size, settings.criterion), space.fixed.k))
     seeds = request.fixed_seeds()
@@ -109,7 +107,7 @@ def prepare(p: Any, request: SearchRequest, context: SearchContext) -> Setup:
         path = context.journals / request.journal
     listed = request.strategy == PointsToEvaluate.name
     journal = MemoryJournal() if listed else Journal(path, identity)
-    return Setup(request, settings, scorer, k, space, checkpoint, size, journal, "" if listed else path.name, note)
+    return Setup(request, settings, scorer, space, checkpoint, size, journal, "" if listed else path.name, note)
 
 
 def _held_ratios(
@@ -133,6 +131,34 @@ def _held_ratios(
         preset = context.library.named(settings.preset)
         return preset.ratios if preset.criterion == settings.criterion else START.ratios
     return _auto_ratios(context, checkpoint, size, settings.criterion)
+
+
+def _held_k(
+    request: SearchRequest,
+    settings: Settings,
+    context: SearchContext,
+    checkpoint: Checkpoint | None,
+    size: Size,
+) -> float:
+    """The k of trials that do not vary it: the request's, that of its starting points, else the user's own.
+
+    Raises:
+        SettingsError: the user's is 0.
+    """
+    if request.trial_k is not None:
+        return request.trial_k
+    started = [point.k for point in request.points if any(point.ratios) and point.k]
+    if started:
+        return started[0]
+    k = settings.k
+    if k is None and checkpoint is not None and checkpoint.family is not None:
+        with suppress(CRDiffError):
+            k = context.library.own_k(settings, checkpoint.family, checkpoint.sha256, size)
+    if k == 0.0 and "k" not in request.vary:
+        raise SettingsError(
+            "With k = 0 every trial would be the dense model's: set another k, vary k, or draw trials with k = 1."
+        )
+    return k or DEFAULT_K
 
 
 def _auto_ratios(context: SearchContext, checkpoint: Checkpoint | None, size: Size, criterion: str) -> Ratios:

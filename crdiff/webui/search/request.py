@@ -16,7 +16,7 @@ from crdiff.search.objective import RACING, Objective
 from crdiff.search.search import EVALUATIONS, Budget
 from crdiff.search.strategies import registry as strategies
 from crdiff.search.strategies.annealing import iterations_for
-from crdiff.search.strategies.space import K_BOUNDS, RATIO_BOUNDS, START, Point, Space
+from crdiff.search.strategies.space import K_BOUNDS, RATIO_BOUNDS, START, Point, Space, check_k
 from crdiff.search.strategies.strategy import Options, Strategy
 from crdiff.webui.jobs.request import from_dict, from_text
 
@@ -53,6 +53,8 @@ class SearchRequest:
         strategy: name of the search strategy.
         seed: of the strategy's random numbers.
         racing: how evaluations that cannot win are cut short: exact, likely or off.
+        trial_k: k of the trials, where it is not varied, such as the paper's 1; None takes the starting points' or the
+            user's own.
         hires: whether Hires. fix stays on in the trials.
         iterations: of the annealing; None follows from the budget.
         temperature: of the annealing at its start; None takes the authors' 0.1, made for scores such as ImageReward's.
@@ -75,6 +77,7 @@ class SearchRequest:
     strategy: str = strategies.DEFAULT_STRATEGY
     seed: int = 0
     racing: str = RACING[0]
+    trial_k: float | None = None
     hires: bool = False
     iterations: int | None = None
     temperature: float | None = None
@@ -135,7 +138,9 @@ class SearchRequest:
 
     def course(self) -> dict[str, Any]:
         """What the scores and the course of the search depend on: all but the budget, which may be raised later."""
-        return {name: value for name, value in self.to_dict().items() if name not in _NOT_THE_COURSE}
+        # Version 1.0.0 had no trial_k, and its journals are still those of their searches.
+        left_out = _NOT_THE_COURSE if self.trial_k is not None else (*_NOT_THE_COURSE, "trial_k")
+        return {name: value for name, value in self.to_dict().items() if name not in left_out}
 
 
 def _check_kinds(request: SearchRequest) -> None:
@@ -146,6 +151,8 @@ def _check_kinds(request: SearchRequest) -> None:
             checks.integer(f"{name} of a search", value, low)
     for image_seed in request.seeds or ():
         checks.integer("An image seed of a search", image_seed, RANDOM_SEED, _LARGEST_SEED)
+    if request.trial_k is not None and not check_k("trial_k of a search", request.trial_k):
+        raise SettingsError("trial_k of a search must not be 0: every trial would be the dense model's.")
     if request.temperature is not None:
         checks.number("temperature of a search", request.temperature)
     if request.evaluations is None and request.minutes is None:

@@ -39,7 +39,7 @@ class SearchResult:
         down: ratio.
         mid: ratio.
         up: ratio.
-        k: the amplification, if it was searched for.
+        k: the amplification; None in results of version 1.0.0 that leave it to the user.
         score: of the best.
         dense: score of the dense model.
         score_name: what both were scored by.
@@ -70,11 +70,12 @@ class SearchResult:
         by = f" ({', '.join(scores)} by {self.score_name})" if scores and self.score_name else ""
         what = self.name or "last search"
         of = "" if self.criterion == DEFAULT_CRITERION else f", criterion {self.criterion}"
-        return f"{what}: {self.down:.3f}/{self.mid:.3f}/{self.up:.3f}{of}{by}"
+        k = "" if self.k is None else f", k {checks.exact(self.k)}"
+        return f"{what}: {self.down:.3f}/{self.mid:.3f}/{self.up:.3f}{k}{of}{by}"
 
-    def applied(self) -> dict[str, float | None]:
-        """What the controls are set to; k stays as the user has it unless it was searched for."""
-        return {**{group: getattr(self, group) for group in GROUPS}, "k": self.k}
+    def applied(self) -> dict[str, float | str | None]:
+        """The settings that it sets, by their names; None leaves k as the user has it."""
+        return {**{group: getattr(self, group) for group in GROUPS}, "k": self.k, "criterion": self.criterion}
 
 
 def results_of(status: SearchStatus, name: str = "") -> list[SearchResult]:
@@ -82,14 +83,11 @@ def results_of(status: SearchStatus, name: str = "") -> list[SearchResult]:
     best, checkpoint, report = status.found, status.checkpoint, status.report
     if best is None or checkpoint is None or status.size is None:
         return []
-    point = best.point.rounded
-    ratios = {group: point[group] for group in GROUPS}
-    k = point.k if status.varies_k else None
     dense = report.baseline.score if report is not None and report.baseline is not None else None
     return [
         SearchResult(
-            checkpoint.key, str(status.size), prompt.strip(), **ratios, k=k, score=best.score, dense=dense,
-            score_name=status.score_name, name=name, criterion=status.criterion,
+            checkpoint.key, str(status.size), prompt.strip(), **best.point.rounded.to_dict(), score=best.score,
+            dense=dense, score_name=status.score_name, name=name, criterion=status.settings.criterion,
         )
         for prompt in status.prompts
     ]  # fmt: skip

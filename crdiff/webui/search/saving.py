@@ -19,7 +19,10 @@ from crdiff.webui.search.context import SearchContext
 from crdiff.webui.search.panel import results_html
 from crdiff.webui.tab_size import read_size
 
-_CHECKPOINT, _FAMILY, _PROMPT = "this checkpoint and size", "the family and size", "this prompt"
+_PROMPT = "this prompt"
+_CHECKPOINT, _FAMILY = "every prompt with this checkpoint at this size", "every prompt with its family at this size"
+_APPLIED = ("enabled", "preset", *GROUPS, "k", "hires_ratios", "start", "end", "mode", "criterion")
+"""The controls that Apply sets."""
 _NOTHING = "No search has found anything better than the dense model yet."
 
 
@@ -44,7 +47,7 @@ class ResultControls:
             with gr.Row():
                 self._name = gr.Textbox("", label="Name of the result", elem_id=self._named("name"))
                 self._scope = gr.Radio(
-                    [_CHECKPOINT, _FAMILY, _PROMPT], value=_CHECKPOINT, label="Save the result for",
+                    [_PROMPT, _CHECKPOINT, _FAMILY], value=_PROMPT, label="Save the result for",
                     elem_id=self._named("scope"),
                 )  # fmt: skip
             self._save = gr.Button("Save result", elem_id=self._named("save"))
@@ -60,9 +63,10 @@ class ResultControls:
             said: carries what the page's script says.
             message: where sentences go.
         """
-        preset, k, tab = controls["preset"], controls["k"], self._tab
-        ratios = [controls["enabled"], preset, *(controls[group] for group in GROUPS), k, controls["hires_ratios"]]
-        self._chosen.click(None, [k], ratios, _js=f"(k) => crdiffSearch.chosen('{tab}', k)", **QUIET)
+        preset, tab = controls["preset"], self._tab
+        applied = [controls[name] for name in _APPLIED]
+        apply = f"(...now) => crdiffSearch.chosen('{tab}', {json.dumps(_APPLIED)}, now)"
+        self._chosen.click(None, applied, applied, _js=apply, **QUIET)
         wanted = {"_js": f"() => [crdiffSearch.wanted('{tab}')]", **QUIET}
         self._lookup.click(self._offered, [said], [self._found], **wanted)
 
@@ -71,7 +75,7 @@ class ResultControls:
                 return [gr.update(), self._save_for_prompt(name.strip())]
             saved = self._preset(name.strip(), only_this=scope != _FAMILY)
             self._context.library.store.save(saved, overwrite=True)
-            return [gr.update(choices=choices()), f"Saved {saved.name} for {saved.use}."]
+            return [gr.update(choices=choices()), f"Saved {saved.name} for {saved.use}.{self._scope_note()}"]
 
         self._save.click(guarded(save, lambda: [gr.update()]), [self._name, self._scope], [preset, message], **QUIET)
 
@@ -85,6 +89,12 @@ class ResultControls:
         if checkpoint is None or size is None or not prompt.strip():
             return ""
         return results_html(results.find(self._context.folder, checkpoint, size, prompt))
+
+    def _scope_note(self) -> str:
+        """What a preset does that a result for a prompt does not."""
+        prompts = len(self._context.monitor.status.prompts)
+        basis = "one prompt" if prompts == 1 else f"{prompts} prompts"
+        return f" Auto takes it for every prompt from now on; it was found for {basis}."
 
     def _save_for_prompt(self, name: str) -> str:
         if not name:
@@ -108,6 +118,6 @@ class ResultControls:
             raise PresetError("The host has not computed this checkpoint's hash yet; try again in a moment.")
         note = f"found by a search, {status.score_name} {score_text(found.score or 0.0)}"
         return Preset.own(
-            name, checkpoint.family, size, found.point.rounded.ratios, status.k_of(found), checkpoint.sha256, note,
-            limited=only_this, criterion=status.criterion,
+            name, checkpoint.family, size, found.point.rounded.ratios, found.point.rounded.k, checkpoint.sha256,
+            note, limited=only_this, criterion=status.settings.criterion,
         )  # fmt: skip

@@ -21,6 +21,8 @@ TOOLTIPS: Mapping[str, str] = {
     "seeds": "Every prompt is drawn with each of these seeds; more seeds cost more time and give a surer result. -1 is "
     "one at random, drawn once and shown; empty takes the tab's seed.",
     "vary": "What the search may change; the rest stays as the accordion has it.",
+    "paper_k": "Draws trials by the pruned model alone, in one UNet pass a step; Apply then sets k to 1. Off, trials "
+    "are drawn with your k, as Generate draws.",
     "hires": "Draws the trials with Hires. fix where the tab has it on: slower, and judged as you will see them.",
     "low": "The least ratio that is tried, for each group that is varied.",
     "high": "The largest ratio that is tried, for each group that is varied, below 1.",
@@ -38,7 +40,7 @@ TOOLTIPS: Mapping[str, str] = {
     "download": "Downloads the files named above, checks them, and goes on with a download that was cut off.",
     "download_stop": "Stops the download; what is here is kept for the next one.",
     "name": "What to call the result in the list of presets.",
-    "scope": "A preset for this checkpoint or for every checkpoint of its family, at this size; or a result that is "
-    "offered when this prompt comes back.",
+    "scope": "This prompt: the result is offered when the prompt comes back, and changes nothing else. Every prompt: a "
+    "preset, which Auto takes from then on.",
     "save": "Saves the best ratios found, under the name and for what is chosen here.",
 }

@@ -52,6 +52,11 @@ class Trials:
         self._options = {name: getattr(shared.opts, name, None) for name in watched}
         self._model: str | None = None
 
+    @property
+    def hires_left_out(self) -> bool:
+        """Whether the job has Hires. fix on, and trials do not."""
+        return not self._hires and bool(getattr(self._p, "enable_hr", False))
+
     def draw(self, point: Point, prompt: str, seed: int, *, hires: bool | None = None) -> Drawn:
         """Draw one image; ``hires`` overrides whether Hires. fix stays on.
 
