@@ -7,6 +7,8 @@ search has seen. ``python -m demo.evaluate.criteria_report`` makes tables and pl
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -129,7 +131,8 @@ class Bench:
             racing="off",
         )
         identity = {**asdict(protocol), "key": list(key)}
-        name = "-".join(["criteria", size, criterion, calibrated, varied.replace(" = ", "")])
+        way = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
+        name = "-".join(["criteria", size, criterion, calibrated, varied.replace(" = ", ""), way])
         journal = Journal(self._work / f"{name}.jsonl".replace(" ", "-"), identity)
         report = Search(space, strategy, objective, journal).run(Budget(evaluations=protocol.evaluations))
         if report.best is None:

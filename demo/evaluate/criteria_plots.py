@@ -5,46 +5,72 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from crdiff.pruning.registry import CRITERIA, DEFAULT_CRITERION
-from demo.evaluate.cells import DENSE_NAME, Cell, Measured
+from demo.evaluate.cells import Cell, Measured
 
 COLOURS = (
-    "#d9480f", "#1971c2", "#2b8a3e", "#862e9c", "#e8590c", "#0b7285", "#c2255c", "#5c940d", "#495057", "#364fc7",
+    "#d9480f", "#1971c2", "#2b8a3e", "#862e9c", "#f59f00", "#0b7285", "#c2255c", "#5c940d", "#495057", "#364fc7",
     "#a61e4d", "#087f5b", "#e67700", "#5f3dc4", "#2f9e44", "#c92a2a",
 )  # fmt: skip
 GREY = "#888"
 COLUMNS, PANEL, HEAD = 4, 210, 26
-RADIUS, CENTRE, RINGS = 56, 0.25, (0.5, 0.75, 1.0)
+RADIUS, RING = 56, 5
 CHART, LEGEND = 170, 18
-TICK = 10
+TICK, BESIDE = 10, 3.5
+_CORNERS = 3
 Place = tuple[float, float]
 
 
+@dataclass(frozen=True)
+class _Scale:
+    """Of an axis, in points."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def of(cls, values: Sequence[float], tick: int) -> _Scale:
+        """The least with whole ticks that holds 0 and all values, and a tick below them."""
+        low, high = min(0.0, *values), max(0.0, *values)
+        return cls(tick * (math.floor(low / tick) - (low == 0.0)), tick * max(math.ceil(high / tick), 1))
+
+    def part(self, value: float) -> float:
+        """Where on the axis, from 0 to 1."""
+        return (value - self.low) / (self.high - self.low)
+
+
 def save_radars(measured: Measured, varied: str, path: Path) -> None:
-    """Of each criterion the share of captions right, an axis a size, over the dense model's and magnitude's outline.
+    """Of each criterion the gain over the dense model, an axis a size, over magnitude's outline.
 
     Args:
         measured: what was measured.
         varied: a key of ``VARIED``.
         path: of the SVG.
+
+    Raises:
+        ValueError: no criterion was measured at three sizes.
     """
     labels = _native(measured.labels(varied))
     sizes = [size for size in measured.sizes() if all(measured.of(size, label, varied) for label in labels)]
-    rows = math.ceil(len(labels) / COLUMNS)
-    about = f"captions right ({varied}), from {100 * CENTRE:.0f} % in the centre to 100 %"
-    parts = [_text(8, 17, f"{about}; grey: dense, dashed: {DEFAULT_CRITERION}")]
-    outlines = [(DENSE_NAME, "", GREY, ""), (DEFAULT_CRITERION, varied, "#222", "4 3")]
+    if len(sizes) < _CORNERS or not labels:
+        raise ValueError(f"For radars the same criteria have to be measured at {_CORNERS} sizes at least.")
+    gains = {label: [_gain(measured, measured.of(size, label, varied)) for size in sizes] for label in labels}
+    scale = _Scale.of([gain for some in gains.values() for gain in some], RING)
+    about = f"captions right beyond dense, points ({varied}), from {scale.low:+d} in the centre to {scale.high:+d}"
+    parts = [_text(8, 17, f"{about}; grey: 0, dashed: {DEFAULT_CRITERION}")]
     for place, label in enumerate(labels):
         middle = PANEL * (place % COLUMNS + 0.5), HEAD + PANEL * (place // COLUMNS + 0.5) + 6
-        parts += _rings(middle, sizes)
-        for name, of, colour, dashes in outlines:
-            parts += _outline(middle, [measured.of(size, name, of) for size in sizes], measured, colour, dashes)
-        own = [measured.of(size, label, varied) for size in sizes]
-        parts += _outline(middle, own, measured, COLOURS[place % len(COLOURS)], "", fill=True)
+        parts += _rings(middle, sizes, scale)
+        colour = COLOURS[place % len(COLOURS)]
+        parts.append(_outline(middle, gains[label], scale, f'fill="{colour}" fill-opacity="0.15" stroke="{colour}"'))
+        if DEFAULT_CRITERION in gains:
+            dashed = 'fill="none" stroke="#222" stroke-dasharray="4 3"'
+            parts.append(_outline(middle, gains[DEFAULT_CRITERION], scale, dashed))
         parts.append(_text(middle[0], middle[1] - PANEL / 2 + 6, label, anchor="middle"))
-    _save(path, COLUMNS * PANEL, HEAD + rows * PANEL, parts)
+    _save(path, COLUMNS * PANEL, HEAD + math.ceil(len(labels) / COLUMNS) * PANEL, parts)
 
 
 def save_gain_against_cost(measured: Measured, varied: Sequence[str], path: Path) -> None:
@@ -57,13 +83,10 @@ def save_gain_against_cost(measured: Measured, varied: Sequence[str], path: Path
     """
     labels = _native(list(dict.fromkeys(label for one in varied for label in measured.labels(one))))
     cells = [cell for cell in measured.cells.values() if cell.varied in varied and cell.label in labels]
-    gains = {cell.key: 100 * gain.value for cell in cells if (gain := measured.beyond_dense(cell)) is not None}
+    gains = {cell.key: _gain(measured, cell) for cell in cells}
     if not gains:
-        raise ValueError("There is no gain to plot: the dense model was not measured at these sizes.")
-    low, high = (
-        TICK * round_(edge / TICK)
-        for round_, edge in ((math.floor, min(0.0, *gains.values())), (math.ceil, max(0.0, *gains.values())))
-    )
+        raise ValueError("No criterion was measured.")
+    scale = _Scale.of(list(gains.values()), TICK)
     most = max(cell.passes for cell in cells) + 0.1
     sizes = [size for size in measured.sizes() if any(key[0] == size for key in gains)]
     rows = math.ceil(len(sizes) / COLUMNS)
@@ -74,10 +97,10 @@ def save_gain_against_cost(measured: Measured, varied: Sequence[str], path: Path
 
         def at(passes: float, gain: float, left: float = left, top: float = top) -> Place:
             wide = CHART - 24
-            return left + (passes - 0.9) / (most - 0.9) * wide, top + CHART - (gain - low) / (high - low) * (CHART - 26)
+            return left + (passes - 0.9) / (most - 0.9) * wide, top + CHART - scale.part(gain) * (CHART - 26)
 
         parts.append(_text(left, top + 18, size))
-        for gain in range(low, high + 1, TICK):
+        for gain in range(scale.low, scale.high + 1, TICK):
             y = at(1.0, gain)[1]
             parts.append(f'<line x1="{left}" y1="{y:.1f}" x2="{left + CHART - 24}" y2="{y:.1f}" stroke="#eee"/>')
             parts.append(_text(left - 3, y + 3, f"{gain:+d}", anchor="end", size=9))
@@ -88,8 +111,10 @@ def save_gain_against_cost(measured: Measured, varied: Sequence[str], path: Path
                 parts.append(_text(at(passes, 0.0)[0], top + CHART + 11, f"{passes:g}", anchor="middle", size=9))
         for cell in cells:
             if cell.size == size and cell.key in gains:
-                spot = at(cell.passes, gains[cell.key])
-                parts.append(_mark(spot, COLOURS[labels.index(cell.label) % len(COLOURS)], varied.index(cell.varied)))
+                number = labels.index(cell.label)
+                x, y = at(cell.passes, gains[cell.key])
+                x += BESIDE * (number - (len(labels) - 1) / 2)  # side by side, where they cost the same
+                parts.append(_mark((x, y), COLOURS[number % len(COLOURS)], varied.index(cell.varied)))
     bottom = HEAD + rows * PANEL
     for place, label in enumerate(labels):
         x, y = PANEL * (place % COLUMNS) + 30, bottom + LEGEND * (place // COLUMNS + 1)
@@ -102,11 +127,23 @@ def _native(labels: Sequence[str]) -> list[str]:
     return [label for label in labels if label in CRITERIA]
 
 
-def _rings(middle: Place, sizes: Sequence[str]) -> list[str]:
+def _gain(measured: Measured, cell: Cell | None) -> float:
+    """Over the dense model, in points.
+
+    Raises:
+        ValueError: that was not measured.
+    """
+    gain = None if cell is None else measured.beyond_dense(cell)
+    if gain is None:
+        raise ValueError("The dense model was not measured at every size.")
+    return 100 * gain.value
+
+
+def _rings(middle: Place, sizes: Sequence[str], scale: _Scale) -> list[str]:
     parts = []
-    for ring in RINGS:
-        points = [_spoke(middle, place, len(sizes), ring) for place in range(len(sizes))]
-        parts.append(f'<polygon points="{_points(points)}" fill="none" stroke="#ddd"/>')
+    for ring in range(scale.low, scale.high + 1, RING):
+        stroke = f'fill="none" stroke="{"#888" if ring == 0 else "#ddd"}"'
+        parts.append(_outline(middle, [ring] * len(sizes), scale, stroke))
     for place, size in enumerate(sizes):
         x, y = _spoke(middle, place, len(sizes), 1.0)
         parts.append(f'<line x1="{middle[0]:.1f}" y1="{middle[1]:.1f}" x2="{x:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
@@ -117,27 +154,15 @@ def _rings(middle: Place, sizes: Sequence[str]) -> list[str]:
     return parts
 
 
-def _outline(
-    middle: Place, cells: Sequence[Cell | None], measured: Measured, colour: str, dashes: str, *, fill: bool = False
-) -> list[str]:
-    """The polygon of a criterion; sizes at which it was not measured are left out."""
-    points = [
-        _spoke(middle, place, len(cells), measured.right(cell).value)
-        for place, cell in enumerate(cells)
-        if cell is not None
-    ]
-    if not points:
-        return []
-    inside = f'fill="{colour}" fill-opacity="0.15"' if fill else 'fill="none"'
-    return [
-        f'<polygon points="{_points(points)}" {inside} stroke="{colour}" stroke-width="1.5" '
-        f'stroke-dasharray="{dashes}"/>'
-    ]
+def _outline(middle: Place, gains: Sequence[float], scale: _Scale, look: str) -> str:
+    """A polygon with a corner on each axis."""
+    points = [_spoke(middle, place, len(gains), scale.part(gain)) for place, gain in enumerate(gains)]
+    return f'<polygon points="{_points(points)}" {look}/>'
 
 
-def _spoke(middle: Place, place: int, count: int, share: float) -> Place:
-    angle, reach = 2 * math.pi * place / count - math.pi / 2, RADIUS * max(0.0, share - CENTRE) / (1 - CENTRE)
-    return middle[0] + reach * math.cos(angle), middle[1] + reach * math.sin(angle)
+def _spoke(middle: Place, place: int, count: int, part: float) -> Place:
+    angle = 2 * math.pi * place / count - math.pi / 2
+    return middle[0] + RADIUS * part * math.cos(angle), middle[1] + RADIUS * part * math.sin(angle)
 
 
 def _points(places: Sequence[Place]) -> str:

@@ -65,10 +65,13 @@ def main() -> None:
         print("\n".join(table(measured, cells)))
     if options.json:
         measured.write(options.json)
-    if options.radar:
-        save_radars(measured, MAIN[-1], options.radar)
-    if options.cost:
-        save_gain_against_cost(measured, MAIN, options.cost)
+    try:
+        if options.radar:
+            save_radars(measured, MAIN[-1], options.radar)
+        if options.cost:
+            save_gain_against_cost(measured, MAIN, options.cost)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

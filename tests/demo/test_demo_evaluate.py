@@ -248,16 +248,27 @@ def test_criteria_are_judged_by_what_they_make_of_the_model_and_not_measured_twi
     assert [line.split(" | ")[1] for line in table[2:]] == ["dense", "magnitude", "attenuation"]
 
     radar, cost, merged = tmp_path / "radar.svg", tmp_path / "cost.svg", tmp_path / "merged.json"
-    command = ["criteria_report", str(figures), "--radar", str(radar), "--cost", str(cost), "--json", str(merged)]
-    monkeypatch.setattr(sys, "argv", command)
+    others = [tmp_path / f"{size}.json" for size in ("80x128", "112x112")]
+    for path in others:
+        text = figures.read_text("utf-8").replace('"96x128"', f'"{path.stem}"')
+        path.write_text(text.replace('"k = 1"', '"k varied"'), encoding="utf-8")
+    varied = tmp_path / "varied.json"
+    varied.write_text(figures.read_text("utf-8").replace('"k = 1"', '"k varied"'), encoding="utf-8")
+    command = ["criteria_report", *map(str, [figures, *others, varied])]
+    monkeypatch.setattr(sys, "argv", [*command, "--radar", str(radar), "--cost", str(cost), "--json", str(merged)])
     criteria_report.main()
-    assert json.loads(merged.read_text("utf-8")) == json.loads(figures.read_text("utf-8"))
+    kept = json.loads(merged.read_text("utf-8"))["cells"]
+    assert sorted(cell["size"] for cell in kept) == ["112x112"] * 3 + ["80x128"] * 3 + ["96x128"] * 5
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    right = {row[0]: float(row[-1].split(" (")[0]) for row in rows[2:]}
+    right = {row[0]: float(row[-1].split(" (")[0]) for row in rows[2:5]}  # of the first table, that of k = 1
     assert right == {name: 100 * np.mean([int(one) for one in cell["right"]]) for name, cell in cells.items()}
-    # A hollow circle a criterion, at k = 1, and the legend's discs.
+    # A circle for each cell, hollow at k = 1, and the legend's discs.
     marks = ElementTree.fromstring(cost.read_text("utf-8")).iter("{http://www.w3.org/2000/svg}circle")
-    assert [mark.get("fill") == "white" for mark in marks] == [True, True, False, False]
+    assert sorted(mark.get("fill") == "white" for mark in marks) == [False] * 8 + [True] * 2
+    # The rings, and of each of two criteria its outline and magnitude's.
+    outlines = list(ElementTree.fromstring(radar.read_text("utf-8")).iter("{http://www.w3.org/2000/svg}polygon"))
+    assert [one.get("stroke-dasharray") for one in outlines].count("4 3") == 2
+    assert all(len(one.get("points").split()) == 3 for one in outlines)
 
 
 def test_self_attention_is_scaled_by_what_its_tokens_are_to_those_of_training():
