@@ -10,6 +10,7 @@ from crdiff.errors import PresetError
 from crdiff.method.schedule import Schedule, StepWindow
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import OTHER
+from crdiff.models.scope import Scope
 from crdiff.modes.registry import DEFAULT_MODE
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
@@ -46,17 +47,25 @@ class Planner:
         window: the part of the steps to act in.
         mode: how a step is computed, a name in ``MODES``.
         criterion: what decides which weights are pruned, a name in ``CRITERIA``.
+        scope: which layers are pruned, and what shares a threshold.
     """
 
     make: Callable[[Checkpoint], Plan]
     window: StepWindow = StepWindow()  # noqa: RUF009 (frozen)
     mode: str = DEFAULT_MODE
     criterion: str = DEFAULT_CRITERION
+    scope: Scope = Scope()  # noqa: RUF009 (frozen)
 
     @classmethod
-    def fixed(cls, plan: Plan, mode: str = DEFAULT_MODE, criterion: str = DEFAULT_CRITERION) -> Planner:
+    def fixed(
+        cls,
+        plan: Plan,
+        mode: str = DEFAULT_MODE,
+        criterion: str = DEFAULT_CRITERION,
+        scope: Scope = Scope(),  # noqa: B008 (frozen)
+    ) -> Planner:
         """The same plan for every model."""
-        return cls(lambda checkpoint: plan, mode=mode, criterion=criterion)
+        return cls(lambda checkpoint: plan, mode=mode, criterion=criterion, scope=scope)
 
 
 def idle(schedule: Schedule, k: float) -> str | None:
@@ -81,7 +90,7 @@ def plan_for(settings: Settings, size: Size, library: PresetLibrary | None = Non
     def make(checkpoint: Checkpoint) -> Plan:
         return _plan(settings, size, library, checkpoint)
 
-    return Planner(make, settings.window, settings.mode, settings.criterion)
+    return Planner(make, settings.window, settings.mode, settings.criterion, settings.scope)
 
 
 def _plan(settings: Settings, size: Size, library: PresetLibrary, checkpoint: Checkpoint) -> Plan:

@@ -11,6 +11,7 @@ from crdiff.checks import exact, shown
 from crdiff.errors import SettingsError
 from crdiff.method.groups import GROUPS, PassRatios, Ratios, check_ratio
 from crdiff.method.schedule import Schedule, StepWindow
+from crdiff.models.scope import AUTO_THRESHOLD, LAYER_SETS, RELEASED, THRESHOLDS, Scope
 from crdiff.modes.registry import DEFAULT_MODE, MODES
 from crdiff.pruning.registry import CRITERIA, DEFAULT_CRITERION
 
@@ -51,7 +52,7 @@ class Spec:
 
 _RATIO_HELP = (
     "Share of the self-attention and feed-forward weights left out in the {} of the UNet, the smallest first, in "
-    "[0, 1). 0 prunes nothing here. Moving it switches to Custom."
+    "[0, 1). In a transformer: {} of the blocks; in Flux: {}. 0 prunes nothing here. Moving it switches to Custom."
 )
 
 SPECS: Mapping[str, Spec] = {
@@ -61,9 +62,11 @@ SPECS: Mapping[str, Spec] = {
         "Auto looks the ratios up for the checkpoint and the size of each pass; Custom takes the sliders; the others "
         "are tables from the paper and your own. Sizes are height x width, the other way round than the host's.",
     ),
-    "down": Spec("Down ratio", _RATIO_HELP.format("down blocks"), high=MAX_RATIO),
-    "mid": Spec("Mid ratio", _RATIO_HELP.format("mid block"), high=MAX_RATIO),
-    "up": Spec("Up ratio", _RATIO_HELP.format("up blocks"), high=MAX_RATIO),
+    "down": Spec("Down ratio", _RATIO_HELP.format("down blocks", "first third", "double blocks"), high=MAX_RATIO),
+    "mid": Spec(
+        "Mid ratio", _RATIO_HELP.format("mid block", "middle third", "half of the single blocks"), high=MAX_RATIO
+    ),
+    "up": Spec("Up ratio", _RATIO_HELP.format("up blocks", "last third", "the other half"), high=MAX_RATIO),
     "k": Spec(
         "Amplification k",
         "z = k * pruned + (1 - k) * dense, where dense is the model as it is. Above 1 it steers past the pruned model, "
@@ -97,6 +100,18 @@ SPECS: Mapping[str, Spec] = {
         "Custom's ratios in the second pass of Hires. fix: down/mid/up, such as 0.3/0.34/0.3, with a k of its own as a "
         "fourth number. Empty: as in the first pass. Pasting an image that Auto has drawn fills it.",
     ),
+    "layers": Spec(
+        "Layers of a transformer",
+        "What is pruned of Flux, SD3 and other transformers; a UNet has no choice. "
+        + " ".join(f"{name.capitalize()}: {help}" for name, help in LAYER_SETS.items()),
+        offered=LAYER_SETS,
+    ),
+    "threshold": Spec(
+        "Threshold",
+        "Which weights the criteria magnitude and soft compare with one another. "
+        + " ".join(f"{name.capitalize()}: {help}" for name, help in THRESHOLDS.items()),
+        offered=THRESHOLDS,
+    ),
 }
 
 
@@ -119,6 +134,8 @@ class Settings:
         criterion: what decides which weights are pruned, a name in ``CRITERIA``.
         hires_ratios: what ``custom`` takes in the second pass of hires fix, as PassRatios are written; empty takes
             what it takes in the first.
+        layers: which layers of a transformer are pruned, a name in ``LAYER_SETS``.
+        threshold: what shares a threshold, a name in ``THRESHOLDS``.
 
     Raises:
         SettingsError: naming the field that cannot be used.
@@ -136,6 +153,8 @@ class Settings:
     mode: str = DEFAULT_MODE
     criterion: str = DEFAULT_CRITERION
     hires_ratios: str = ""
+    layers: str = RELEASED
+    threshold: str = AUTO_THRESHOLD
 
     def __post_init__(self) -> None:
         checks.flag("CR-Diff: enabled", self.enabled)
@@ -153,7 +172,7 @@ class Settings:
                 object.__setattr__(self, name, checks.number(f"CR-Diff: {name}", value, spec.low, spec.high))
         if self.start > self.end:
             raise SettingsError(f"CR-Diff: start ({exact(self.start)}) must not be after end ({exact(self.end)}).")
-        for name in ("hires", "mode", "criterion"):
+        for name in ("hires", "mode", "criterion", "layers", "threshold"):
             checks.choice(f"CR-Diff: {name}", getattr(self, name), SPECS[name].choices)
         object.__setattr__(self, "hires_ratios", _check_hires_ratios(self.hires_ratios))
 
@@ -171,6 +190,11 @@ class Settings:
     def window(self) -> StepWindow:
         """The part of the schedule to act in."""
         return StepWindow(self.start, self.end)
+
+    @property
+    def scope(self) -> Scope:
+        """Which layers are pruned, and what shares a threshold."""
+        return Scope(self.layers, self.threshold)
 
     def acts_in(self, *, hires_pass: bool) -> bool:
         """Whether the settings are on for a pass; a run without hires fix is a first pass."""

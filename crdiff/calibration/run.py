@@ -168,10 +168,10 @@ class CalibrationRun:
         if known is not None and known.live.same(unet, identity):
             return known
         self.close()
-        layers = find_layers(unet).layers
+        layers = find_layers(unet).prunable
         live = LiveWeights(unet, layers, self._access, identity)
         gathering = self._calibration.gathering(live.state, layers, device)
-        blocks = {layer.block: unet.get_submodule(layer.block) for layer in layers}
+        blocks = {layer.block: unet.get_submodule(layer.block) for layer in layers if layer.block}
         patches = LayerPatches(unet, layers, self._access.run_layer)
         self._watched = _Watched(live, patches, blocks, gathering)
         live.install()

@@ -25,15 +25,22 @@ class LiveWeights:
         layers: those that may be pruned.
         access: the host's model.
         identity: what the host says its weights are.
+        scope: see WeightsState.
 
     Attributes:
         state: what the values depend on.
     """
 
     def __init__(
-        self, model: torch.nn.Module, layers: Sequence[Layer], access: ModelAccess, identity: WeightsIdentity
+        self,
+        model: torch.nn.Module,
+        layers: Sequence[Layer],
+        access: ModelAccess,
+        identity: WeightsIdentity,
+        scope: str = "",
     ) -> None:
         self._model, self._layers, self._access, self._identity = model, layers, access, identity
+        self._scope = scope
         self._hook: RemovableHandle | None = None
         self._look()
         self.state = self._state()
@@ -90,4 +97,4 @@ class LiveWeights:
                 parts += [layer.name, *added]
                 modifiers = modifiers or (UNNAMED,)
         identity = self._identity
-        return WeightsState(identity.checkpoint.key, identity.precision, modifiers, fingerprint(parts))
+        return WeightsState(identity.checkpoint.key, identity.precision, modifiers, fingerprint(parts), self._scope)

@@ -18,6 +18,7 @@ from crdiff.pruning.copies import CopyPolicy, WeightCopies
 from crdiff.pruning.criterion import Criterion, GroupSparsity, Observer
 from crdiff.pruning.linear import LayerPatches
 from crdiff.pruning.mixed import Mixed
+from crdiff.pruning.regions import in_regions
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ class PreparedModel:
                 return None
             # Copies of other ratios are not needed again: a schedule moves on.
             self._weights = {key: copies for key, copies in self._weights.items() if key[0] == ratios}
-            found = WeightCopies(pruning if k == 1.0 else Mixed(pruning, k), self.layers.layers, self.policy)
+            changing = in_regions(pruning if k == 1.0 else Mixed(pruning, k), self.layers.layers)
+            found = WeightCopies(changing, self.layers.layers, self.policy)
             self._weights[ratios, k] = found
             self._copy_one_set()
         return found

@@ -200,9 +200,9 @@ class Run:
         if known is not None and known.live.same(unet, identity):
             return known
         self._release()
-        layers = find_layers(unet)
+        layers = find_layers(unet, self._planner.scope)
         self._plan = plan = self._planner.make(replace(identity.checkpoint, family=layers.family))
-        live = LiveWeights(unet, layers.layers, self._access, identity)
+        live = LiveWeights(unet, layers.prunable, self._access, identity, layers.scope)
         model = PreparedModel(
             model=unet,
             live=live,

@@ -8,7 +8,7 @@ from pathlib import Path
 HELP = "show what a checkpoint holds, and thresholds and sparsity at given ratios"
 DESCRIPTION = """\
 Show what CR-Diff looks at in a checkpoint: its family, how it is stored, the layers and weights of the down, mid and up
-blocks of its UNet, and the presets there are for it. With ratios, or the preset of a size, also each group's threshold
+blocks of its UNet or of the parts of its transformer that stand for them, and the presets there are for it. With ratios, or the preset of a size, also each group's threshold
 and how many weights it prunes.
 
 The file is read piece by piece and no model is built, so that an SDXL checkpoint needs a few seconds and some hundred
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoint",
         type=Path,
         metavar="CHECKPOINT.safetensors",
-        help="an SD1.x, SD2.x or SDXL checkpoint, or a UNet alone, with LDM or diffusers names",
+        help="a checkpoint of Stable Diffusion, Flux, Chroma, Lumina 2, Z-Image or Qwen-Image, or its denoiser alone",
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
@@ -49,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --preset: hash the file first, to tell the checkpoint that a preset was found on from a fine-tune",
     )
     parser.add_argument("--criterion", default="magnitude", help="what decides which weights are pruned (magnitude)")
+    parser.add_argument("--layers", default="released", help="of a transformer: released, feed-forward or attention")
+    parser.add_argument("--threshold", default="auto", help="what shares a threshold: auto, layer or group")
     parser.add_argument("--json", action="store_true", help="write JSON instead of a table")
 
 
@@ -64,17 +66,22 @@ def run(arguments: argparse.Namespace) -> None:
     from crdiff.inspection.overview import look_over
     from crdiff.inspection.report import overview_to_json, overview_to_text, to_json, to_text
     from crdiff.method.groups import Ratios
+    from crdiff.models.scope import LAYER_SETS, THRESHOLDS, Scope
     from crdiff.presets.size import Size
     from crdiff.pruning.registry import CRITERIA
 
     criterion = choice("The criterion", arguments.criterion, CRITERIA)
+    scope = Scope(
+        choice("The set of layers", arguments.layers, LAYER_SETS),
+        choice("The threshold", arguments.threshold, THRESHOLDS),
+    )
     if arguments.preset is None and arguments.ratios is None:
-        overview = look_over(arguments.checkpoint)
+        overview = look_over(arguments.checkpoint, scope)
         print(overview_to_json(overview) if arguments.json else overview_to_text(overview))
         return
     if arguments.preset is not None:
         size = Size.parse(arguments.preset)
-        found = inspect_size(arguments.checkpoint, size, hashed=arguments.hash, criterion=criterion)
+        found = inspect_size(arguments.checkpoint, size, hashed=arguments.hash, criterion=criterion, scope=scope)
     else:
-        found = inspect_ratios(arguments.checkpoint, Ratios.parse(arguments.ratios), criterion=criterion)
+        found = inspect_ratios(arguments.checkpoint, Ratios.parse(arguments.ratios), criterion=criterion, scope=scope)
     print(to_json(found) if arguments.json else to_text(found))

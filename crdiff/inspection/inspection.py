@@ -16,6 +16,7 @@ from crdiff.method.groups import GROUPS, Ratios
 from crdiff.models.architecture import Layer
 from crdiff.models.checkpoint_file import FileLayers, read_layers
 from crdiff.models.family import Family
+from crdiff.models.scope import Scope
 from crdiff.presets.lookup import Match, look_up
 from crdiff.presets.size import Size
 from crdiff.presets.table import BUILT_IN_FOLDER, load_folder
@@ -51,22 +52,36 @@ class Inspection:
     criterion: str = DEFAULT_CRITERION
 
 
-def inspect_ratios(path: Path, ratios: Ratios, *, criterion: str = DEFAULT_CRITERION) -> Inspection:
+def inspect_ratios(
+    path: Path,
+    ratios: Ratios,
+    *,
+    criterion: str = DEFAULT_CRITERION,
+    scope: Scope = Scope(),  # noqa: B008 (frozen)
+) -> Inspection:
     """What ``ratios`` come to in a checkpoint.
 
     Args:
         path: the checkpoint.
         ratios: the ratios.
         criterion: what decides which weights are pruned, a name in ``CRITERIA``.
+        scope: which layers are pruned, and what shares a threshold.
 
     Raises:
         UnsupportedModelError: the file cannot be read, or holds no model that CR-Diff prunes, or the criterion has to
             see the model at work.
     """
-    return _inspect(path, read_layers(path), ratios, None, criterion)
+    return _inspect(path, read_layers(path), ratios, None, criterion, scope)
 
 
-def inspect_size(path: Path, size: Size, *, hashed: bool, criterion: str = DEFAULT_CRITERION) -> Inspection:
+def inspect_size(
+    path: Path,
+    size: Size,
+    *,
+    hashed: bool,
+    criterion: str = DEFAULT_CRITERION,
+    scope: Scope = Scope(),  # noqa: B008 (frozen)
+) -> Inspection:
     """What the built-in preset of an image size comes to in a checkpoint.
 
     Args:
@@ -74,6 +89,7 @@ def inspect_size(path: Path, size: Size, *, hashed: bool, criterion: str = DEFAU
         size: the image size; one without a preset gets an estimate.
         hashed: whether to look the preset up by the file's sha256 as well, which reads the whole file.
         criterion: see ``inspect_ratios``.
+        scope: see ``inspect_ratios``.
 
     Raises:
         PresetError: there are no presets for the checkpoint's family.
@@ -87,16 +103,18 @@ def inspect_size(path: Path, size: Size, *, hashed: bool, criterion: str = DEFAU
             f"{path.name}: there is no preset for its family ({found.family.label}) and the criterion {criterion}; "
             "give ratios instead."
         )
-    return _inspect(path, found, match.ratios, match, criterion)
+    return _inspect(path, found, match.ratios, match, criterion, scope)
 
 
-def _inspect(path: Path, found: FileLayers, ratios: Ratios, preset: Match | None, criterion: str) -> Inspection:
+def _inspect(
+    path: Path, found: FileLayers, ratios: Ratios, preset: Match | None, criterion: str, scope: Scope
+) -> Inspection:
     if found.quantised:
         raise UnsupportedModelError(
             f"{path.name} is stored as {' and '.join(found.quantised)}: its numbers are not the weights it draws with, "
             "which CR-Diff counts in the WebUI; inspect it without ratios."
         )
-    layers = _layers(found)
+    layers = found.layers(scope)
     unseen = UnsupportedModelError(f"{criterion} has to see the model draw; a file is not enough.")
     try:
         deciding = CRITERIA[criterion].make(WeightsState(str(path), "file", (), ""), Store())
@@ -110,7 +128,7 @@ def _inspect(path: Path, found: FileLayers, ratios: Ratios, preset: Match | None
             observer.finish(len(layers))
     except (SafetensorError, OSError) as error:
         raise UnsupportedModelError(f"{path.name} cannot be read to its end ({error}).") from None
-    weights = {group: sum(math.prod(layer.features) for layer in layers if layer.group == group) for group in GROUPS}
+    weights = {group: sum(math.prod(layer.shape) for layer in layers if layer.group == group) for group in GROUPS}
     none_left_out = {group: GroupSparsity(weights[group], 0) for group in GROUPS}
     sparsity = deciding.sparsity(ratios) or none_left_out
     for group, one in sparsity.items():
@@ -120,22 +138,10 @@ def _inspect(path: Path, found: FileLayers, ratios: Ratios, preset: Match | None
     return Inspection(path.name, found.family, ratios, preset, counts, sparsity, criterion)
 
 
-def _layers(found: FileLayers) -> list[Layer]:
-    roles = {name: found.architecture.role(name) for name in found.shapes}
-    layers = []
-    for group in GROUPS:
-        for name, role in roles.items():
-            if role is not None and role.pruned and role.group == group:
-                rows, columns = found.shapes[name]
-                module = torch.nn.Linear(columns, rows, bias=False, device="meta")
-                layers.append(Layer(name, group, role.block, module, role.ends_branch))
-    return layers
-
-
 def _show(path: Path, layers: list[Layer], observer: Observer) -> None:
     wanted = [layer for layer in layers if observer.wants(layer)]
     for layer, weight in _weights(path, wanted):
-        observer.see(LinearCall(layer, weight))
+        observer.see(LinearCall(layer, weight).part())
 
 
 def _weights(path: Path, layers: list[Layer]) -> Iterator[tuple[Layer, torch.Tensor]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from crdiff.method.groups import GROUPS
 from crdiff.models.checkpoint_file import FileLayers, read_layers
 from crdiff.models.family import Family
+from crdiff.models.scope import Scope
 from crdiff.presets.table import BUILT_IN_FOLDER, Preset, load_folder
 
 
@@ -36,14 +37,18 @@ class Overview:
     presets: tuple[Preset, ...]
 
 
-def look_over(path: Path) -> Overview:
+def look_over(path: Path, scope: Scope = Scope()) -> Overview:  # noqa: B008 (frozen)
     """What a file's header tells.
+
+    Args:
+        path: the checkpoint.
+        scope: which of its layers are pruned.
 
     Raises:
         UnsupportedModelError: the file cannot be read, or holds no model that CR-Diff prunes.
     """
     found = read_layers(path)
-    sizes = {group: _weights(found, group) for group in GROUPS}
+    sizes = {group: _weights(found, group, scope) for group in GROUPS}
     presets = tuple(preset for preset in load_folder(BUILT_IN_FOLDER).presets if preset.family == found.family)
     return Overview(
         path.name,
@@ -56,8 +61,6 @@ def look_over(path: Path) -> Overview:
     )
 
 
-def _weights(found: FileLayers, group: str) -> list[int]:
+def _weights(found: FileLayers, group: str, scope: Scope) -> list[int]:
     """The number of weights of each layer of a group."""
-    roles = {name: found.architecture.role(name) for name in found.shapes}
-    pruned = [name for name, role in roles.items() if role is not None and role.pruned and role.group == group]
-    return [math.prod(found.shapes[name]) for name in pruned]
+    return [math.prod(layer.shape) for layer in found.layers(scope) if layer.group == group]

@@ -1,7 +1,7 @@
 """What CR-Diff has to know of a kind of model, and the layers it prunes in one.
 
-An architecture is one file behind the registry ``ARCHITECTURES``: it tells a layer's role by its name, the family by
-the layers' shapes, and what both passes of a step have in common.
+An architecture is one file behind the registry ``ARCHITECTURES``: it tells the roles of layers by the names of all, the
+family by the layers' shapes, and what both passes of a step have in common.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from crdiff.errors import UnsupportedModelError
+from crdiff.models import chroma, flux, lumina, qwen_image, sd3
 from crdiff.models.family import OTHER, Family
+from crdiff.models.scope import ATTENTION, AUTO_THRESHOLD, BY_GROUP, BY_LAYER, Scope
 from crdiff.models.unet import UNet
 
 if TYPE_CHECKING:
     import torch
 
-    from crdiff.models.role import Role
+    from crdiff.models.role import Region, Role
 
 Shapes = Mapping[str, tuple[int, ...]]
 """(out, in) of Linears, by module name."""
@@ -27,11 +29,14 @@ Shapes = Mapping[str, tuple[int, ...]]
 class Architecture(Protocol):
     """A kind of model."""
 
-    families: tuple[Family, ...]
-    """The families with presets of their own."""
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The families that it tells."""
 
-    def role(self, name: str) -> Role | None:
-        """The role of a Linear by its module name, in a live model or a checkpoint file; None if it has none."""
+    def roles(self, names: Iterable[str]) -> Mapping[str, Role]:
+        """The roles of Linears by module name, from the names of all modules of a live model, or of a checkpoint
+        file's modules with a weight; those without a role are left out.
+        """
 
     def family(self, shapes: Shapes) -> Family:
         """The family of a model from the shapes of its Linears that have a role."""
@@ -49,7 +54,16 @@ class Architecture(Protocol):
         """Modules beyond ``prefix`` that see only the prompt: the same in both passes of a step."""
 
 
-ARCHITECTURES: dict[str, Architecture] = {"unet": UNet()}
+ARCHITECTURES: dict[str, Architecture] = {
+    "unet": UNet(),
+    "flux": flux.LDM,
+    "flux, diffusers": flux.DIFFUSERS,
+    "chroma": chroma.LDM,
+    "sd3": sd3.LDM,
+    "sd3, diffusers": sd3.DIFFUSERS,
+    "lumina": lumina.LDM,
+    "qwen-image": qwen_image.QWEN,
+}
 
 
 @dataclass(frozen=True)
@@ -59,10 +73,12 @@ class Layer:
     Attributes:
         name: the module's name inside the model.
         group: ``down``, ``mid`` or ``up``.
-        block: name of the transformer block it belongs to.
+        block: name of the transformer block it belongs to; empty if that is none that can be skipped.
         module: the module; any class that multiplies by ``weight`` through ``torch.nn.functional.linear``.
         ends_branch: see Role.
         heads: of the attention that the layer ends; 0 if it ends none, or if the module does not tell.
+        region: what of the weight may be pruned; None for all of it.
+        alone: whether it has a threshold of its own, which else is its group's.
     """
 
     name: str
@@ -71,13 +87,31 @@ class Layer:
     module: torch.nn.Module
     ends_branch: bool = False
     heads: int = 0
+    region: Region | None = None
+    alone: bool = False
+
+    @classmethod
+    def of(
+        cls, name: str, role: Role, module: torch.nn.Module, layers: str, *, alone: bool, heads: int = 0
+    ) -> Layer:
+        """The layer of a role, as a set of layers holds it."""
+        block = role.block if role.one_stream else ""
+        return cls(name, role.group, block, module, role.ends_branch, heads, role.region_in(layers), alone)
+
+    @property
+    def unit(self) -> str:
+        """The name of what shares its threshold."""
+        return self.name if self.alone else self.group
 
     @cached_property
     def features(self) -> tuple[int, int]:
-        """(out, in) features. Quantised storage hides them in ``weight.shape``, so the attributes come first."""
-        weight = getattr(self.module, "weight", None)
-        shape = tuple(getattr(weight, "shape", (0, 0)))
-        return (getattr(self.module, "out_features", shape[0]), getattr(self.module, "in_features", shape[-1]))
+        """(out, in) features."""
+        return _features(self.module)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in) of what of it may be pruned."""
+        return self.features if self.region is None else self.region.shape(self.features)
 
 
 @dataclass(frozen=True)
@@ -85,14 +119,18 @@ class ModelLayers:
     """The layers of a live model that may be pruned.
 
     Attributes:
-        layers: in module order.
+        layers: those that the scope holds, in module order.
         family: of the model.
         architecture: that knows it.
+        prunable: the layers that any scope holds, whole.
+        scope: what was chosen of the layers and thresholds, in words; empty where it is what a UNet always has.
     """
 
     layers: tuple[Layer, ...]
     family: Family
     architecture: Architecture
+    prunable: tuple[Layer, ...]
+    scope: str = ""
 
     def group(self, name: str) -> tuple[Layer, ...]:
         """The layers of one group; empty where the model has none, as SSD-1B's mid group."""
@@ -101,7 +139,8 @@ class ModelLayers:
 
 def known_families() -> tuple[Family, ...]:
     """The families of all architectures."""
-    return tuple(family for architecture in ARCHITECTURES.values() for family in architecture.families)
+    families = (family for architecture in ARCHITECTURES.values() for family in architecture.families)
+    return tuple(dict.fromkeys(families))
 
 
 def family_named(value: str) -> Family | None:
@@ -109,36 +148,42 @@ def family_named(value: str) -> Family | None:
     return next((family for family in (*known_families(), OTHER) if family.value == value), None)
 
 
-def architecture_of(names: Iterable[str]) -> Architecture | None:
-    """The architecture that prunes some of the Linears of these module names; None if none does."""
+def roles_of(names: Iterable[str]) -> tuple[Architecture, Mapping[str, Role]] | None:
+    """The architecture that prunes some of the Linears of these module names, and their roles; None if none does."""
     names = list(names)
     for architecture in ARCHITECTURES.values():
-        if any((role := architecture.role(name)) is not None and role.pruned for name in names):
-            return architecture
+        roles = architecture.roles(names)
+        if any(role.pruned for role in roles.values()):
+            return architecture, roles
     return None
 
 
-def find_layers(model: torch.nn.Module) -> ModelLayers:
+def has_own_thresholds(family: Family, scope: Scope) -> bool:
+    """Whether each layer of a model of this family has a threshold of its own."""
+    if scope.threshold == AUTO_THRESHOLD:
+        return family.transformer
+    return scope.threshold == BY_LAYER
+
+
+def find_layers(model: torch.nn.Module, scope: Scope = Scope()) -> ModelLayers:  # noqa: B008 (frozen)
     """The layers of ``model`` that may be pruned.
+
+    Args:
+        model: the model.
+        scope: which of its layers.
 
     Raises:
         UnsupportedModelError: the model has none, as unknown architectures and replaced UNets.
     """
     modules = dict(model.named_modules())
     for architecture in ARCHITECTURES.values():
-        # By name first: most modules of a UNet have no role, and asking them for a weight they lack takes long.
-        roles = {name: role for name in modules if (role := architecture.role(name)) is not None}
-        found = {
-            name: Layer(name, role.group, role.block, modules[name], role.ends_branch, _heads(name, role, modules))
-            for name, role in roles.items()
-            if _is_linear(modules[name])
-        }
-        layers = tuple(layer for name, layer in found.items() if roles[name].pruned)
-        if layers:
-            family = architecture.family({name: layer.features for name, layer in found.items()})
-            return ModelLayers(layers, family, architecture)
+        # By name first: most modules of a model have no role, and asking them for a weight they lack takes long.
+        roles = {name: role for name, role in architecture.roles(modules).items() if _is_linear(modules[name])}
+        if any(role.pruned for role in roles.values()):
+            return _layers_of(architecture, modules, roles, scope)
     raise UnsupportedModelError(
-        f"CR-Diff does not support this model ({type(model).__name__}): it has no UNet transformer blocks to prune."
+        f"CR-Diff does not support this model ({type(model).__name__}): it has no transformer blocks that it could "
+        "prune, as UNets and the transformers of Flux, SD3, Chroma, Lumina 2, Z-Image and Qwen-Image have."
     )
 
 
@@ -150,6 +195,35 @@ def _heads(name: str, role: Role, modules: Mapping[str, torch.nn.Module]) -> int
             return heads
         name = name.rpartition(".")[0]
     return 0
+
+
+def _layers_of(
+    architecture: Architecture, modules: Mapping[str, torch.nn.Module], roles: Mapping[str, Role], scope: Scope
+) -> ModelLayers:
+    family = architecture.family({name: _features(modules[name]) for name in roles})
+    alone = has_own_thresholds(family, scope)
+
+    def held_by(layers: str) -> tuple[Layer, ...]:
+        held = {name: role for name, role in roles.items() if role.pruned_in(layers)}
+        return tuple(
+            Layer.of(name, role, modules[name], layers, alone=alone, heads=_heads(name, role, modules))
+            for name, role in held.items()
+        )
+
+    key = _scope_key(family, scope.layers, alone)
+    return ModelLayers(held_by(scope.layers), family, architecture, held_by(ATTENTION), key)
+
+
+def _scope_key(family: Family, layers: str, alone: bool) -> str:
+    if family.transformer:
+        return f"{layers}, by {BY_LAYER if alone else BY_GROUP}"
+    return f"by {BY_LAYER}" if alone else ""
+
+
+def _features(module: torch.nn.Module) -> tuple[int, int]:
+    """(out, in). Quantised storage hides them in ``weight.shape``, so the attributes come first."""
+    shape = tuple(getattr(getattr(module, "weight", None), "shape", (0, 0)))
+    return (getattr(module, "out_features", shape[0]), getattr(module, "in_features", shape[-1]))
 
 
 def _is_linear(module: torch.nn.Module) -> bool:

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 
 from crdiff.errors import UnreadableModelError, UnsupportedModelError
-from crdiff.models.architecture import ARCHITECTURES, Architecture, architecture_of
+from crdiff.method.groups import GROUPS
+from crdiff.models.architecture import Architecture, Layer, has_own_thresholds, roles_of
 from crdiff.models.family import Family
+from crdiff.models.role import Role
+from crdiff.models.scope import Scope
 
 _FLOATS = {
     "F64": "float64",
@@ -34,12 +38,14 @@ class FileLayers:
 
     Attributes:
         shapes: (out, in), by module name; also where quantised weights are stored in another one.
+        roles: of them, by module name.
         architecture: that knows them.
         storage: how the pruned ones are stored, such as ``float16``, the most frequent way first.
         quantised: the ways among them whose stored numbers are not the weights.
     """
 
-    shapes: dict[str, tuple[int, ...]]
+    shapes: dict[str, tuple[int, int]]
+    roles: dict[str, Role]
     architecture: Architecture
     storage: tuple[str, ...] = ()
     quantised: tuple[str, ...] = ()
@@ -47,6 +53,18 @@ class FileLayers:
     @property
     def family(self) -> Family:
         return self.architecture.family(self.shapes)
+
+    def layers(self, scope: Scope) -> list[Layer]:
+        """Those that may be pruned, by group; their modules hold no weights."""
+        alone = has_own_thresholds(self.family, scope)
+        found = []
+        for group in GROUPS:
+            for name, role in self.roles.items():
+                if role.group == group and role.pruned_in(scope.layers):
+                    rows, columns = self.shapes[name]
+                    module = torch.nn.Linear(columns, rows, bias=False, device="meta")
+                    found.append(Layer.of(name, role, module, scope.layers, alone=alone))
+        return found
 
 
 @dataclass(frozen=True)
@@ -75,19 +93,19 @@ def read_layers(path: Path) -> FileLayers:
         raise UnreadableModelError(f"{path.name}: there is no such file.")
     try:
         header = _Header(path)
-        stored = {name: header.stored(name) for name in header.weights() if _has_role(name)}
+        found = roles_of(header.weights())
+        stored = {} if found is None else {name: header.stored(name) for name in found[1]}
     except (SafetensorError, OSError, ValueError) as error:
         raise UnreadableModelError(f"{path.name} cannot be read as a safetensors file ({error}).") from None
     linears = {name: weight for name, weight in stored.items() if len(weight.shape) == 2}
-    architecture = architecture_of(linears)
-    if architecture is None:
-        raise UnsupportedModelError(f"{path.name} holds no UNet transformer blocks that CR-Diff could prune.")
-    roles = {name: role for name in linears if (role := architecture.role(name)) is not None}
+    roles = {} if found is None else {name: role for name, role in found[1].items() if name in linears}
+    if found is None or not any(role.pruned for role in roles.values()):
+        raise UnsupportedModelError(f"{path.name} holds no transformer blocks that CR-Diff could prune.")
     ways = Counter(linears[name].way for name, role in roles.items() if role.pruned)
     quantised = {weight.way for weight in linears.values() if weight.quantised}
     storage = tuple(way for way, _ in ways.most_common())
-    shapes = {name: linears[name].shape for name in roles}
-    return FileLayers(shapes, architecture, storage, tuple(way for way in storage if way in quantised))
+    shapes = {name: (linears[name].shape[0], linears[name].shape[1]) for name in roles}
+    return FileLayers(shapes, roles, found[0], storage, tuple(way for way in storage if way in quantised))
 
 
 def read_family(path: Path) -> Family:
@@ -97,10 +115,6 @@ def read_family(path: Path) -> Family:
         UnsupportedModelError: see ``read_layers``.
     """
     return read_layers(path).family
-
-
-def _has_role(name: str) -> bool:
-    return any(known.role(name) is not None for known in ARCHITECTURES.values())
 
 
 class _Header:

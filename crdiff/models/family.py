@@ -12,11 +12,36 @@ class Family:
     Attributes:
         value: its key in files and in the API.
         label: the name users know it by.
+        denoiser: what its denoiser is, ``UNet`` or ``transformer``.
+        groups: what the groups down, mid and up stand for.
+        first_guess: the ratio that is taken, and that a search starts from, where no ratios are known.
+        native: (height, width) in pixels that it was trained at, where no preset tells.
     """
 
     value: str
     label: str
+    denoiser: str = "UNet"
+    groups: tuple[str, str, str] = ("down blocks", "mid block", "up blocks")
+    first_guess: float = 0.3
+    native: tuple[int, int] | None = None
+
+    @property
+    def transformer(self) -> bool:
+        """Whether its denoiser is a diffusion transformer."""
+        return self.denoiser == "transformer"
 
 
 OTHER = Family("other", "unknown model family")
 """Of a model that can be pruned, but for which there are no presets."""
+
+
+def transformer_family(value: str, label: str, groups: tuple[str, str, str] | None = None) -> Family:
+    """A family of diffusion transformers. No ratios have been published for any, so the first guess is a cautious one.
+
+    Args:
+        value: see Family, as the others.
+        label: of it.
+        groups: of it; None for thirds of the blocks.
+    """
+    thirds = ("first third of the blocks", "middle third", "last third")
+    return Family(value, label, "transformer", groups or thirds, first_guess=0.1, native=(1024, 1024))

@@ -7,7 +7,7 @@ projections, convolutions, norms and embeddings are not (paper 3.3 and the autho
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from crdiff.models.family import OTHER, Family
@@ -50,7 +50,11 @@ class UNet:
 
     families: tuple[Family, ...] = (SD15, SD21, SDXL)
 
+    def roles(self, names: Iterable[str]) -> dict[str, Role]:
+        return {name: role for name in names if (role := self.role(name)) is not None}
+
     def role(self, name: str) -> Role | None:
+        """Of a Linear by its name alone; None if it has none."""
         match = _LAYER.match(name)
         if match is None or any(word in match["inside"] for word in _OVER_TIME):
             return None
@@ -60,7 +64,7 @@ class UNet:
 
     def family(self, shapes: Mapping[str, tuple[int, ...]]) -> Family:
         """By the width of the text encoding, which the cross-attention keys show, and the depth of the transformers."""
-        roles = {name: role for name in shapes if (role := self.role(name)) is not None}
+        roles = self.roles(shapes)
         widths = {shapes[name][-1] for name, role in roles.items() if role.part == _CONTEXT_WIDTH}
         deep = any((match := _DEPTH.search(role.block)) and int(match[1]) > 0 for role in roles.values())
         if widths == {2048}:

@@ -93,16 +93,16 @@ class PresetLibrary:
             PresetError: nothing is known of the family for the default criterion.
         """
         match = look_up(self.presets(), family, sha256, size, criterion)
-        if match is None and criterion != DEFAULT_CRITERION:
-            return uniform(size)
+        if match is None and (family.transformer or criterion != DEFAULT_CRITERION):
+            return uniform(size, family)
         if match is None:
             raise PresetError("CR-Diff has no presets for this model's family; choose Custom and set the ratios.")
         return match
 
     def native_size(self, family: Family) -> Size | None:
-        """The size that the family was trained at; None where no built-in preset tells."""
+        """The size that the family was trained at; None where nobody tells."""
         native = (preset.size for preset in self.built_in.presets if preset.native and preset.family == family)
-        return next(native, None)
+        return next(native, None if family.native is None else Size(*family.native))
 
     def own_k(self, settings: Settings, family: Family, sha256: str | None, size: Size) -> float | None:
         """The amplification that the preset in force brings along; None if it has none.

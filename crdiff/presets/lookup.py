@@ -9,13 +9,11 @@ from enum import Enum
 
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import Schedule, Stage
-from crdiff.models.family import Family
+from crdiff.models.family import OTHER, Family
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
 from crdiff.pruning.registry import DEFAULT_CRITERION
 
-UNIFORM = 0.3
-"""The ratio that the authors' search starts from, in every group."""
 _NEAREST = 3
 _DIGITS = 3
 _NEAR_TIE = 1.25
@@ -48,6 +46,7 @@ class Match:
             the ratios are uniform.
         estimated: True if no preset was found at this size, turned or not.
         beyond: how far the size lies outside the presets' range of areas and aspects, as the logarithm of a factor.
+        family: of the model, where the ratios are uniform.
     """
 
     size: Size
@@ -57,6 +56,7 @@ class Match:
     used: tuple[tuple[Preset, float], ...]
     estimated: bool
     beyond: float = 0.0
+    family: Family = OTHER
 
     @property
     def ratios(self) -> Ratios:
@@ -66,7 +66,10 @@ class Match:
     def describe(self) -> str:
         """A short phrase for the user, such as "preset for SDXL, 512x512"."""
         if self.how is How.UNIFORM:
-            return f"no ratios have been found for this criterion yet, so {UNIFORM:g} for all blocks"
+            start = f"so {self.family.first_guess:g} for all blocks"
+            if self.family.transformer:
+                return f"no preset has been published for {self.family.label}, {start}; a search finds better ones"
+            return f"no ratios have been found for this criterion yet, {start}"
         preset = self.used[0][0]
         if self.how is How.INTERPOLATED:
             near = "of" if self.beyond < _FAR else "anywhere near"
@@ -99,9 +102,10 @@ def _named(preset: Preset) -> str:
     return f"own preset '{preset.name}'" + ("" if str(preset.size) in preset.name else f" {preset.size}")
 
 
-def uniform(size: Size) -> Match:
-    """Where a search would start, for a criterion that no ratios have been found for."""
-    return Match(size, Schedule.constant(Ratios(*[UNIFORM] * len(GROUPS))), None, How.UNIFORM, (), estimated=True)
+def uniform(size: Size, family: Family) -> Match:
+    """Where a search would start, for a family or a criterion that no ratios have been found for."""
+    schedule = Schedule.constant(Ratios(*[family.first_guess] * len(GROUPS)))
+    return Match(size, schedule, None, How.UNIFORM, (), estimated=True, family=family)
 
 
 def look_up(

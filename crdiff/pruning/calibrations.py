@@ -74,7 +74,10 @@ class Calibrations:
         self._read: dict[tuple[Path, int], Stored] = {}
 
     def of(self, state: WeightsState) -> Statistics | None:
-        """The latest calibration of these weights; None if there is none. A damaged file counts as none."""
+        """The latest calibration of these weights, all of which it has seen whatever the state's scope; None if there
+        is none. A damaged file counts as none.
+        """
+        state = replace(state, scope="")
         found = self._matching(f"{_short(state.checkpoint)}-{state.digest[:_DIGITS]}-*")
         return found[0].statistics if found else None
 

@@ -30,14 +30,16 @@ class ColumnScores:
         Raises:
             UnsupportedModelError: the layer has not been seen, or has not as many inputs.
         """
-        name = call.layer.name
-        known = self._scales.get(name)
-        if known is None or len(known) != call.weight.shape[1]:
+        name, region = call.layer.name, call.layer.region
+        whole = self._scales.get(name)
+        known = whole if whole is None or region is None else region.of_inputs(whole, call.weight.shape[1])
+        if whole is None or known is None or len(known) != call.weight.shape[1]:
             raise UnsupportedModelError(f"The calibration does not know the model's layer {name}: calibrate it anew.")
         if known.device != call.weight.device:
             # A copy made in inference mode could not be used outside of it where gradients are recorded.
             with torch.inference_mode(False):
-                known = self._scales[name] = known.to(call.weight.device)
+                self._scales[name] = whole.to(call.weight.device)
+            return self.scale(call)
         return known
 
     def __call__(self, call: LinearCall) -> torch.Tensor:

@@ -35,6 +35,15 @@ class LinearCall:
     weight: torch.Tensor
     input: torch.Tensor | None = None
 
+    def part(self) -> LinearCall:
+        """What of it may be pruned, where that is a region of the weight."""
+        region = self.layer.region
+        if region is None:
+            return self
+        weight = region.of(self.weight)
+        given = None if self.input is None else region.of_inputs(self.input, weight.shape[1])
+        return LinearCall(self.layer, weight, given)
+
 
 class Pruning:
     """What the pruned pass does differently at given ratios; here nothing. Criteria override what they need.

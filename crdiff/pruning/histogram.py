@@ -1,4 +1,4 @@
-"""The magnitude profile of a group: a cumulated integer histogram of |w|, exact for every ratio.
+"""The magnitude profile of a group, or of one layer: a cumulated integer histogram of |w|, exact for every ratio.
 
 A float's magnitude bits sort as its magnitude does, so counting bit patterns gives exact order statistics without
 a copy of the weights and without sorting. Every supported dtype converts to float32 without loss, so one histogram
@@ -34,10 +34,11 @@ Bins = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class GroupProfile:
-    """The magnitudes of one group.
+class UnitProfile:
+    """The magnitudes of what shares a threshold.
 
     Attributes:
+        group: whose ratio it goes by.
         layers: number of Linears.
         weights: number of weights.
         bins: occupied bins, ascending: the upper 18 magnitude bits as float32.
@@ -47,6 +48,7 @@ class GroupProfile:
             of the bins that were asked for last.
     """
 
+    group: str
     layers: int
     weights: int
     bins: Bins
@@ -84,7 +86,7 @@ class GroupProfile:
         pruned = below + int(low_counts[low])
         return GroupSparsity(self.weights, pruned, _as_float(found << _LOW_BITS | low))
 
-    def with_detail(self, detail: Mapping[int, Counts]) -> GroupProfile:
+    def with_detail(self, detail: Mapping[int, Counts]) -> UnitProfile:
         """This profile with more bins counted to the last bit; of many, the latest stay."""
         kept = list({**self.detail, **detail}.items())[-_DETAILS:]
         return replace(self, detail=dict(kept))
@@ -92,32 +94,47 @@ class GroupProfile:
 
 @dataclass(frozen=True)
 class MagnitudeProfile:
-    """The profiles of the three groups, by group name."""
+    """The profiles by unit: a group, or a layer with a threshold of its own."""
 
-    groups: Mapping[str, GroupProfile]
+    units: Mapping[str, UnitProfile]
 
     def missing_bins(self, ratios: Ratios) -> dict[str, int]:
-        """By group, the bin whose detail ``sparsity(ratios)`` needs and does not have yet; empty if it has all."""
-        found = {group: self.groups[group].missing_bin(ratios[group]) for group in GROUPS}
-        return {group: index for group, index in found.items() if index is not None}
+        """By unit, the bin whose detail ``sparsity(ratios)`` needs and does not have yet; empty if it has all."""
+        found = {name: unit.missing_bin(ratios[unit.group]) for name, unit in self.units.items()}
+        return {name: index for name, index in found.items() if index is not None}
 
-    def sparsity(self, ratios: Ratios) -> dict[str, GroupSparsity]:
-        """The threshold of each group and what it prunes.
+    def thresholds(self, ratios: Ratios) -> dict[str, float]:
+        """By unit; those of which nothing is pruned are left out.
 
         Raises:
             KeyError: the detail of ``missing_bins(ratios)`` has not been counted yet.
         """
-        return {group: self.groups[group].sparsity(ratios[group]) for group in GROUPS}
+        found = {name: unit.sparsity(ratios[unit.group]).threshold for name, unit in self.units.items()}
+        return {name: threshold for name, threshold in found.items() if threshold is not None}
+
+    def sparsity(self, ratios: Ratios) -> dict[str, GroupSparsity]:
+        """What is pruned of each group, and its threshold where its layers share one.
+
+        Raises:
+            KeyError: as ``thresholds``.
+        """
+        found: dict[str, GroupSparsity] = {}
+        for group in GROUPS:
+            parts = {name: unit.sparsity(ratios[group]) for name, unit in self.units.items() if unit.group == group}
+            weights, pruned = (sum(getattr(part, what) for part in parts.values()) for what in ("weights", "pruned"))
+            found[group] = parts[group] if group in parts else GroupSparsity(weights, pruned)
+        return found
 
     def to_record(self) -> Record:
         """The profile as it is stored."""
         header: dict[str, str] = {}
         arrays: dict[str, Counts] = {}
-        for name, group in self.groups.items():
-            header[name] = json.dumps({"layers": group.layers, "weights": group.weights, "exact": group.exact})
-            arrays[f"{name}.bins"] = group.bins
-            arrays[f"{name}.cumulative"] = group.cumulative
-            for found, counts in group.detail.items():
+        for name, unit in self.units.items():
+            known = {"layers": unit.layers, "weights": unit.weights, "exact": unit.exact}
+            header[name] = json.dumps(known if name == unit.group else {"group": unit.group, **known})
+            arrays[f"{name}.bins"] = unit.bins
+            arrays[f"{name}.cumulative"] = unit.cumulative
+            for found, counts in unit.detail.items():
                 arrays[f"{name}.detail.{found}"] = counts
         return Record(header, arrays)
 
@@ -128,25 +145,55 @@ class MagnitudeProfile:
         Raises:
             KeyError, ValueError, TypeError: the record is not one of a profile.
         """
-        return cls({name: _group(name, record) for name in GROUPS})
+        if not record.header:
+            raise KeyError("units")
+        return cls({name: _unit(name, record) for name in record.header})
 
 
 class ProfileBuilder:
     """Counts magnitudes, weight by weight, in any order; memory does not grow with the number of weights."""
 
     def __init__(self) -> None:
-        self._counts = {group: np.zeros(_BINS, np.int64) for group in GROUPS}
-        self._layers = dict.fromkeys(GROUPS, 0)
-        self._exact = dict.fromkeys(GROUPS, True)
+        self._counts: dict[str, _Counts] = {}
+        self._alone: dict[str, UnitProfile] = {}
 
-    def add(self, group: str, weight: torch.Tensor) -> None:
+    def add(self, group: str, weight: torch.Tensor, unit: str | None = None) -> None:
         """Count one layer's weight (any shape; fp8, fp16, bf16 or fp32; any device).
+
+        Args:
+            group: of the layer.
+            weight: of it.
+            unit: its name if it has a threshold of its own; such a layer is added once.
 
         Raises:
             UnsupportedModelError: the weight is not of a floating-point dtype up to 32 bits.
         """
-        self._layers[group] += 1
-        counts = self._counts[group]
+        if unit is None or unit == group:
+            self._counts.setdefault(group, _Counts()).add(weight)
+        else:
+            counts = _Counts()
+            counts.add(weight)
+            self._alone[unit] = counts.profile(group)
+
+    def build(self) -> MagnitudeProfile:
+        """The profile of everything counted so far; without layers that stand alone, of every group."""
+        if self._alone:
+            return MagnitudeProfile(self._alone)
+        return MagnitudeProfile({group: self._counts.get(group, _Counts()).profile(group) for group in GROUPS})
+
+
+class _Counts:
+    """The histogram of one unit as it is counted."""
+
+    def __init__(self) -> None:
+        self._bins = np.zeros(_BINS, np.int64)
+        self._layers = 0
+        self._exact = True
+
+    def add(self, weight: torch.Tensor) -> None:
+        """One layer's weight."""
+        self._layers += 1
+        counts = self._bins
         short = _short_bins(weight.dtype)
         for chunk in _chunks(weight):
             if short is not None:
@@ -156,42 +203,40 @@ class ProfileBuilder:
             else:
                 bits = chunk.float().view(torch.int32) & _MAGNITUDE
                 counts += torch.bincount(bits >> _LOW_BITS, minlength=_BINS).cpu().numpy()
-                if self._exact[group] and bool((bits & _LOW_MASK).any()):
-                    self._exact[group] = False
+                if self._exact and bool((bits & _LOW_MASK).any()):
+                    self._exact = False
 
-    def build(self) -> MagnitudeProfile:
-        """The profile of everything counted so far."""
-        profiles = {}
-        for group, counts in self._counts.items():
-            bins = np.flatnonzero(counts)
-            cumulative = np.cumsum(counts[bins])
-            weights = int(cumulative[-1]) if len(bins) else 0
-            profiles[group] = GroupProfile(self._layers[group], weights, bins, cumulative, self._exact[group])
-        return MagnitudeProfile(profiles)
+    def profile(self, group: str) -> UnitProfile:
+        """What was counted, by its group's ratio."""
+        bins = np.flatnonzero(self._bins)
+        cumulative = np.cumsum(self._bins[bins])
+        weights = int(cumulative[-1]) if len(bins) else 0
+        return UnitProfile(group, self._layers, weights, bins, cumulative, self._exact)
 
 
 class DetailBuilder:
-    """Counts the lower 13 bits of the float32 weights that fall into chosen bins, one bin a group."""
+    """Counts the lower 13 bits of the float32 weights that fall into chosen bins, one bin a unit."""
 
     def __init__(self, bins: Mapping[str, int]) -> None:
         self._bins = dict(bins)
-        self._counts = {group: np.zeros(_LOW_MASK + 1, np.int64) for group in bins}
+        self._counts = {name: np.zeros(_LOW_MASK + 1, np.int64) for name in bins}
 
-    def add(self, group: str, weight: torch.Tensor) -> None:
-        """Count one layer's weight; groups without a chosen bin are skipped."""
-        if group not in self._bins:
+    def add(self, group: str, weight: torch.Tensor, unit: str | None = None) -> None:
+        """Count one layer's weight; see ProfileBuilder. Units without a chosen bin are skipped."""
+        name = group if unit is None else unit
+        if name not in self._bins:
             return
         for chunk in _chunks(weight):
             bits = chunk.float().view(torch.int32) & _MAGNITUDE
-            low = bits[(bits >> _LOW_BITS) == self._bins[group]] & _LOW_MASK
-            self._counts[group] += torch.bincount(low, minlength=_LOW_MASK + 1).cpu().numpy()
+            low = bits[(bits >> _LOW_BITS) == self._bins[name]] & _LOW_MASK
+            self._counts[name] += torch.bincount(low, minlength=_LOW_MASK + 1).cpu().numpy()
 
     def complete(self, profile: MagnitudeProfile) -> MagnitudeProfile:
         """``profile`` with the chosen bins counted to the last bit."""
-        groups = dict(profile.groups)
-        for group, found in self._bins.items():
-            groups[group] = groups[group].with_detail({found: np.cumsum(self._counts[group])})
-        return MagnitudeProfile(groups)
+        units = dict(profile.units)
+        for name, found in self._bins.items():
+            units[name] = units[name].with_detail({found: np.cumsum(self._counts[name])})
+        return MagnitudeProfile(units)
 
 
 def _as_float(bits: int) -> float:
@@ -220,10 +265,11 @@ def _short_bins(dtype: torch.dtype) -> Bins | None:
     return bits >> _LOW_BITS
 
 
-def _group(name: str, record: Record) -> GroupProfile:
+def _unit(name: str, record: Record) -> UnitProfile:
     header, prefix = json.loads(record.header[name]), f"{name}.detail."
     detail = {int(key[len(prefix) :]): counts for key, counts in record.arrays.items() if key.startswith(prefix)}
-    return GroupProfile(
+    return UnitProfile(
+        header.get("group", name),
         header["layers"],
         header["weights"],
         record.arrays[f"{name}.bins"],

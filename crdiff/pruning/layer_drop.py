@@ -131,6 +131,10 @@ class _Counting:
     def finish(self, layers: int) -> None:
         check_complete(len(self._layers), layers)
         blocks: dict[str, _Block] = {}
+        if any(not block for block, _, _ in self._layers.values()):
+            raise UnsupportedModelError(
+                f"The criterion {NAME} cannot skip this model's blocks: they work on the text and the image at once."
+            )
         for block, group, weights in self._layers.values():
             known = blocks.get(block)
             blocks[block] = _Block(group, weights + (0 if known is None else known.weights))

@@ -92,7 +92,9 @@ class LayerPatches:
         self._half = False
         self.used = 0
         """How many layer calls the last ``applying`` block reached."""
-        self._blocks = {name: model.get_submodule(name) for name in dict.fromkeys(layer.block for layer in layers)}
+        self._blocks = {
+            name: model.get_submodule(name) for name in dict.fromkeys(layer.block for layer in layers) if name
+        }
         self._patched_blocks: set[str] = set()
         self._installed: list[Patch] = []
         self._patches: dict[str, Patch] = {}
@@ -270,7 +272,7 @@ class _Observed(Pruning):
         return self._watcher.wants(layer)
 
     def weight(self, call: LinearCall) -> torch.Tensor:
-        self._watcher.see(call)
+        self._watcher.see(call.part())
         return call.weight
 
     def ready(self, call: LinearCall) -> None:

@@ -1,4 +1,7 @@
-"""The paper's criterion: the smallest magnitudes of each group go, one threshold over all of its layers (3.3)."""
+"""The paper's criterion: the smallest magnitudes of each group go, one threshold over all of its layers (3.3).
+
+In transformers, and where it is chosen, each layer has a threshold of its own instead.
+"""
 
 from __future__ import annotations
 
@@ -17,24 +20,24 @@ NAME = "magnitude"
 
 
 class ThresholdPruning(Pruning):
-    """Changes the weights of the groups that have a threshold."""
+    """Changes the weights of the layers whose unit, a group or they alone, has a threshold."""
 
     def __init__(self, thresholds: Mapping[str, float]) -> None:
         self._scratch = Scratch()
         self._thresholds = thresholds
 
     def wants(self, layer: Layer) -> bool:
-        return layer.group in self._thresholds
+        return layer.unit in self._thresholds
 
 
 class MagnitudePruning(ThresholdPruning):
-    """Zeroes every weight with |w| up to its group's threshold."""
+    """Zeroes every weight with |w| up to its threshold."""
 
     def weight(self, call: LinearCall) -> torch.Tensor:
-        return zero_up_to(call.weight, self._thresholds[call.layer.group], self._scratch)
+        return zero_up_to(call.weight, self._thresholds[call.layer.unit], self._scratch)
 
     def ready(self, call: LinearCall) -> Callable[[], torch.Tensor]:
-        return zeroing(call.weight, self._thresholds[call.layer.group], self._scratch)
+        return zeroing(call.weight, self._thresholds[call.layer.unit], self._scratch)
 
 
 class MagnitudeCriterion:
@@ -58,8 +61,8 @@ class MagnitudeCriterion:
 
     def pruning(self, ratios: Ratios) -> Pruning | None:
         if ratios not in self._pruning:
-            found = self.sparsity(ratios)
-            thresholds = {group: one.threshold for group, one in found.items() if one.threshold is not None}
+            assert self._profile is not None, "the weights have not been looked at yet"
+            thresholds = self._profile.thresholds(ratios)
             self._pruning[ratios] = self.prune(thresholds) if thresholds else None
         return self._pruning[ratios]
 
@@ -73,11 +76,15 @@ class MagnitudeCriterion:
         self._store.put(self._name, self._state, profile, profile.to_record())
 
     def measure(self, call: LinearCall) -> torch.Tensor:
-        """What of a layer is compared with the threshold of its group, in magnitude."""
+        """What of a layer is compared with its threshold, in magnitude."""
         return call.weight
 
+    def unit(self, layer: Layer) -> str:
+        """The name of what shares the threshold of a layer."""
+        return layer.unit
+
     def prune(self, thresholds: Mapping[str, float]) -> Pruning:
-        """What the pruned pass does with the thresholds, by group."""
+        """What the pruned pass does with the thresholds, by unit."""
         return MagnitudePruning(thresholds)
 
 
@@ -94,7 +101,7 @@ class _Looking:
         return layer.name not in self._seen
 
     def see(self, call: LinearCall) -> None:
-        self._builder.add(call.layer.group, self._criterion.measure(call))
+        self._builder.add(call.layer.group, self._criterion.measure(call), self._criterion.unit(call.layer))
         self._seen.add(call.layer.name)
 
 

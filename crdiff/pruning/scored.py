@@ -70,6 +70,9 @@ class _GroupPruning(ThresholdPruning):
         super().__init__(thresholds)
         self._score = score
 
+    def wants(self, layer: Layer) -> bool:
+        return layer.group in self._thresholds
+
     def weight(self, call: LinearCall) -> torch.Tensor:
         return without(call.weight, self._score(call) <= self._thresholds[call.layer.group])
 
@@ -198,6 +201,10 @@ class GroupScoredCriterion(MagnitudeCriterion):
 
     def measure(self, call: LinearCall) -> torch.Tensor:
         return self._score(call)
+
+    def unit(self, layer: Layer) -> str:
+        """Of this criterion always the group."""
+        return layer.group
 
     def prune(self, thresholds: Mapping[str, float]) -> Pruning:
         return _GroupPruning(self._score, thresholds)

@@ -1,4 +1,4 @@
-"""Soft thresholding, between magnitude and attenuation: every weight shrinks towards zero by its group's threshold."""
+"""Soft thresholding, between magnitude and attenuation: every weight shrinks towards zero by its threshold."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from crdiff.pruning.masking import shrink_by
 
 
 class SoftPruning(ThresholdPruning):
-    """Makes every weight of a group smaller by its threshold, and those up to it zero."""
+    """Makes every weight smaller by its threshold, and those up to it zero."""
 
     def weight(self, call: LinearCall) -> torch.Tensor:
-        return shrink_by(call.weight, self._thresholds[call.layer.group], self._scratch)
+        return shrink_by(call.weight, self._thresholds[call.layer.unit], self._scratch)
 
 
 class SoftCriterion(MagnitudeCriterion):

@@ -65,12 +65,14 @@ class WeightsState:
         precision: storage and compute dtypes, which decide what a weight is rounded to before it is used.
         modifiers: whatever changes the weights after loading, such as each LoRA with its strengths.
         fingerprint: ``fingerprint()`` of the stored weights, because hosts overwrite weights in place.
+        scope: which of them are looked at, and what shares a threshold; empty where it is what a UNet always has.
     """
 
     checkpoint: str
     precision: str
     modifiers: tuple[str, ...]
     fingerprint: str
+    scope: str = ""
 
     @property
     def unmodified(self) -> bool:
@@ -81,6 +83,7 @@ class WeightsState:
     def digest(self) -> str:
         """A name for a file, from all the attributes."""
         parts = [_FORMAT, self.checkpoint, self.precision, *self.modifiers, self.fingerprint]
+        parts += [self.scope] if self.scope else []
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -144,6 +144,9 @@ class Accordion:
                         elem_id=f"{tab}_crdiff_hires_ratios",
                     )
                 choice("criterion", gr.Dropdown, visible=len(SPECS["criterion"].choices) > 1)
+                with gr.Row():
+                    choice("layers", gr.Radio)
+                    choice("threshold", gr.Radio)
                 for section in details:
                     section.build()
             for section in sections:
@@ -189,7 +192,7 @@ class Accordion:
         for name in (*GROUPS, "hires_ratios"):
             # In the page, at once, so that an answer still under way to Auto does not move the slider back.
             controls[name].input(None, [], [controls["preset"]], _js=_TO_CUSTOM, **QUIET)
-        for name in ("enabled", *GROUPS, "k", "start", "end", "hires", "mode", "criterion", "hires_ratios"):
+        for name in (*(name for name in SPECS if name != "preset"),):
             controls[name].change(show, inputs, [status], **asking)
         for trigger in (controls["preset"], *size):
             looking(trigger.change, look_up)

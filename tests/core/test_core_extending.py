@@ -62,11 +62,12 @@ TOY = Family("toy", "Toy")
 class ToyArchitecture:
     families = (TOY,)
 
-    def role(self, name):
-        match = re.fullmatch(r"layers\.(\d)\.(mix|mlp)", name)
-        if match is None:
-            return None
-        return Role("down" if match[1] in "01" else "up", f"layers.{match[1]}", match[2])
+    def roles(self, names):
+        found = {name: match for name in names if (match := re.fullmatch(r"layers\.(\d)\.(mix|mlp)", name))}
+        return {
+            name: Role("down" if match[1] in "01" else "up", f"layers.{match[1]}", match[2])
+            for name, match in found.items()
+        }
 
     def family(self, shapes):
         return TOY

@@ -96,8 +96,8 @@ def _memory(inputs: Sequence[Input], request: CalibrationRequest, context: Calib
 
 def inputs_of(layers: FileLayers) -> Sequence[Input]:
     """The inputs of the layers of a file that may be pruned."""
-    roles = {name: layers.architecture.role(name) for name in layers.shapes}
-    return [Input.of(name, role.group, layers.shapes[name][1]) for name, role in roles.items() if role and role.pruned]
+    pruned = {name: role for name, role in layers.roles.items() if role.pruned}
+    return [Input.of(name, role.group, layers.shapes[name][1]) for name, role in pruned.items()]
 
 
 def to_dict(stored: Stored) -> dict[str, Any]:
