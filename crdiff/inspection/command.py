@@ -8,8 +8,8 @@ from pathlib import Path
 HELP = "show what a checkpoint holds, and thresholds and sparsity at given ratios"
 DESCRIPTION = """\
 Show what CR-Diff looks at in a checkpoint: its family, how it is stored, the layers and weights of the down, mid and up
-blocks of its UNet or of the parts of its transformer that stand for them, and the presets there are for it. With ratios, or the preset of a size, also each group's threshold
-and how many weights it prunes.
+blocks of its UNet, or of the parts of its transformer that stand for them, and the presets there are for it. With
+ratios, or the preset of a size, also each group's threshold, if its layers share one, and how many weights it prunes.
 
 The file is read piece by piece and no model is built, so that an SDXL checkpoint needs a few seconds and some hundred
 megabytes of memory. A weight is pruned if its magnitude does not exceed its group's threshold. In 16 and 8 bit files

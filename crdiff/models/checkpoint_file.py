@@ -100,7 +100,7 @@ def read_layers(path: Path) -> FileLayers:
     linears = {name: weight for name, weight in stored.items() if len(weight.shape) == 2}
     roles = {} if found is None else {name: role for name, role in found[1].items() if name in linears}
     if found is None or not any(role.pruned for role in roles.values()):
-        raise UnsupportedModelError(f"{path.name} holds no transformer blocks that CR-Diff could prune.")
+        raise UnsupportedModelError(f"{path.name} holds no UNet or transformer that CR-Diff could prune.")
     ways = Counter(linears[name].way for name, role in roles.items() if role.pruned)
     quantised = {weight.way for weight in linears.values() if weight.quantised}
     storage = tuple(way for way, _ in ways.most_common())

@@ -140,8 +140,10 @@ def test_the_reserved_presets_are_found_whatever_their_case(name, expected):
     assert Settings(preset=name).preset == expected
 
 
-ORDER = ["enabled", "preset", "down", "mid", "up", "k", "start", "end", "hires", "mode", "criterion", "hires_ratios"]
-VALUES = [True, "custom", 0.1, 0.2, 0.3, 1.25, 0.4, 0.5, "second", "fast", "magnitude", "0.1/0.2/0.3/1.2"]
+ORDER = ["enabled", "preset", "down", "mid", "up", "k", "start", "end", "hires", "mode", "criterion", "hires_ratios",
+         "layers", "threshold"]  # fmt: skip
+VALUES = [True, "custom", 0.1, 0.2, 0.3, 1.25, 0.4, 0.5, "second", "fast", "magnitude", "0.1/0.2/0.3/1.2",
+          "attention", "group"]  # fmt: skip
 
 
 @pytest.mark.parametrize("length", range(len(ORDER) + 1))
@@ -152,7 +154,7 @@ def test_a_list_of_arguments_has_the_order_of_the_ui(length):
 
 
 def test_too_many_arguments():
-    with pytest.raises(SettingsError, match=r"at most 12 arguments .*not 13\.$"):
+    with pytest.raises(SettingsError, match=r"at most 14 arguments .*not 15\.$"):
         Settings.from_args([*VALUES, 1])
 
 

@@ -68,7 +68,7 @@ DROP = object()
 
 # A place in GOOD, what to put there, and what the sentence about it must say.
 BROKEN: list[tuple[tuple[str | int, ...], Any, str]] = [
-    (("family",), "other", "family must be one of sd15, sd21, sdxl, not 'other'"),
+    (("family",), "other", "family must be one of sd15, sd21, sdxl, flux, chroma, sd3, lumina2,"),
     (("family",), ["sdxl"], "family must be one of"),
     (("family",), DROP, "lacks the key 'family'"),
     (("source",), "", "source must be one line"),

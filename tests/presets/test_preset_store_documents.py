@@ -68,7 +68,7 @@ LATER = {
     "version": 2,
     "colour": "blue",
     "presets": [
-        {"name": "flux", "family": "flux", "size": "512x512", "ratios": {"left": 0.1}},
+        {"name": "film", "family": "video", "size": "512x512", "ratios": {"left": 0.1}},
         {
             "name": "cats",
             "family": "sdxl",
@@ -101,9 +101,9 @@ def test_a_later_versions_file_is_used_as_far_as_it_is_understood_and_loses_noth
     store.save(preset("eels"))
     store.delete("eels")
     kept = json.loads(store.path.read_text(encoding="utf-8"))
-    flux, cats, text = LATER["presets"]
+    film, cats, text = LATER["presets"]
     assert {**kept, "presets": None} == {**LATER, "presets": None}
-    assert kept["presets"][:3] == [flux, {**cats, "name": "lions"}, text]
+    assert kept["presets"][:3] == [film, {**cats, "name": "lions"}, text]
     assert [own.name for own in store.load().presets] == ["lions", "dogs"]
     store.delete("lions")
     store.restore()
