@@ -6,7 +6,7 @@ from crdiff.models.family import transformer_family
 from crdiff.models.flux import DOUBLE, GROUPS_OF_FLUX, SINGLE
 from crdiff.models.transformer import Transformer
 
-CHROMA = transformer_family("chroma", "Chroma", GROUPS_OF_FLUX)
+CHROMA = transformer_family("chroma", "Chroma", GROUPS_OF_FLUX, released=("down",))
 
 LDM = Transformer(
     (CHROMA,),

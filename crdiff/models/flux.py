@@ -7,7 +7,7 @@ from crdiff.models.role import Region
 from crdiff.models.transformer import Stack, Transformer
 
 GROUPS_OF_FLUX = ("double blocks", "first half of the single blocks", "second half")
-FLUX = transformer_family("flux", "Flux", GROUPS_OF_FLUX)
+FLUX = transformer_family("flux", "Flux", GROUPS_OF_FLUX, released=("down",))
 
 DOUBLE = Stack(
     "double_blocks",

@@ -12,6 +12,7 @@ import gradio as gr
 from crdiff import __version__
 from crdiff.errors import CRDiffError
 from crdiff.method.groups import GROUPS
+from crdiff.models.family import OTHER, Family
 from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, SPECS, Settings
 from crdiff.webui.events import QUIET
 from crdiff.webui.extension import Extension
@@ -220,12 +221,12 @@ class Accordion:
             status = describe(settings, extension.library, checkpoint, size, extension.calibrations)
         except CRDiffError as problem:
             status = Status(str(problem), None, None, "problem")
-        family = "" if checkpoint is None or checkpoint.family is None else checkpoint.family.value
+        family = OTHER if checkpoint is None or checkpoint.family is None else checkpoint.family
         return status, _now_html(tab, status, int(values[-1] or 0), family)
 
 
-def _now_html(tab: str, status: Status | None = None, turn: int = 0, family: str = "") -> str:
-    """The status line, and the UNet with the ratios in force.
+def _now_html(tab: str, status: Status | None = None, turn: int = 0, family: Family = OTHER) -> str:
+    """The status line, and the model with the ratios in force.
 
     Args:
         tab: the host's name of the tab.
@@ -234,9 +235,10 @@ def _now_html(tab: str, status: Status | None = None, turn: int = 0, family: str
         family: of the selected checkpoint, upon a change of which the script has the presets put in order again.
     """
     text, level, ratios = ("\u00a0", "ok", None) if status is None else (status.text, status.level, status.ratios)
+    drawn, key = draw_unet(ratios, transformer=family.transformer), "" if family == OTHER else family.value
     return (
-        f'<div class="crdiff-now" data-crdiff-turn="{turn}" data-crdiff-family="{html.escape(family)}">'
-        f'{status_html(text, level)}<div id="{tab}_crdiff_picture">{draw_unet(ratios)}</div></div>'
+        f'<div class="crdiff-now" data-crdiff-turn="{turn}" data-crdiff-family="{html.escape(key)}">'
+        f'{status_html(text, level)}<div id="{tab}_crdiff_picture">{drawn}</div></div>'
     )
 
 

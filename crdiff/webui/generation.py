@@ -28,6 +28,9 @@ _log = logging.getLogger("crdiff")
 _NO_SECOND_PASS = "CR-Diff is set to act in the second pass of Hires. fix only, and there was none."
 _NO_PASS = "Another extension drew the image by itself, without the host's sampler."
 
+_FEW_STEPS = 8
+_FEW_STEPS_RATIO = 0.1
+
 LATENT_SCALE = 8
 """Pixels to one latent cell, for every model family CR-Diff supports."""
 
@@ -168,7 +171,8 @@ class Generation:
         finally:
             self._slot.current = outer
             run.close()
-            reason = run.inaction or " ".join(run.refusals)
+            reasons = [run.inaction or " ".join(run.refusals), _few_steps(run)]
+            reason = " ".join(filter(None, reasons))
             self._report(p, hires_pass, Outcome(run.applied, reason, bool(run.refusals), run.replayed))
 
     def _report(self, p: Any, hires_pass: bool, outcome: Outcome) -> None:
@@ -181,6 +185,15 @@ def _tell(p: Any, sentence: str) -> None:
     """Show a sentence below the image."""
     if sentence:
         p.comment(sentence if sentence.startswith("CR-Diff") else f"CR-Diff: {sentence}")
+
+
+def _few_steps(run: Run) -> str:
+    """A warning where a transformer drew in as few steps as distilled ones take; empty if it did not."""
+    steps = run.position.total
+    large = [one for one in run.applied if one.family.transformer and max(one.ratios) > _FEW_STEPS_RATIO]
+    if steps > _FEW_STEPS or not large:
+        return ""
+    return f"Models for few steps, such as schnell and turbo, stand ratios up to {_FEW_STEPS_RATIO:g} only."
 
 
 def _idle(settings: Settings) -> str | None:

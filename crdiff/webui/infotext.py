@@ -52,7 +52,7 @@ class Outcome:
 
     Attributes:
         applied: what was done, in the order of the steps; empty if nothing was.
-        reason: why nothing, or not all, was done, in sentences; empty if all was.
+        reason: why nothing, or not all, was done, and warnings, in sentences; empty if there are none.
         refused: whether the model, or one that it was switched to, could not be handled.
         replayed: predictions that were replayed from a CUDA graph.
     """
@@ -112,6 +112,9 @@ def write(params: dict[str, Any], settings: Settings, passes: Mapping[bool, Outc
     if acted:
         first = acted[0].applied[0]
         params[SOURCE_KEY] = first.plan.origin
+        if first.family.transformer:
+            # Always told, so that an image is drawn again whatever the default has become.
+            params[key_of("layers")] = settings.layers
         if _differs(first):
             params[SPARSITY_KEY] = "/".join(f"{found.sparsity:.3f}" for found in first.sparsity.values())
         if first.basis:

@@ -7,8 +7,10 @@ from functools import partial
 
 from crdiff.cost import unet_passes
 from crdiff.errors import CRDiffError
-from crdiff.method.groups import Ratios
+from crdiff.method.groups import GROUPS, Ratios
 from crdiff.models.checkpoint import Checkpoint
+from crdiff.models.family import Family
+from crdiff.models.scope import RELEASED
 from crdiff.modes.registry import MODES
 from crdiff.plan import Plan, plan_for
 from crdiff.presets.library import PresetLibrary
@@ -74,14 +76,26 @@ def describe(
         return Status(_join(f"{_capital(family)}: {lack}", _WITHOUT, problems), None, None, "problem")
     ratios = plan.schedule.first
     saves = partial(CRITERIA[settings.criterion].saves, checkpoint.family)
-    times = unet_passes(plan, MODES[settings.mode], settings.window, saves)
+    times = unet_passes(plan, MODES[settings.mode], settings.window, saves, checkpoint.family.shared)
+    paid = f"{_times(times)} {checkpoint.family.denoiser} time"
     if not settings.enabled:
-        paid = f"off; when on, {_times(times)}"
-    else:
-        paid = _times(times)
+        paid = f"off; when on, {paid}"
     origin = plan.origin if family in plan.origin else f"{family}: {plan.origin}"
     text = _capital(f"{origin}{_second_pass(settings)}; {paid}{_limits(settings, plan)}")
-    return Status(_join(text, problems), ratios, plan.k, "estimated" if estimated else "ok")
+    text = f"{text}." if checkpoint.family.transformer else text
+    return Status(
+        _join(text, _groups(checkpoint.family, settings), problems), ratios, plan.k, "estimated" if estimated else "ok"
+    )
+
+
+def _groups(family: Family, settings: Settings) -> str:
+    """What the three ratios of a transformer are about."""
+    if not family.transformer:
+        return ""
+    empty = [group for group in GROUPS if settings.layers == RELEASED and group not in family.released]
+    there = [f"{group}: {what}" for group, what in zip(GROUPS, family.groups) if group not in empty]
+    nothing = f" The {settings.layers} layers have none for {' and '.join(empty)}." if empty else ""
+    return f"{_capital(', '.join(there))}.{nothing}"
 
 
 def _second_pass(settings: Settings) -> str:
@@ -111,7 +125,7 @@ def _capital(text: str) -> str:
 
 
 def _times(times: float) -> str:
-    return f"{times:.2f}".rstrip("0").ljust(3, "0") + "x UNet time"
+    return f"{times:.2f}".rstrip("0").ljust(3, "0") + "x"
 
 
 def _unknown(settings: Settings, problems: str) -> Status:

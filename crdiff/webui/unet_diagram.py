@@ -1,4 +1,4 @@
-"""A small diagram of the UNet's three groups, shaded by how much of each is pruned."""
+"""A small diagram of the denoiser's three groups, shaded by how much of each is pruned."""
 
 from __future__ import annotations
 
@@ -10,22 +10,29 @@ _BARS = {
     "mid": ((64, 37, 32, 17),),
     "up": ((106, 20, 14, 34), (124, 13, 14, 41), (142, 6, 14, 48)),
 }
+_EQUAL_BARS = {
+    group: tuple((first + 16 * place, 13, 12, 41) for place in range(3))
+    for group, first in (("down", 7), ("mid", 58), ("up", 109))
+}
+"""Of a transformer, whose blocks are all of one size."""
 _LABEL_X = {"down": 29, "mid": 80, "up": 131}
 _NAMES_Y, _RATIOS_Y = 66, 79
 
 
-def draw_unet(ratios: Ratios | None) -> str:
+def draw_unet(ratios: Ratios | None, *, transformer: bool = False) -> str:
     """An inline SVG in the page's text colour, so that it follows the light and the dark theme.
 
     Args:
         ratios: the ratios in force; None draws the groups empty.
+        transformer: whether the denoiser is one, not a UNet.
     """
+    bars = _EQUAL_BARS if transformer else _BARS
     # The nearest ratio to 1 that three digits tell from it.
     told = {} if ratios is None else {group: f"{min(ratios[group], MAX_RATIO):.3g}" for group in GROUPS}
     shapes = []
     for group in GROUPS:
         ratio = 0.0 if ratios is None else ratios[group]
-        for x, y, width, height in _BARS[group]:
+        for x, y, width, height in bars[group]:
             shapes.append(
                 f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="2" fill="currentColor" '
                 f'fill-opacity="{0.05 + 0.85 * ratio:.3f}" stroke="currentColor" stroke-opacity="0.6"/>'
@@ -34,7 +41,7 @@ def draw_unet(ratios: Ratios | None) -> str:
         shapes.append(_label(_LABEL_X[group], _NAMES_Y, group))
         if told:
             shapes.append(_label(_LABEL_X[group], _RATIOS_Y, told[group]))
-    label = "UNet groups"
+    label = f"{'Transformer' if transformer else 'UNet'} groups"
     if told:
         label += ", pruned " + ", ".join(f"{group} {ratio}" for group, ratio in told.items())
     return (

@@ -182,3 +182,31 @@ def test_a_refusal_is_one_line_on_the_console_and_an_answer_of_the_api(
     assert (raised.value.status_code, raised.value.detail) == (422, str(error.value))
     assert len(caplog.messages) == by_api
     assert all("\n" not in line and len(line) < 200 for line in caplog.messages)
+
+
+class Sequence(nn.Module):
+    """As much of Lumina 2 as tells it, in three blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("x_embedder", "cap_embedder", "noise_refiner", "context_refiner"):
+            self.add_module(name, nn.Identity())
+        self.layers = nn.ModuleList([nn.Module() for _ in range(3)])
+        for layer in self.layers:
+            layer.feed_forward = nn.Module()
+            layer.feed_forward.w1 = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = x + torch.tanh(layer.feed_forward.w1(x))
+        return x
+
+
+def test_a_transformers_layers_are_told_and_too_much_in_few_steps(job: Job, library: PresetLibrary) -> None:
+    job.model.diffusion_model = Sequence().requires_grad_(False)
+    found = job.draw(Settings(True), library)
+    assert [found[key] for key in ("down", "layers")] == ["0.1", "released"]
+    assert found["source"].startswith("no preset has been published for Lumina 2") and "note" not in found
+    found = job.draw(Settings(True, **RATIOS, threshold="group"), library)
+    assert (found["layers"], found["threshold"]) == ("released", "group")
+    assert "up to 0.1" in found["note"] and "up to 0.1" in job.comments[-1]

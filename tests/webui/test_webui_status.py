@@ -10,6 +10,7 @@ import pytest
 from crdiff.method.groups import Ratios
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import OTHER
+from crdiff.models.flux import FLUX
 from crdiff.models.unet import SD15, SDXL
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
@@ -166,3 +167,14 @@ def test_a_presets_own_k_is_brought_along_even_if_it_is_the_default(library):
     assert own_k(Settings(True, "own 96x128"), Size(512, 512)) == 1.5
     assert own_k(Settings(True, library.built_in.presets[0].name), Size(80, 128)) is None
     assert own_k(Settings(True, "custom"), Size(80, 128)) is None
+
+
+def test_a_transformer_is_told_as_one():
+    found = describe(Settings(True), PresetLibrary(), Checkpoint("a", FLUX), Size(1024, 1024))
+    assert found.text.startswith("No preset has been published for Flux, so 0.1 for all blocks; a search finds better")
+    assert "2.0x transformer time. Down: double blocks. The released layers have none for mid and up." in found.text
+    assert (found.level, tuple(found.ratios)) == ("estimated", (0.1, 0.1, 0.1))
+    wider = describe(Settings(True, layers="attention"), PresetLibrary(), Checkpoint("a", FLUX), Size(1024, 1024))
+    assert "mid: first half of the single blocks, up: second half." in wider.text
+    picture = ElementTree.fromstring(draw_unet(found.ratios, transformer=True))
+    assert picture.get("aria-label").startswith("Transformer groups, pruned down 0.1")
