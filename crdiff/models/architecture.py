@@ -91,9 +91,7 @@ class Layer:
     alone: bool = False
 
     @classmethod
-    def of(
-        cls, name: str, role: Role, module: torch.nn.Module, layers: str, *, alone: bool, heads: int = 0
-    ) -> Layer:
+    def of(cls, name: str, role: Role, module: torch.nn.Module, layers: str, *, alone: bool, heads: int = 0) -> Layer:
         """The layer of a role, as a set of layers holds it."""
         block = role.block if role.one_stream else ""
         return cls(name, role.group, block, module, role.ends_branch, heads, role.region_in(layers), alone)

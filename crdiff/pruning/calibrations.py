@@ -206,7 +206,7 @@ def needed_hessians(what: str, state: WeightsState, store: Store) -> tuple[Hessi
 
 
 def hessian_of(layer: Layer, columns: int, hessians: Hessians) -> Matrix | None:
-    """Of a layer with so many inputs; None if none was kept of it.
+    """Of a layer with so many inputs, of a region those that it multiplies; None if none was kept of it.
 
     Raises:
         UnsupportedModelError: it can no longer be read, or is another layer's.
@@ -215,6 +215,8 @@ def hessian_of(layer: Layer, columns: int, hessians: Hessians) -> Matrix | None:
     if key is None:
         return None
     found = hessians.get(key)
+    if found is not None and layer.region is not None:
+        found = found[-columns:, -columns:]
     if found is None or len(found) != columns:
         raise UnsupportedModelError(f"The Hessian of the layer {layer.name} is missing: calibrate the model anew.")
     return found
