@@ -22,7 +22,7 @@ from crdiff.presets.table import BUILT_IN_FOLDER, Preset, load_folder
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
 from crdiff.search.options import with_checkpoint
-from crdiff.search.remote import RemoteEvaluation, WebUI, ask_checkpoint, choose_score
+from crdiff.search.remote import RemoteEvaluation, WebUI, ask_checkpoint, check_sampler, choose_score
 from crdiff.search.report import Evaluation, Report
 from crdiff.search.score_text import score_text
 from crdiff.search.search import Budget, Search
@@ -93,6 +93,7 @@ def run_campaign(campaign: Campaign, webui: WebUI, should_stop: Callable[[], boo
     """
     checkpoint = ask_checkpoint(webui, campaign.checkpoint)
     score = choose_score(webui, campaign.score)
+    check_sampler(webui, campaign.request.get("sampler_name"))
     images = len(campaign.prompts) * len(campaign.seeds)
     for size in campaign.sizes:
         plural = "" if images == 1 else "s"

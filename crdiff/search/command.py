@@ -118,6 +118,8 @@ def _campaign(arguments: argparse.Namespace) -> Campaign:
         raise SettingsError("--trial-k must not be 0: every image would be the dense model's.")
     if arguments.out.is_dir():
         raise SettingsError(f"{arguments.out}: this is a folder; --out is the preset file.")
+    if not arguments.out.absolute().parent.is_dir():
+        raise SettingsError(f"{arguments.out}: there is no folder {arguments.out.parent} to write the preset file to.")
     out: Path = arguments.out
     return Campaign(
         prompts=read_prompts(arguments.prompts),

@@ -134,6 +134,23 @@ def choose_score(webui: WebUI, name: str | None) -> str:
     return str(found)
 
 
+def check_sampler(webui: WebUI, name: str | None) -> None:
+    """Refuse a sampler that the WebUI does not have, before anything waits in its queue.
+
+    Hosts take a scheduler behind the name as well, as in "DPM++ 2M Karras".
+
+    Raises:
+        RemoteError: it has none of this name.
+    """
+    if name is None:
+        return
+    offered = webui.call("GET", "/sdapi/v1/samplers")
+    known = [str(one) for offer in offered for one in (offer["name"], *offer.get("aliases", ()))]
+    if not any(f"{name} ".lower().startswith(f"{one} ".lower()) for one in known):
+        names = ", ".join(str(offer["name"]) for offer in offered)
+        raise RemoteError(f"The WebUI has no sampler {name!r}; it has {names}.")
+
+
 class RemoteEvaluation:
     """Scores of images that a WebUI draws and scores, as an objective's ``evaluate_many``.
 

@@ -1,13 +1,17 @@
 """A search that several workers share, each with its own WebUI, through an Optuna study.
 
-A worker that dies loses the trial it was running; everything else is in the study's storage. Trials are always scored
-in full: the threshold of a shared walk is not known beforehand, so that nothing can be cut short.
+A worker that dies loses the trial it was running; everything else is in the study's storage. While it runs a trial it
+shows there that it lives. If it has not for a while it has died, and its trial is given up, so that a starting point it
+had claimed is tried by another. Trials are always scored in full: the threshold of a shared walk is not known beforehand,
+so that nothing can be cut short.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -24,10 +28,15 @@ from crdiff.search.strategies.space import START, Point, Space
 # After the sampler, whose module says in words that Optuna is missing.
 import optuna  # isort: skip
 from optuna.storages import journal  # isort: skip
+from optuna.trial import TrialState  # isort: skip
 
 _SETTINGS = "crdiff"
 _SCORES = "crdiff_scores"
 _REPEAT = "crdiff_repeat"
+_ALIVE = "crdiff_alive"
+_BEAT_S = 30.0
+LOST_AFTER_S = 300.0
+"""A worker that has not shown for so long that it lives has died; clocks may differ by less than that."""
 _JOURNAL_FILE = "journal://"
 
 
@@ -153,25 +162,54 @@ class StudySearch:
         on_progress(report)
         return report
 
+    def _give_up_lost_trials(self) -> None:
+        for trial in self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+            begun = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+            if time.time() - trial.user_attrs.get(_ALIVE, begun) > LOST_AFTER_S:
+                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
+    @contextmanager
+    def _alive(self, trial: optuna.Trial) -> Iterator[None]:
+        """Within the block other workers see that this one lives."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while True:
+                with suppress(Exception):  # a storage that fails now and then is told of where it matters
+                    trial.set_user_attr(_ALIVE, time.time())
+                if over.wait(_BEAT_S):
+                    return
+
+        beating = threading.Thread(target=beat, daemon=True)
+        beating.start()
+        try:
+            yield
+        finally:
+            over.set()
+            beating.join()
+
     def _trial(self, evaluator: Evaluator, failures: Failures, halt: Callable[[], bool]) -> None:
+        self._give_up_lost_trials()
         trial = self.study.ask(dict(DISTRIBUTIONS))
         try:
             point = Point(**trial.params)
             repeat = not evaluator.is_new(point)
-            found = evaluator.measure(point, halt=halt)
+            with self._alive(trial):
+                found = evaluator.measure(point, halt=halt)
             if found is not None and failures.add(found, 0):
                 raise AbortSearchError(failures.sentence)
             if found is not None and found.score is not None:
-                trial.set_user_attr(_SCORES, list(found.scores))
-                trial.set_user_attr(_REPEAT, repeat)
-                self.study.tell(trial, found.score)
+                with suppress(optuna.exceptions.UpdateFinishedTrialError):  # given up: this machine was away for long
+                    trial.set_user_attr(_SCORES, list(found.scores))
+                    trial.set_user_attr(_REPEAT, repeat)
+                    self.study.tell(trial, found.score)
                 self._recalled.add(trial.number)
                 return
         except BaseException:
             with suppress(Exception):  # the storage may be what failed
-                self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                self.study.tell(trial, state=TrialState.FAIL)
             raise
-        self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
     def _report(self, evaluator: Evaluator) -> Report:
         trials = self.study.get_trials(deepcopy=False)

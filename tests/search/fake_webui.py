@@ -45,6 +45,8 @@ class FakeWebUI:
             return 200, {"name": "fake: model", "sha256": self.sha256, "family": "sd15", "problem": None}
         if path.startswith("/crdiff/v1/calibrate"):
             return 200, self._calibrated(method, body)
+        if path == "/sdapi/v1/samplers":
+            return 200, [{"name": "Euler a", "aliases": ["k_euler_a"]}, {"name": "DPM++ 2M", "aliases": []}]
         if path == "/crdiff/v1/scores":
             return 200, [{"name": "imagereward", "problem": "No weights."}, {"name": "own", "problem": None}]
         if method == "POST":
