@@ -2,8 +2,8 @@
 
 A worker that dies loses the trial it was running; everything else is in the study's storage. While it runs a trial it
 shows there that it lives. If it has not for a while it has died, and its trial is given up, so that a starting point it
-had claimed is tried by another. Trials are always scored in full: the threshold of a shared walk is not known beforehand,
-so that nothing can be cut short.
+had claimed is tried by another. Trials are always scored in full: the threshold of a shared walk is not known
+beforehand, so that nothing can be cut short.
 """
 
 from __future__ import annotations
