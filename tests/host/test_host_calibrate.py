@@ -82,6 +82,20 @@ def test_sums_are_those_of_the_hosts_own_images(studio: Studio, kept: set[str]) 
     studio.assert_state(state)
 
 
+def test_criteria_that_need_whole_hessians(studio: Studio, kept: set[str]) -> None:
+    """Weights of their own in the pruned pass, and the host's in every other image."""
+    plain, state = studio.draw(), studio.state()
+    done = waited(studio, started(studio, images=1, hessians="whole"))
+    assert done["state"] == "done", done["message"]
+    for criterion in ("obs-diff", "heads"):
+        pruned = studio.crdiff({**RATIOS, "criterion": criterion})
+        noted = infotext.parse(pruned.infotext)
+        assert (noted["CR-Diff criterion"], noted.get("CR-Diff note")) == (criterion, None)
+        studio.assert_changed_at_all(pruned, plain)
+        studio.assert_same(studio.draw(), plain)
+    studio.assert_state(state)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
