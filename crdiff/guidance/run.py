@@ -202,6 +202,7 @@ class Run:
         self._release()
         layers = find_layers(unet, self._planner.scope)
         self._plan = plan = self._planner.make(replace(identity.checkpoint, family=layers.family))
+        self._store.release(self._planner.criterion)
         live = LiveWeights(unet, layers.prunable, self._access, identity, layers.scope)
         model = PreparedModel(
             model=unet,

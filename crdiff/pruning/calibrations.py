@@ -11,6 +11,7 @@ import json
 import secrets
 import shutil
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ _DIGITS = 16
 _CHECKPOINT = "checkpoint"
 _MODIFIERS = "modifiers"
 _HESSIANS = "hessians"
+_ABANDONED_S = 24 * 3600.0
+"""Age at which Hessians that no calibration knows are no longer those of one that is under way."""
 
 
 class MissingCalibrationError(CRDiffError):
@@ -114,7 +117,15 @@ class Calibrations:
         return path
 
     def files(self) -> HessianFiles:
-        """A folder of its own for the whole Hessians of a calibration that is under way."""
+        """A folder of its own for the whole Hessians of a calibration that is about to begin.
+
+        What a calibration that was killed has left is deleted.
+        """
+        kept = {_folder_of(stored.statistics) for stored in self.all()}
+        for folder in self._folder.glob(f"*{SUFFIX}"):
+            with contextlib.suppress(OSError):
+                if folder not in kept and time.time() - folder.stat().st_mtime > _ABANDONED_S:
+                    HessianFiles(folder, {}).delete()
         return HessianFiles(self._folder / f"{secrets.token_hex(_DIGITS // 2)}{SUFFIX}", {})
 
     def delete(self, stored: Stored) -> None:
@@ -167,7 +178,10 @@ class Calibrations:
         if _HESSIANS not in record.header:
             return found
         kept = json.loads(record.header[_HESSIANS])
-        files = HessianFiles(self._folder / kept["folder"], kept["keys"])
+        name = str(kept["folder"])
+        if name != Path(name).name or not name.endswith(SUFFIX):
+            raise ValueError(f"{name} is no folder of Hessians")  # it is deleted with the calibration
+        files = HessianFiles(self._folder / name, kept["keys"])
         return replace(found, hessians=files) if files.folder.is_dir() else found
 
 

@@ -30,8 +30,6 @@ _PRUNE: dict[str, Prune] = {
     _BY_RATIO: Surgeon.by_ratio,
     _TWO_OF_FOUR: lambda surgeon, weight, ratio: surgeon.two_of_four(weight),
 }
-_KEPT = "obs-diff"
-"""By what the store keeps the second weights."""
 _CPU = torch.device("cpu")
 
 
@@ -71,13 +69,14 @@ class ObsDiffCriterion:
     Args:
         state: of the weights.
         store: of calibrations and of second weights.
+        name: of the criterion, by which second weights are kept.
         by: a key of ``_PRUNE``.
         hessians: of the calibration.
         basis: see Criterion.
     """
 
-    def __init__(self, state: WeightsState, store: Store, by: str, hessians: Hessians, basis: str) -> None:
-        self._state, self._store, self._by = state, store, by
+    def __init__(self, state: WeightsState, store: Store, name: str, by: str, hessians: Hessians, basis: str) -> None:
+        self._state, self._store, self._name, self._by = state, store, name, by
         self.hessians, self.prune = hessians, _PRUNE[by]
         self.basis = basis
 
@@ -102,15 +101,15 @@ class ObsDiffCriterion:
 
     def learn(self, layers: Mapping[str, tuple[str, _Changed]]) -> None:
         """Keep the second weights, by layer with its group; those of any other model are let go."""
-        self._store.put_alone(_KEPT, self._state, ((self._by, self.basis), dict(layers)))
+        self._store.put_alone(self._name, self._state, (self.basis, dict(layers)))
 
     def _wanted(self, ratios: Ratios) -> Ratios:
         """The ratios by which second weights are told apart: two of four are the same at all of them but 0."""
         return Ratios(*(float(ratio > 0.0) / 2 for ratio in ratios)) if self._by == _TWO_OF_FOUR else ratios
 
     def _known(self) -> Mapping[str, tuple[str, _Changed]]:
-        way, layers = self._store.known(_KEPT, self._state) or (None, {})
-        found: Mapping[str, tuple[str, _Changed]] = layers if way == (self._by, self.basis) else {}
+        basis, layers = self._store.known(self._name, self._state) or ("", {})
+        found: Mapping[str, tuple[str, _Changed]] = layers if basis == self.basis else {}
         return found
 
 
@@ -201,4 +200,4 @@ def make(state: WeightsState, store: Store, *, name: str, by: str) -> Criterion:
     Raises:
         MissingCalibrationError: the weights are not calibrated, or without whole Hessians.
     """
-    return ObsDiffCriterion(state, store, by, *needed_hessians(name, state, store))
+    return ObsDiffCriterion(state, store, name, by, *needed_hessians(name, state, store))

@@ -144,6 +144,7 @@ class Store:
         self._capacity = capacity
         self._lock = threading.Lock()
         self._memory: OrderedDict[tuple[str, WeightsState], Any] = OrderedDict()
+        self._large: str | None = None
 
     def get(self, criterion: str, state: WeightsState, read: Callable[[Record], T]) -> T | None:
         """What a criterion has put here for this state of the weights; None if nothing, or if its file is damaged.
@@ -181,11 +182,22 @@ class Store:
                 write_record(path, record)
 
     def put_alone(self, criterion: str, state: WeightsState, data: Any) -> None:
-        """Keep data in memory in place of what this criterion has kept of any other state, where each is large."""
+        """Keep large data in memory, of one criterion and one state at a time; see ``release``."""
         with self._lock:
-            for key in [key for key in self._memory if key[0] == criterion]:
-                del self._memory[key]
+            self._drop_large()
+            self._large = criterion
         self._remember(criterion, state, data)
+
+    def release(self, criterion: str) -> None:
+        """``criterion`` is the one in use: large data of any other is let go."""
+        with self._lock:
+            if self._large != criterion:
+                self._drop_large()
+
+    def _drop_large(self) -> None:
+        for key in [key for key in self._memory if key[0] == self._large]:
+            del self._memory[key]
+        self._large = None
 
     def _remember(self, criterion: str, state: WeightsState, data: Any) -> None:
         with self._lock:

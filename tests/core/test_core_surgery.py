@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,9 +24,10 @@ from crdiff.pruning import hessian, obs_diff
 from crdiff.pruning.calibrations import Calibrations, MissingCalibrationError
 from crdiff.pruning.criterion import LinearCall
 from crdiff.pruning.heads import head_scores
+from crdiff.pruning.hessian_files import HessianFiles
 from crdiff.pruning.registry import CRITERIA
 from crdiff.pruning.statistics import LayerStatistics, Statistics
-from crdiff.pruning.store import Store, WeightsState
+from crdiff.pruning.store import Store, WeightsState, read_record, write_record
 from crdiff.pruning.surgery import Surgeon
 
 STATE = WeightsState("checkpoint", "float32", (), "print")
@@ -203,6 +207,10 @@ def test_layers_get_second_weights_in_what_they_compute_in(dtype):
     # Only one set is kept: another model, or another way, lets it go.
     looked(CRITERIA["obs-diff-2of4"].make(OTHER, store), layers, changed)
     assert CRITERIA["obs-diff"].make(STATE, store).observer(changed) is not None
+    store.release("obs-diff-2of4")
+    assert CRITERIA["obs-diff-2of4"].make(OTHER, store).observer(changed) is None
+    store.release("magnitude")
+    assert CRITERIA["obs-diff-2of4"].make(OTHER, store).observer(changed) is not None
 
 
 def test_two_of_four_wherever_the_ratio_is_not_0():
@@ -263,6 +271,30 @@ def test_whole_hessians_are_kept_in_files_of_their_own_and_go_with_the_calibrati
     assert list(tmp_path.glob("*.hessians")) == [second] and second.is_dir()
     calibrations.delete(calibrations.all()[0])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_calibration_deletes_no_folder_but_its_own(tmp_path):
+    calibrations, layers = Calibrations(tmp_path / "kept"), [a_layer("one", W)]
+    for name in ("../mine", "mine.hessians/../../mine", "kept"):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        calibrations.put(STATE, statistics_of(layers, HessianFiles(Path(name), {"one": "one"})))
+        damaged = next((tmp_path / "kept").glob("*.safetensors"))
+        record = read_record(damaged, lambda record: record)
+        record.header["hessians"] = json.dumps({"folder": name, "keys": {}})
+        write_record(damaged, record)
+        assert Calibrations(tmp_path / "kept").all() == ()
+        damaged.unlink()
+
+
+def test_what_a_killed_calibration_has_left_is_deleted_by_a_later_one(tmp_path):
+    calibrations = Calibrations(tmp_path)
+    calibrations.put(STATE, statistics_of([a_layer("one", W)], Known({"one": H})))
+    (kept,) = tmp_path.glob("*.hessians")
+    under_way, left = (calibrations.files().with_those_of(Known({"one": H})).folder for _ in range(2))
+    for folder in (kept, left):
+        os.utime(folder, (0, 0))
+    calibrations.files()
+    assert set(tmp_path.glob("*.hessians")) == {kept, under_way}
 
 
 def test_worked_heads(monkeypatch):

@@ -14,8 +14,9 @@ from torch import nn
 from crdiff.calibration import run
 from crdiff.calibration.prompts import neutral_prompts
 from crdiff.errors import CRDiffError, SettingsError
-from crdiff.models.architecture import Layer
+from crdiff.models.architecture import Layer, roles_of
 from crdiff.models.checkpoint import Checkpoint
+from crdiff.models.checkpoint_file import FileLayers
 from crdiff.models.unet import SD15
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
@@ -134,14 +135,18 @@ def test_of_whole_hessians_a_stopped_job_leaves_those_that_it_keeps(
     assert len(list(tmp_path.glob("*.hessians"))) == (kept is not None)
 
 
-def test_whole_hessians_for_which_there_is_no_room_on_disk_are_refused(context, monkeypatch):
-    layers = [report.Input("up", "layer", 1000)]
-    monkeypatch.setattr(Calibrations, "free_bytes", lambda self: 3_999_999)
-    asked = CalibrationRequest(hessians="whole")
-    with pytest.raises(SettingsError, match=r"^Whole Hessians take 4 MB on disk, where 4 MB are free\.$"):
-        report._memory(layers, asked, context)
-    monkeypatch.setattr(Calibrations, "free_bytes", lambda self: 5_000_000)
-    assert report._memory(layers, asked, context).endswith(" They take 4 MB on disk.")
+def test_whole_hessians_for_which_there_is_no_room_on_disk_are_refused(host, context, monkeypatch):
+    name, asked = "middle_block.1.transformer_blocks.0.ff.net.2", CalibrationRequest(hessians="whole")
+    architecture, roles = roles_of([name])
+    layers = FileLayers({name: (500, 1000)}, roles, architecture)
+    context.checkpoints.layers, context.checkpoints.selected = lambda: layers, lambda: CHECKPOINT
+    monkeypatch.setattr(Calibrations, "free_bytes", lambda self: 3_900_000)
+    for check in (lambda: report.estimate(asked, context), lambda: prepare(job(), asked, context)):
+        with pytest.raises(SettingsError, match=r"^Whole Hessians take 4 MB on disk, where 3.9 MB are free\.$"):
+            check()
+    monkeypatch.setattr(Calibrations, "free_bytes", lambda self: 4_000_000)
+    assert report.estimate(asked, context).endswith(" They take 4 MB on disk.")
+    assert prepare(job(), asked, context).whole
 
 
 def test_hessians_for_which_there_is_no_memory_are_missing_in_words(host, context, room_for):

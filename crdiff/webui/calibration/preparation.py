@@ -18,6 +18,7 @@ from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
 from crdiff.webui.calibration.context import CalibrationContext
 from crdiff.webui.calibration.request import NEUTRAL, TAB, CalibrationRequest
+from crdiff.webui.calibration.room import check_disk, inputs_of
 
 _NETWORK = re.compile(r"<\w+:[^>]+>")
 """As the hosts write LoRAs in a prompt."""
@@ -60,6 +61,8 @@ def prepare(p: Any, request: CalibrationRequest, context: CalibrationContext) ->
     checkpoint = context.checkpoints.hashed((p.override_settings or {}).get("sd_model_checkpoint"))
     size = size_of(request, checkpoint, context)
     assert checkpoint is not None, "without one there is no size"
+    if request.hessians == WHOLE and (layers := context.checkpoints.layers()) is not None:
+        check_disk(request, inputs_of(layers), context.calibrations)
     prompts = _prompts(p, request)
     images = tuple((text, request.seed + place) for place, text in enumerate(islice(cycle(prompts), request.images)))
     groups = () if request.hessians == NO_HESSIANS else GROUPS

@@ -6,11 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from crdiff.calibration.hessians import NO_HESSIANS, WHOLE
+from crdiff.calibration.hessians import NO_HESSIANS
 from crdiff.calibration.memory import Input, column_bytes, hessian_bytes, working_bytes
-from crdiff.errors import SettingsError
 from crdiff.models.checkpoint import Checkpoint
-from crdiff.models.checkpoint_file import FileLayers
 from crdiff.pruning.calibrations import Stored
 from crdiff.pruning.lacking import meets
 from crdiff.pruning.registry import CRITERIA
@@ -18,9 +16,7 @@ from crdiff.pruning.statistics import Statistics
 from crdiff.webui.calibration.context import CalibrationContext
 from crdiff.webui.calibration.preparation import size_of
 from crdiff.webui.calibration.request import CalibrationRequest
-
-_UNITS = ("bytes", "KB", "MB", "GB")
-_UNIT = 1000
+from crdiff.webui.calibration.room import check_disk, inputs_of, size_text
 
 
 def lacking(statistics: Statistics | None) -> dict[str, str]:
@@ -46,7 +42,7 @@ def describe(checkpoint: Checkpoint | None, found: Sequence[Stored]) -> str:
     missing = lacking(found[0].statistics)
     for what in dict.fromkeys(missing.values()):
         parts.append(f"{_needing([name for name, needed in missing.items() if needed == what], 'still ')} {what}.")
-    parts.append(f"{_bytes(sum(one.bytes for one in found))} on disk.")
+    parts.append(f"{size_text(sum(one.bytes for one in found))} on disk.")
     return " ".join(parts)
 
 
@@ -79,25 +75,15 @@ def estimate(request: CalibrationRequest, context: CalibrationContext) -> str:
 
 def _memory(inputs: Sequence[Input], request: CalibrationRequest, context: CalibrationContext) -> str:
     if request.hessians == NO_HESSIANS:
-        return f"The sums take {_bytes(column_bytes(inputs))} of memory."
+        return f"The sums take {size_text(column_bytes(inputs))} of memory."
     groups, working = hessian_bytes(inputs).values(), working_bytes(inputs)
     together, least = sum(groups) + working, max(groups) + working
     text = (
-        f"The Hessians take {_bytes(together)} of memory; where that is not free, images are drawn again for each part "
-        f"of the UNet, with {_bytes(least)}."
+        f"The Hessians take {size_text(together)} of memory; where that is not free, images are drawn again for each "
+        f"part of the UNet, with {size_text(least)}."
     )
-    if request.hessians != WHOLE:
-        return text
-    disk, free = sum(groups), context.calibrations.free_bytes()
-    if free is not None and free < disk:
-        raise SettingsError(f"Whole Hessians take {_bytes(disk)} on disk, where {_bytes(free)} are free.")
-    return f"{text} They take {_bytes(disk)} on disk."
-
-
-def inputs_of(layers: FileLayers) -> Sequence[Input]:
-    """The inputs of the layers of a file that may be pruned."""
-    pruned = {name: role for name, role in layers.roles.items() if role.pruned}
-    return [Input.of(name, role.group, layers.shapes[name][1]) for name, role in pruned.items()]
+    disk = check_disk(request, inputs, context.calibrations)
+    return f"{text} They take {size_text(disk)} on disk." if disk else text
 
 
 def to_dict(stored: Stored) -> dict[str, Any]:
@@ -119,10 +105,3 @@ def to_dict(stored: Stored) -> dict[str, Any]:
 def counted(count: int, what: str) -> str:
     """A number of things, such as 1 image or 2 images."""
     return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def _bytes(count: int) -> str:
-    number, unit = float(count), 0
-    while number >= _UNIT and unit < len(_UNITS) - 1:
-        number, unit = number / _UNIT, unit + 1
-    return f"{number:.3g} {_UNITS[unit]}"
