@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from crdiff.method.groups import Ratios
-from crdiff.method.schedule import StepWindow
+from crdiff.method.schedule import Stage, StepWindow
 from crdiff.models.family import OTHER
 from crdiff.modes.mode import Mode
 from crdiff.plan import Plan
@@ -32,17 +32,18 @@ def unet_passes(
         saves: the part of a pruned pass that the criterion saves at given ratios.
         shared: of the model's family.
     """
-    if plan.k == 0.0:
-        return 1.0
-    stages = plan.schedule.stages
+    stages = plan.schedule.with_k(plan.k).stages
     starts = [*(stage.start for stage in stages), 1.0]
     inside = [max(0.0, min(end, window.end) - max(start, window.start)) for start, end in pairwise(starts)]
-    pruned = 1.0 if plan.k == 1.0 else mode.pruned_passes
 
-    def beyond_one(ratios: Ratios) -> float:
-        return (0.0 if plan.k == 1.0 else _further(ratios, mode, shared)) - pruned * saves(ratios)
+    def beyond_one(stage: Stage) -> float:
+        if stage.k == 0.0:
+            return 0.0
+        if stage.k == 1.0:
+            return -saves(stage.ratios)
+        return _further(stage.ratios, mode, shared) - mode.pruned_passes * saves(stage.ratios)
 
-    return 1.0 + sum(length * beyond_one(stage.ratios) for length, stage in zip(inside, stages))
+    return 1.0 + sum(length * beyond_one(stage) for length, stage in zip(inside, stages))
 
 
 def _further(ratios: Ratios, mode: type[Mode], shared: tuple[float, float]) -> float:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from crdiff.errors import PresetError
+from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Schedule, StepWindow
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import OTHER
@@ -24,13 +25,18 @@ class Plan:
 
     Attributes:
         schedule: the pruning ratios over the steps.
-        k: amplification (paper eq. 2); 0 is dense only, 1 pruned only.
+        k: amplification (paper eq. 2) in the stages that have none of their own; 0 is dense only, 1 pruned only.
         origin: where the ratios come from, as a phrase for the user.
     """
 
     schedule: Schedule
     k: float
     origin: str
+
+    def at(self, fraction: float) -> tuple[Ratios, float]:
+        """The ratios and k in force at this progress, in [0, 1)."""
+        stage = self.schedule.at(fraction)
+        return stage.ratios, self.k if stage.k is None else stage.k
 
     @property
     def idle(self) -> str | None:
@@ -70,10 +76,13 @@ class Planner:
 
 def idle(schedule: Schedule, k: float) -> str | None:
     """Why an image with these ratios and this k is the dense model's, as a sentence; None if it is not."""
-    if k == 0.0:
+    stages = schedule.with_k(k).stages
+    if all(stage.k == 0.0 for stage in stages):
         return "k is 0, which is the dense model alone."
-    if not any(any(stage.ratios) for stage in schedule.stages):
+    if not any(any(stage.ratios) for stage in stages):
         return "All ratios are 0, so there is nothing to prune."
+    if not any(stage.k and any(stage.ratios) for stage in stages):
+        return "In every stage k or all ratios are 0, so there is nothing to prune."
     return None
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from crdiff import checks
 from crdiff.checks import exact, shown
 from crdiff.errors import SettingsError
-from crdiff.method.groups import GROUPS, PassRatios, Ratios, check_ratio
-from crdiff.method.schedule import Schedule, StepWindow
+from crdiff.method.groups import GROUPS, Ratios, check_ratio
+from crdiff.method.schedule import EXAMPLE, MAX_K, MAX_STAGES, MIN_K, TEXT_PATTERN, Schedule, StepWindow
 from crdiff.models.scope import AUTO_THRESHOLD, LAYER_SETS, RELEASED, THRESHOLDS, Scope
 from crdiff.modes.registry import DEFAULT_MODE, MODES
 from crdiff.pruning.registry import CRITERIA, DEFAULT_CRITERION
@@ -20,7 +20,9 @@ CUSTOM = "custom"
 DEFAULT_K = 1.5
 MAX_RATIO = 0.999
 """The end of a slider for a ratio; the ratios themselves may be anything in [0, 1)."""
-BY_HAND = (*GROUPS, "hires_ratios")
+SCHEDULES = ("hires_ratios", "stages")
+"""The settings that hold a schedule in text, or nothing."""
+BY_HAND = (*GROUPS, *SCHEDULES)
 """The settings that only ``custom`` takes."""
 
 
@@ -72,8 +74,8 @@ SPECS: Mapping[str, Spec] = {
         "z = k * pruned + (1 - k) * dense, where dense is the model as it is. Above 1 it steers past the pruned model, "
         "away from the dense one; below 0 it steers away from the pruned model (the direction of AutoGuidance). At 0 "
         "(dense only) and 1 (pruned only) one UNet pass a step is enough.",
-        low=-2.0,
-        high=3.0,
+        low=MIN_K,
+        high=MAX_K,
         step=0.05,
     ),
     "start": Spec("Start", "Fraction of the steps from which CR-Diff acts. A step before it costs 1.0x.", step=0.01),
@@ -98,7 +100,7 @@ SPECS: Mapping[str, Spec] = {
     "hires_ratios": Spec(
         "Ratios of the hires pass",
         "Custom's ratios in the second pass of Hires. fix: down/mid/up, such as 0.3/0.34/0.3, with a k of its own as a "
-        "fourth number. Empty: as in the first pass. Pasting an image that Auto has drawn fills it.",
+        "fourth number, or stages. Empty: as in the first pass. Pasting an image that Auto has drawn fills it.",
     ),
     "layers": Spec(
         "Layers of a transformer",
@@ -111,6 +113,12 @@ SPECS: Mapping[str, Spec] = {
         "Which weights the criteria magnitude and soft compare with one another. "
         + " ".join(f"{name.capitalize()}: {help}" for name, help in THRESHOLDS.items()),
         offered=THRESHOLDS,
+    ),
+    "stages": Spec(
+        "Stages",
+        f"Ratios that change over the steps, for Custom, such as {EXAMPLE}: down/mid/up and, where it differs, k; from "
+        f"the second stage on with the fraction of the steps where it begins. At most {MAX_STAGES}. They cost nothing, "
+        "and the sliders then show and change the stage that is chosen in the diagram. Empty: the sliders' ratios.",
     ),
 }
 
@@ -132,10 +140,15 @@ class Settings:
         hires: the passes of a hires-fix run it acts in: ``both``, ``first`` or ``second``.
         mode: how the amplified prediction is computed, a name in ``MODES``.
         criterion: what decides which weights are pruned, a name in ``CRITERIA``.
-        hires_ratios: what ``custom`` takes in the second pass of hires fix, as PassRatios are written; empty takes
-            what it takes in the first.
+        hires_ratios: what ``custom`` takes in the second pass of hires fix, a Schedule in text; empty takes what it
+            takes in the first.
         layers: which layers of a transformer are pruned, a name in ``LAYER_SETS``.
         threshold: what shares a threshold, a name in ``THRESHOLDS``.
+        stages: what ``custom`` takes in place of down, mid and up, a Schedule in text with at least two stages; empty
+            takes the same at every step. Of one stage it becomes down, mid, up and k; otherwise they are those of the
+            first stage, and k is that of stages that have none.
+
+    Both are given in text or as a list of objects (see ``Stage.from_json``).
 
     Raises:
         SettingsError: naming the field that cannot be used.
@@ -155,6 +168,7 @@ class Settings:
     hires_ratios: str = ""
     layers: str = RELEASED
     threshold: str = AUTO_THRESHOLD
+    stages: str = ""
 
     def __post_init__(self) -> None:
         checks.flag("CR-Diff: enabled", self.enabled)
@@ -174,17 +188,29 @@ class Settings:
             raise SettingsError(f"CR-Diff: start ({exact(self.start)}) must not be after end ({exact(self.end)}).")
         for name in ("hires", "mode", "criterion", "layers", "threshold"):
             checks.choice(f"CR-Diff: {name}", getattr(self, name), SPECS[name].choices)
-        object.__setattr__(self, "hires_ratios", _check_hires_ratios(self.hires_ratios))
+        for name in SCHEDULES:
+            object.__setattr__(self, name, _check_schedule(name, getattr(self, name)))
+        if self.stages and self.preset == CUSTOM:
+            self._take_first_stage()
+
+    def _take_first_stage(self) -> None:
+        schedule = Schedule.parse(self.stages)
+        for group in GROUPS:
+            object.__setattr__(self, group, schedule.first[group])
+        if schedule.is_constant:
+            k = schedule.stages[0].k
+            object.__setattr__(self, "k", self.k if k is None else k)
+            object.__setattr__(self, "stages", "")
 
     @property
     def ratios(self) -> Ratios:
-        """The ratios set by hand."""
+        """The ratios set by hand, those of the first stage."""
         return Ratios(self.down, self.mid, self.up)
 
     @property
     def schedule(self) -> Schedule:
         """The ratios set by hand, over the steps."""
-        return Schedule.constant(self.ratios)
+        return Schedule.parse(self.stages) if self.stages else Schedule.constant(self.ratios)
 
     @property
     def window(self) -> StepWindow:
@@ -204,9 +230,7 @@ class Settings:
         """What these settings come to in one pass: the second may have ratios, and a k, of its own."""
         if not (hires_pass and self.hires_ratios and self.preset == CUSTOM):
             return self
-        second = PassRatios.parse(self.hires_ratios)
-        down, mid, up = second.ratios
-        return replace(self, down=down, mid=mid, up=up, k=self.k if second.k is None else second.k, hires_ratios="")
+        return replace(self, stages=self.hires_ratios, hires_ratios="")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
@@ -218,7 +242,8 @@ class Settings:
             if key not in SPECS:
                 raise SettingsError(f"CR-Diff: unknown key {shown(key)}; known are {', '.join(SPECS)}.")
         values = dict(values)
-        if "preset" not in values and (any(group in values for group in GROUPS) or values.get("hires_ratios")):
+        by_hand = any(group in values for group in GROUPS) or any(values.get(name) for name in SCHEDULES)
+        if "preset" not in values and by_hand:
             values["preset"] = CUSTOM
         return cls(**values)
 
@@ -239,33 +264,52 @@ class Settings:
 
 
 def overruled(args: Sequence[Any]) -> str | None:
-    """A sentence about ratios of the API's object that its preset leaves unused; None if there are none.
+    """A sentence about ratios of the API's object that its preset, or its stages, leave unused; None if there are none.
 
     Args:
         args: a script's arguments, which ``Settings.from_args`` accepts.
     """
-    if not (len(args) > 0 and isinstance(args[0], Mapping) and "preset" in args[0]):
+    if not (len(args) > 0 and isinstance(args[0], Mapping)):
         return None
-    settings, defaults = Settings.from_dict(args[0]), Settings()
+    given, settings, defaults = args[0], Settings.from_dict(args[0]), Settings()
+    if settings.preset == CUSTOM:
+        unused = [
+            group
+            for group in GROUPS
+            if given.get("stages") and given.get(group, settings.ratios[group]) != settings.ratios[group]
+        ]
+        named = ", ".join(f"{group} {given[group]}" for group in unused)
+        return f"The stages have ratios of their own; not used: {named}." if unused else None
     unused = [name for name in BY_HAND if getattr(settings, name) != getattr(defaults, name)]
-    if settings.preset == CUSTOM or not unused:
+    if not unused:
         return None
-    named = ", ".join(f"{name} {args[0][name]}" for name in unused)
+    named = ", ".join(f"{name} {given[name] if name in GROUPS else getattr(settings, name)}" for name in unused)
     return f"The preset {settings.preset} has ratios of its own; not used: {named} (the preset custom takes them)."
 
 
-def _check_hires_ratios(value: object) -> str:
+def _check_schedule(name: str, value: object) -> str:
     if value == "":
         return ""
+    if not isinstance(value, (str, list, tuple)):
+        raise SettingsError(f"CR-Diff: {name} must be text such as {EXAMPLE}, or a list of stages, not {shown(value)}.")
     try:
-        second = PassRatios.parse(value)
-        if second.k is not None:
-            checks.number("k", second.k, SPECS["k"].low, SPECS["k"].high)
-    except SettingsError:
-        raise SettingsError(
-            f"CR-Diff: hires_ratios must be empty, down/mid/up or down/mid/up/k, each in its range, not {shown(value)}."
-        ) from None
-    return str(second)
+        return str(Schedule.parse(value) if isinstance(value, str) else Schedule.from_json(value))
+    except SettingsError as error:
+        form = f" as in {EXAMPLE}" if isinstance(value, str) else ""
+        fault = str(error)
+        raise SettingsError(f"CR-Diff: {name} must be stages{form}; {fault[:1].lower()}{fault[1:]}") from None
+
+
+def _stages_schema() -> dict[str, Any]:
+    below_one = {"type": "number", "minimum": 0.0, "exclusiveMaximum": 1.0}
+    k = {"type": ["number", "null"], "minimum": MIN_K, "maximum": MAX_K}
+    stage = {
+        "type": "object",
+        "properties": {**dict.fromkeys(("from", *GROUPS), below_one), "k": k},
+        "required": ["from", *GROUPS],
+        "additionalProperties": False,
+    }
+    return {"type": "array", "minItems": 1, "maxItems": MAX_STAGES, "items": stage}
 
 
 def json_schema() -> dict[str, Any]:
@@ -282,9 +326,8 @@ def json_schema() -> dict[str, Any]:
             entry |= {"type": "string", "enum": list(spec.choices)}
         elif isinstance(defaults[name], bool):
             entry |= {"type": "boolean"}
-        elif name == "hires_ratios":
-            number = r"[-+0-9.eE]+"
-            entry |= {"type": "string", "pattern": rf"^({number}/{number}/{number}(/{number})?)?$"}
+        elif name in SCHEDULES:
+            entry |= {"anyOf": [{"const": ""}, {"type": "string", "pattern": TEXT_PATTERN}, _stages_schema()]}
         elif isinstance(defaults[name], str):
             entry |= {"type": "string", "minLength": 1}
         else:

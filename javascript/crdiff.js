@@ -1,4 +1,4 @@
-// Tooltips; a fresh status line when the checkpoint changes, because hosts keep the checkpoint outside the tabs, some in
+// Tooltips; the stage of the schedule that the sliders show, which is chosen in the diagram of the stages; a fresh status line when the checkpoint changes, because hosts keep the checkpoint outside the tabs, some in
 // a control that extensions cannot listen to, and the list of presets when that is of another family; and another status
 // line when answers came back in the wrong order.
 (() => {
@@ -31,11 +31,71 @@
     let turn = 0;
     window.crdiffTurn = () => ++turn;
 
+    // The stage that is chosen in each tab, and the text of the stages, taken apart.
+    const chosen = {};
+    const parts = (stages) => String(stages ?? "").split(";").map((part) => part.trim());
+    const place = (tab, all) => Math.min(chosen[tab] ?? 0, all.length - 1);
+
+    // The ratios of the chosen stage; null where there are not several.
+    window.crdiffRatios = (tab, stages) => {
+        const all = parts(stages);
+        const ratios = all[place(tab, all)].split(" ")[0].split("/").slice(0, 3).map(Number);
+        return all.length > 1 && ratios.length === 3 && ratios.every(Number.isFinite) ? ratios : null;
+    };
+
+    // The text of the stages with another ratio in the chosen one; null where there are not several.
+    window.crdiffWithRatio = (tab, stages, group, ratio) => {
+        const all = parts(stages);
+        if (all.length < 2) return null;
+        const at = place(tab, all);
+        const numbers = all[at].split("/");
+        // The last number may be followed by where the stage begins.
+        numbers[group] = String(numbers[group]).replace(/^\S*/, ratio);
+        all[at] = numbers.join("/");
+        return all.join("; ");
+    };
+
+    function choose(tab, stage) {
+        chosen[tab] = Number(stage.dataset.crdiffStage);
+        markChosen(tab);
+        press(tab, "stage");
+    }
+
+    function markChosen(tab) {
+        const stages = [...gradioApp().querySelectorAll(`#${tab}_crdiff_picture [data-crdiff-stage]`)];
+        stages.forEach((stage, at) => {
+            const pressed = String(at === place(tab, stages));
+            // Only a change, since changes are what calls this.
+            if (stage.getAttribute("aria-pressed") !== pressed) stage.setAttribute("aria-pressed", pressed);
+        });
+    }
+
+    // Whatever has set the stages: pasted, looked up or typed in.
+    function showChosen(tab) {
+        const shown = (name) => gradioApp().querySelector(`#${tab}_crdiff_${name}`);
+        const ratios = window.crdiffRatios(tab, shown("stages")?.querySelector("textarea, input")?.value);
+        const sliders = ["down", "mid", "up"].map((group) => shown(group)?.querySelector("input[type=number]")?.value);
+        if (ratios?.some((ratio, group) => ratio !== Number(sliders[group]))) press(tab, "stage");
+    }
+
+    function followStage(tab, status) {
+        const stageOf = (event) => event.target.closest("[data-crdiff-stage]");
+        status.addEventListener("click", (event) => stageOf(event) && choose(tab, stageOf(event)));
+        status.addEventListener("keydown", (event) => {
+            if (!["Enter", " "].includes(event.key) || !stageOf(event)) return;
+            event.preventDefault();
+            choose(tab, stageOf(event));
+        });
+    }
+
     function watchStatus(tab) {
         const status = gradioApp().querySelector(`#${tab}_crdiff_status`);
         if (!status) return;
         let [newest, family] = [0, ""];
+        followStage(tab, status);
         new MutationObserver(() => {
+            markChosen(tab);
+            showChosen(tab);
             const shown = status.querySelector("[data-crdiff-turn]")?.dataset;
             if (!shown) return;
             if (Number(shown.crdiffTurn) < newest) press(tab, "refresh");

@@ -211,7 +211,7 @@ class StepGraphs:
 
     def _shape_of(self, step: Computation) -> _Shape:
         if self._state != step.state:
-            self._forget()
+            self.forget()
             self._state = step.state
         tensors = [(one.shape, one.dtype, one.device, one.stride()) for one in step.arguments.tensors]
         signature = (step.kind, step.arguments.rest, tensors, _autocast(), torch.is_inference_mode_enabled())
@@ -247,10 +247,11 @@ class StepGraphs:
 
     def close(self) -> None:
         """Free every graph and its memory; what comes later is computed."""
-        self._forget()
+        self.forget()
         self.off = self.off or "the run is over"
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Free every graph and its memory; what comes later may be captured anew."""
         self._shapes.clear()
         self._state = self._static = None
         self._backend.close()

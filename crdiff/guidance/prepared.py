@@ -68,9 +68,24 @@ class PreparedModel:
     graphs: StepGraphs | None = None
     sharing: bool = True
     _weights: dict[tuple[Ratios, float], WeightCopies] = field(default_factory=dict)
+    _stage: tuple[Ratios, float] | None = None
     _shared_for: WeightCopies | None = None
     _observer: Observer | None = None
     _observed: int = 0
+
+    def enter(self, ratios: Ratios, k: float) -> None:
+        """The next calls have these ratios and this k: give back what was kept for others."""
+        if (ratios, k) == self._stage:
+            return
+        self._stage = ratios, k
+        # Pruned weights that are copied, because no mixed ones are, may serve another k as they are.
+        stays = list(self._weights) == [(ratios, 1.0)]
+        if not stays:
+            self._weights.clear()
+            self._shared_for = None
+            self.patches.forget()
+        if self.graphs is not None:
+            self.graphs.forget()
 
     def observer(self, ratios: Ratios) -> Observer | None:
         """What still has to look at the layers before ``weights(ratios)``; None when nothing has."""
@@ -95,8 +110,6 @@ class PreparedModel:
             pruning = self.criterion.pruning(ratios)
             if pruning is None:
                 return None
-            # Copies of other ratios are not needed again: a schedule moves on.
-            self._weights = {key: copies for key, copies in self._weights.items() if key[0] == ratios}
             changing = in_regions(pruning if k == 1.0 else Mixed(pruning, k), self.layers.layers)
             found = WeightCopies(changing, self.layers.layers, self.policy)
             self._weights[ratios, k] = found

@@ -33,7 +33,7 @@ _NO_STEP = "The sampler called the UNet in no step."
 _NO_CALL = "Another extension computed the UNet in every step."
 _WATCHED = "The criterion was looking at the layers in every step; the next image is drawn with what it saw."
 _TOO_SMALL = "The ratios are too small to leave anything out."
-_ZERO_STAGE = "All ratios are 0 in the steps between start and end."
+_ZERO_STAGE = "In the steps between start and end all ratios, or k, are 0."
 
 
 class Run:
@@ -167,18 +167,19 @@ class Run:
         return self._model.shared.companion(module, forward, args, kwargs)
 
     def _amplified(self, model: PreparedModel, inputs: Inputs, before: RandomState) -> torch.Tensor:
-        ratios, k = model.plan.schedule.at(self.position.fraction), model.plan.k
+        ratios, k = model.plan.at(self.position.fraction)
+        model.enter(ratios, k)
         if k == 0.0 or not any(ratios):
             return inputs.forward()
         watched = self._observe(model, ratios, inputs.forward, before)
         if watched is not None:
             self._watched += 1
             return watched
-        self._note(model, ratios)
+        self._note(model, ratios, k)
         if model.weights(ratios) is None:
             return inputs.forward()
         call, self._calls = self._calls, self._calls + 1
-        step = DenoiserStep(model, ratios, self.position, call, inputs, before)
+        step = DenoiserStep(model, ratios, k, self.position, call, inputs, before)
         prediction = step.mixed() if k == 1.0 else self._mode.predict(step)
         self.amplified += 1
         return prediction
@@ -219,14 +220,14 @@ class Run:
         model.install()
         return model
 
-    def _note(self, model: PreparedModel, ratios: Ratios) -> None:
+    def _note(self, model: PreparedModel, ratios: Ratios, k: float) -> None:
         last = self.applied[-1] if self.applied else None
         if last is not None and last.plan is model.plan and last.ratios == ratios:
             return
         sparsity = model.criterion.sparsity(ratios)
         self.applied.append(Applied(model.layers.family, model.plan, ratios, sparsity, model.criterion.basis))
         shares = ", ".join(f"{group} {found.sparsity:.2%}" for group, found in sparsity.items()) or "nothing"
-        _log.info("%s, %s: pruned %s, k %g", model.layers.family.label, model.plan.origin, shares, model.plan.k)
+        _log.info("%s, %s: pruned %s, k %g", model.layers.family.label, model.plan.origin, shares, k)
 
     def _refuse(self, reason: str) -> None:
         self._release()

@@ -45,6 +45,7 @@ class DenoiserStep:
     Attributes:
         model: what runs.
         ratios: in force at this call.
+        k: in force at this call.
         position: in the schedule.
         call: which UNet call of its position this is.
         inputs: of the call.
@@ -54,6 +55,7 @@ class DenoiserStep:
 
     model: PreparedModel
     ratios: Ratios
+    k: float
     position: Position
     call: int
     inputs: Inputs
@@ -62,10 +64,6 @@ class DenoiserStep:
     _recorded: bool = field(default=False, init=False)
     _ran: bool = field(default=False, init=False)
     _alike: bool = field(default=True, init=False)
-
-    @property
-    def k(self) -> float:
-        return self.model.plan.k
 
     @property
     def context(self) -> torch.Tensor | None:

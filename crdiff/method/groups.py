@@ -47,33 +47,11 @@ class Ratios:
     @classmethod
     def parse(cls, text: str) -> Ratios:
         """Ratios from ``"down/mid/up"``, such as ``"0.397/0.434/0.387"``; the inverse of ``str``."""
-        return cls(*_numbers(text, "Ratios are written down/mid/up, such as 0.397/0.434/0.387", len(GROUPS)))
-
-
-@dataclass(frozen=True)
-class PassRatios:
-    """The ratios of one pass, and its k where that is not the other pass's."""
-
-    ratios: Ratios
-    k: float | None = None
-
-    def __str__(self) -> str:
-        return str(self.ratios) if self.k is None else f"{self.ratios}/{exact(self.k)}"
-
-    @classmethod
-    def parse(cls, text: object) -> PassRatios:
-        """From ``"down/mid/up"`` or ``"down/mid/up/k"``; the inverse of ``str``."""
-        expected = "The ratios of a pass are written down/mid/up or down/mid/up/k"
-        down, mid, up, *k = _numbers(text, expected, len(GROUPS), len(GROUPS) + 1)
-        return cls(Ratios(down, mid, up), k[0] if k else None)
-
-
-def _numbers(text: object, expected: str, *counts: int) -> list[float]:
-    parts = text.split("/") if isinstance(text, str) else []
-    try:
-        numbers = [float(part) for part in parts]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in counts:
-        raise SettingsError(f"{expected}, not {shown(text)}.")
-    return numbers
+        parts = text.split("/")
+        try:
+            numbers = [float(part) for part in parts]
+        except ValueError:
+            numbers = []
+        if len(numbers) != len(GROUPS):
+            raise SettingsError(f"Ratios are written down/mid/up, such as 0.397/0.434/0.387, not {shown(text)}.")
+        return cls(*numbers)

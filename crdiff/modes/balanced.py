@@ -30,6 +30,7 @@ class _Residual:
     value: torch.Tensor
     position: Position
     ratios: Ratios
+    k: float
     context: torch.Tensor | None
 
 
@@ -62,12 +63,13 @@ class Balanced:
         pruned = step.pruned()
         mixed = step.mixed()
         exact = step.amplified(pruned, step.dense())
-        self._residuals[step.call] = _Residual(exact.float() - mixed.float(), step.position, step.ratios, step.context)
+        lacked = exact.float() - mixed.float()
+        self._residuals[step.call] = _Residual(lacked, step.position, step.ratios, step.k, step.context)
         return exact
 
     def _holds(self, known: _Residual, step: Step) -> bool:
         age = step.position.step - known.position.step
-        if not 0 <= age < self.refresh or known.ratios != step.ratios:
+        if not 0 <= age < self.refresh or (known.ratios, known.k) != (step.ratios, step.k):
             return False
         if known.context is None or step.context is None:
             return known.context is step.context

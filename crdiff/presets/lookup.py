@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from crdiff.method.groups import GROUPS, Ratios
-from crdiff.method.schedule import Schedule, Stage
+from crdiff.method.schedule import MAX_STAGES, Schedule, Stage
 from crdiff.models.family import OTHER, Family
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
@@ -185,11 +185,10 @@ def _interpolate(presets: tuple[Preset, ...], size: Size) -> Match:
         for (_, point), weight in zip(near, weights, strict=False)
         for preset in nodes[point]
     ]
-    amplifications = [(preset.k, weight) for preset, weight in used if preset.k is not None]
     return Match(
         size=size,
         schedule=_mean_schedule(used),
-        k=_mean(amplifications) if len(amplifications) == len(used) else None,
+        k=_mean_k([(preset.k, weight) for preset, weight in used]),
         how=How.INTERPOLATED,
         used=tuple(sorted(used, key=lambda share: -share[1])),
         estimated=True,
@@ -211,17 +210,24 @@ def _weights(distances: list[float]) -> list[float]:
 
 
 def _mean_schedule(used: list[tuple[Preset, float]]) -> Schedule:
-    starts = sorted({stage.start for preset, _ in used for stage in preset.schedule.stages})
+    """A stage wherever one of the presets changes, as far as there is room for all: the nearest presets' come first."""
+    nearest = [preset.schedule for preset, _ in sorted(used, key=lambda share: -share[1])]
+    starts = list(dict.fromkeys(stage.start for schedule in nearest for stage in schedule.stages))[:MAX_STAGES]
+    own_k = any(schedule.has_own_k for schedule in nearest)
 
-    def mean(start: float) -> Ratios:
-        return Ratios(
-            **{
-                group: _mean([(preset.schedule.at(start)[group], weight) for preset, weight in used])
-                for group in GROUPS
-            }
-        )
+    def mean(start: float) -> Stage:
+        stages = [(preset, preset.schedule.at(start), weight) for preset, weight in used]
+        ratios = {group: _mean([(stage.ratios[group], weight) for _, stage, weight in stages]) for group in GROUPS}
+        amplifications = [(preset.k if stage.k is None else stage.k, weight) for preset, stage, weight in stages]
+        return Stage(start, Ratios(**ratios), _mean_k(amplifications) if own_k else None)
 
-    return Schedule(tuple(Stage(start, mean(start)) for start in starts))
+    return Schedule(tuple(mean(start) for start in sorted(starts)))
+
+
+def _mean_k(pairs: list[tuple[float | None, float]]) -> float | None:
+    """None where one of them leaves it to the user."""
+    found = [(k, weight) for k, weight in pairs if k is not None]
+    return _mean(found) if len(found) == len(pairs) else None
 
 
 def _mean(pairs: list[tuple[float, float]]) -> float:

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from crdiff.errors import PresetError, SettingsError
 from crdiff.method.groups import GROUPS, Ratios
-from crdiff.method.schedule import Schedule, Stage
+from crdiff.method.schedule import MAX_K, MIN_K, Schedule, Stage
 from crdiff.models.architecture import known_families
 from crdiff.models.family import OTHER, Family
 from crdiff.presets.document import Value, parse_document
 from crdiff.presets.names import check_name, same
 from crdiff.presets.size import Size
 from crdiff.pruning.registry import DEFAULT_CRITERION
-from crdiff.settings import SPECS
 
 BUILT_IN_FOLDER = Path(__file__).resolve().parents[2] / "presets"
 MIN_SIDE = 64
@@ -33,7 +32,8 @@ class Preset:
         family: the checkpoint family; OTHER only in presets limited to checkpoints, since it is no family.
         size: image size in pixels, 64 to 99999 a side.
         schedule: share of the weights pruned in the down, mid and up group, over the steps.
-        k: pruned output amplification found together with the ratios, in [-2, 3]; None leaves it to the user.
+        k: pruned output amplification found together with the ratios, in [-2, 3], for the stages that have none of
+            their own; None leaves it to the user.
         checkpoints: SHA-256 of the checkpoint files the ratios were found on; empty if not known.
         limited: True if the preset serves its ``checkpoints`` only, False if the family's fine-tunes as well.
         native: True for the size the family was trained at.
@@ -65,6 +65,9 @@ class Preset:
             raise PresetError("A preset for a model of an unknown family must be limited to checkpoints.")
         if not all(MIN_SIDE <= side <= MAX_SIDE for side in (self.size.height, self.size.width)):
             raise PresetError(f"A preset's size must have {MIN_SIDE} to {MAX_SIDE} pixels a side, not {self.size}.")
+        if self.schedule.is_constant and self.schedule.has_own_k:
+            object.__setattr__(self, "k", self.schedule.stages[0].k)
+            object.__setattr__(self, "schedule", Schedule.constant(self.schedule.first))
         if self.k is not None:
             object.__setattr__(self, "k", read_k(Value(self.k, "the preset's k")))
         for sha256 in self.checkpoints:
@@ -91,7 +94,7 @@ class Preset:
         name: str,
         family: Family,
         size: Size,
-        ratios: Ratios,
+        ratios: Ratios | Schedule,
         k: float | None = None,
         checkpoint_sha256: str | None = None,
         note: str = "",
@@ -104,7 +107,7 @@ class Preset:
             name: see Preset, as all that follow.
             family: the checkpoint family.
             size: image size in pixels.
-            ratios: share of the weights pruned in each group.
+            ratios: share of the weights pruned in each group, at every step or over the steps.
             k: pruned output amplification.
             checkpoint_sha256: the checkpoint the ratios were found on, None if not known.
             note: a remark.
@@ -115,7 +118,7 @@ class Preset:
             PresetError: a value outside what Preset allows.
         """
         checkpoints = frozenset([checkpoint_sha256.strip().lower()]) if checkpoint_sha256 else frozenset()
-        schedule = Schedule.constant(ratios)
+        schedule = ratios if isinstance(ratios, Schedule) else Schedule.constant(ratios)
         limited = limited and bool(checkpoints)
         return cls(name, family, size, schedule, k, checkpoints, limited=limited, note=note, criterion=criterion)
 
@@ -174,14 +177,14 @@ def read_schedule(value: Value) -> Schedule:
 
 
 def _read_stage(value: Value) -> Stage:
-    entries = value.entries(required=("from", *GROUPS))
-    ratios = {group: entries[group].number(0.0, 1.0, high_allowed=False) for group in GROUPS}
-    return Stage(entries["from"].number(0.0, 1.0, high_allowed=False), Ratios(**ratios))
+    entries = value.entries(required=("from", *GROUPS), optional=("k",))
+    start, *ratios = (entries[key].number(0.0, 1.0, high_allowed=False) for key in ("from", *GROUPS))
+    return Stage(start, Ratios(*ratios), read_k(entries["k"]) if "k" in entries else None)
 
 
 def read_k(value: Value) -> float:
     """A pruned output amplification in [-2, 3]."""
-    return value.number(SPECS["k"].low, SPECS["k"].high, high_allowed=True)
+    return value.number(MIN_K, MAX_K, high_allowed=True)
 
 
 def read_criterion(entries: Mapping[str, Value]) -> str:

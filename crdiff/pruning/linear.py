@@ -124,6 +124,12 @@ class LayerPatches:
         self._plain.clear()
         self._ready = (None, 0)
 
+    def forget(self) -> None:
+        """Keep nothing of the pruning that was applied last."""
+        self._ready = (None, 0)
+        for plain in self._plain:
+            plain.forget()
+
     def _patch(self, layer: Layer) -> None:
         patch = Patch(layer.module, "forward", partial(self._run_layer, layer))
         self._patches[layer.name] = patch

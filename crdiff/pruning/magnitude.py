@@ -50,7 +50,7 @@ class MagnitudeCriterion:
         self._store = store
         self._name = name
         self._profile = store.get(name, state, MagnitudeProfile.from_record)
-        self._pruning: dict[Ratios, Pruning | None] = {}
+        self._latest: tuple[Ratios, Pruning | None] = Ratios(), None
 
     def observer(self, ratios: Ratios) -> Observer | None:
         """A first look counts the magnitudes; float32 weights may need a second one for the last bits."""
@@ -60,11 +60,11 @@ class MagnitudeCriterion:
         return _CountingDetail(self, self._profile, bins) if bins else None
 
     def pruning(self, ratios: Ratios) -> Pruning | None:
-        if ratios not in self._pruning:
+        if ratios != self._latest[0]:
             assert self._profile is not None, "the weights have not been looked at yet"
             thresholds = self._profile.thresholds(ratios)
-            self._pruning[ratios] = self.prune(thresholds) if thresholds else None
-        return self._pruning[ratios]
+            self._latest = ratios, self.prune(thresholds) if thresholds else None
+        return self._latest[1]
 
     def sparsity(self, ratios: Ratios) -> Mapping[str, GroupSparsity]:
         assert self._profile is not None, "the weights have not been looked at yet"

@@ -118,8 +118,12 @@ class PlainLayer:
 
     def retire(self) -> None:
         """Never stand in again; whoever has wrapped this calls the layer's own forward through it."""
-        self._product = None
+        self.forget()
         self._otherwise = partial(self._own, self.layer.module)
+
+    def forget(self) -> None:
+        """Keep nothing of what ``ready`` was given."""
+        self._product = None
 
     @property
     def stale(self) -> bool:

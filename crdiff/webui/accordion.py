@@ -12,13 +12,15 @@ import gradio as gr
 from crdiff import __version__
 from crdiff.errors import CRDiffError
 from crdiff.method.groups import GROUPS
+from crdiff.method.schedule import Schedule
 from crdiff.models.family import OTHER, Family
-from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, SPECS, Settings
+from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, SCHEDULES, SPECS, Settings
 from crdiff.webui.events import QUIET
 from crdiff.webui.extension import Extension
 from crdiff.webui.infotext import preset_label
 from crdiff.webui.markup import status_html
 from crdiff.webui.own_presets import OwnPresets
+from crdiff.webui.stages_diagram import draw_stages
 from crdiff.webui.status import Status, describe
 from crdiff.webui.tab_size import read_size
 from crdiff.webui.unet_diagram import draw_unet
@@ -28,6 +30,10 @@ _TO_CUSTOM = f"() => {json.dumps(preset_label(CUSTOM))}"
 # Answers may come back in another order than they were asked for; the page's script numbers them and asks again then.
 # ``%d`` is the number of inputs before the turn: gradio hands over the values of the outputs as well.
 _WITH_TURN = "(...values) => [...values.slice(0, %d), window.crdiffTurn?.() ?? 0]"
+# A slider moved by hand means Custom, and belongs to the stage that is chosen, if there are several.
+_MOVED = """(stages, ratio) => [%s, window.crdiffWithRatio?.("%s", stages, %d, ratio) ?? stages]"""
+# The ratios of the stage that was chosen in the diagram go onto the sliders; gradio adds those as they stand.
+_CHOSEN = """(stages, ...sliders) => window.crdiffRatios?.("%s", stages) ?? sliders.slice(0, %d)"""
 # Looked-up values go onto the sliders in the page, where it is known whether the user has meanwhile moved one.
 # Arguments: what was found (JSON, or empty), the preset, the sliders; gradio adds the outputs.
 _ONTO_SLIDERS = """(found, preset, ...values) => {
@@ -35,6 +41,9 @@ _ONTO_SLIDERS = """(found, preset, ...values) => {
     if (!found || preset === %s) return sliders;
     return JSON.parse(found).map((value, place) => value ?? sliders[place]);
 }"""
+_LOOKED_UP = (*GROUPS, "stages", "k")
+"""The controls that show what a preset brings along."""
+_PRESET, _STAGES = list(SPECS).index("preset"), list(SPECS).index("stages")
 _RELOAD = "\U0001f504"
 _WIDE = 300
 """Pixels below which two controls do not stand side by side."""
@@ -130,9 +139,16 @@ class Accordion:
             with gr.Row():
                 choice("mode", gr.Radio, min_width=_WIDE)
                 number("k", min_width=_WIDE)
+                stage = gr.Button("Stage", elem_id=f"{tab}_crdiff_stage")
             with gr.Accordion("Details", open=False, elem_id=f"{tab}_crdiff_details"):
                 for group in GROUPS:
                     number(group)
+                made["stages"] = gr.Textbox(
+                    defaults.stages,
+                    label=SPECS["stages"].label,
+                    placeholder="the same ratios at every step",
+                    elem_id=f"{tab}_crdiff_stages",
+                )
                 with gr.Row():
                     number("start")
                     number("end")
@@ -157,6 +173,8 @@ class Accordion:
         # The API builds the controls in a page of its own, in which the tab's components do not exist.
         self._size = {}
         self._connect(tab, controls, size, status, refresh, reload)
+        ratios = [controls[group] for group in GROUPS]
+        stage.click(None, [controls["stages"]], ratios, _js=_CHOSEN % (tab, len(ratios)), **QUIET)
         for section in (*details, *sections):
             section.connect(controls, size, self._preset_choices)
         return controls
@@ -168,20 +186,25 @@ class Accordion:
         carrier = gr.Textbox("", visible=False)
         inputs = [*controls.values(), *size, carrier]
         asking = {"_js": _WITH_TURN % (len(inputs) - 1), **QUIET}
-        sliders = [controls[name] for name in (*GROUPS, "k")]
+        sliders = [controls[name] for name in _LOOKED_UP]
 
         def show(*values: Any) -> str:
             return self._now(tab, values)[1]
 
         def look_up(*values: Any) -> list[Any]:
+            if values[_PRESET] != preset_label(CUSTOM):
+                # They are about to be replaced, so it does not matter if they cannot be read.
+                values = (*values[:_STAGES], "", *values[_STAGES + 1 :])
             status, shown = self._now(tab, values)
-            ratios = [None] * len(GROUPS) if status.ratios is None else list(status.ratios)
-            return [json.dumps([*ratios, self._preset_k(values[:-1])]), shown]
+            return [json.dumps([*_found(status.schedule), self._preset_k(values[:-1])]), shown]
 
         def look_up_again(*values: Any) -> list[Any]:
             # Nobody asked for it just now, so where nothing has changed it must not undo what the user is moving.
             status, shown = self._now(tab, values)
-            if status.ratios is not None and list(status.ratios) == list(values[2:5]):
+            shows = dict(zip(SPECS, values))
+            found = _found(status.schedule)
+            # Of several stages the sliders show the one that is chosen.
+            if found[-1] == shows["stages"] and (found[-1] or found[:-1] == [shows[group] for group in GROUPS]):
                 return ["", shown]
             return look_up(*values)
 
@@ -190,10 +213,16 @@ class Accordion:
             onto = _ONTO_SLIDERS % (len(sliders), json.dumps(preset_label(CUSTOM)))
             answered.then(None, [carrier, controls["preset"], *sliders], sliders, _js=onto, **QUIET)
 
-        for name in (*GROUPS, "hires_ratios"):
-            # In the page, at once, so that an answer still under way to Auto does not move the slider back.
+        # In the page, at once, so that an answer still under way to Auto does not move the slider back.
+        for name in SCHEDULES:
             controls[name].input(None, [], [controls["preset"]], _js=_TO_CUSTOM, **QUIET)
-        for name in (*(name for name in SPECS if name != "preset"),):
+        held, custom = controls["stages"], json.dumps(preset_label(CUSTOM))
+        for place, group in enumerate(GROUPS):
+            slider, moved = controls[group], _MOVED % (custom, tab, place)
+            slider.input(None, [held, slider], [controls["preset"], held], _js=moved, **QUIET)
+        for name in SPECS:
+            if name == "preset":
+                continue
             controls[name].change(show, inputs, [status], **asking)
         for trigger in (controls["preset"], *size):
             looking(trigger.change, look_up)
@@ -226,7 +255,7 @@ class Accordion:
 
 
 def _now_html(tab: str, status: Status | None = None, turn: int = 0, family: Family = OTHER) -> str:
-    """The status line, and the model with the ratios in force.
+    """The status line, and a diagram of the ratios in force.
 
     Args:
         tab: the host's name of the tab.
@@ -234,12 +263,26 @@ def _now_html(tab: str, status: Status | None = None, turn: int = 0, family: Fam
         turn: a number by which the page's script tells answers apart that arrive out of order.
         family: of the selected checkpoint, upon a change of which the script has the presets put in order again.
     """
-    text, level, ratios = ("\u00a0", "ok", None) if status is None else (status.text, status.level, status.ratios)
-    drawn, key = draw_unet(ratios, transformer=family.transformer), "" if family == OTHER else family.value
+    status = Status("\u00a0", None, None, "ok") if status is None else status
+    key = "" if family == OTHER else family.value
     return (
         f'<div class="crdiff-now" data-crdiff-turn="{turn}" data-crdiff-family="{html.escape(key)}">'
-        f'{status_html(text, level)}<div id="{tab}_crdiff_picture">{drawn}</div></div>'
+        f'{status_html(status.text, status.level)}<div id="{tab}_crdiff_picture">{_diagram(status, family)}</div></div>'
     )
+
+
+def _diagram(status: Status, family: Family) -> str:
+    schedule = status.schedule
+    if schedule is None or schedule.is_constant:
+        return draw_unet(None if schedule is None else schedule.first, transformer=family.transformer)
+    return draw_stages(schedule, DEFAULT_K if status.k is None else status.k)
+
+
+def _found(schedule: Schedule | None) -> list[Any]:
+    """What a schedule puts onto the controls that are looked up, but for k."""
+    if schedule is None:
+        return [None] * (len(GROUPS) + 1)
+    return [*schedule.first, "" if schedule.is_constant else str(schedule)]
 
 
 def _version_html(tab: str, sections: Sequence[Section]) -> str:

@@ -52,4 +52,5 @@ def _entry(preset: Preset) -> dict[str, Any]:
         "source": preset.source,
         "note": preset.note,
         "criterion": preset.criterion,
+        **({} if preset.schedule.is_constant else {"stages": preset.schedule.to_json()}),
     }

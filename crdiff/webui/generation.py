@@ -129,7 +129,7 @@ class Generation:
         if not self._settings.acts_in(hires_pass=hires_pass):
             return
         settings = self._settings.for_pass(hires_pass=hires_pass)
-        if (reason := _idle(settings)) is not None:
+        if (reason := self._idle(settings)) is not None:
             self._report(p, hires_pass, Outcome(reason=reason))
             return
         size = Size(int(latent.shape[-2]) * LATENT_SCALE, int(latent.shape[-1]) * LATENT_SCALE)
@@ -150,6 +150,15 @@ class Generation:
             remark = " ".join(filter(None, [self._remark, reason]))
             infotext.write(p.extra_generation_params, self._settings, self._passes, remark)
             _tell(p, reason)
+
+    def _idle(self, settings: Settings) -> str | None:
+        """Why these settings draw the host's own image whatever the model; None if they may do more."""
+        if settings.start >= settings.end:
+            return settings.window.idle
+        own_k = settings.preset != CUSTOM and any(one.schedule.has_own_k for one in self._library.presets())
+        if settings.preset == CUSTOM or (settings.k == 0.0 and not own_k):
+            return idle(settings.schedule, DEFAULT_K if settings.k is None else settings.k)
+        return None
 
     def _detach(self) -> None:
         if self._attached is not None:
@@ -194,15 +203,6 @@ def _few_steps(run: Run) -> str:
     if steps > _FEW_STEPS or not large:
         return ""
     return f"Models for few steps, such as schnell and turbo, stand ratios up to {_FEW_STEPS_RATIO:g} only."
-
-
-def _idle(settings: Settings) -> str | None:
-    """Why these settings draw the host's own image whatever the model; None if they may do more."""
-    if settings.start >= settings.end:
-        return settings.window.idle
-    if settings.k == 0.0 or settings.preset == CUSTOM:
-        return idle(settings.schedule, DEFAULT_K if settings.k is None else settings.k)
-    return None
 
 
 def refuse(p: Any, error: SettingsError) -> None:

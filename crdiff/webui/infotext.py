@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 from crdiff import __version__
 from crdiff.checks import exact
 from crdiff.errors import SettingsError
 from crdiff.guidance.prepared import Applied
-from crdiff.method.groups import GROUPS, PassRatios, Ratios
+from crdiff.method.groups import GROUPS, Ratios
+from crdiff.method.schedule import Schedule
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.names import same
-from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, SPECS, Settings
+from crdiff.settings import AUTO, BY_HAND, CUSTOM, DEFAULT_K, SCHEDULES, SPECS, Settings
 
 _PREFIX = "CR-Diff "
 VERSION_KEY = _PREFIX + "version"
@@ -32,7 +33,7 @@ NOTE_KEY = _PREFIX + "note"
 GRAPHS_KEY = _PREFIX + "CUDA graphs"
 _NEAR = 1e-3
 """A sparsity this near its ratio says no more than the ratio does."""
-_NUMBERS = ("preset", *GROUPS, "k", "hires_ratios")
+_NUMBERS = ("preset", "k", *BY_HAND)
 """The settings that are written as what an image was drawn with."""
 
 
@@ -43,6 +44,7 @@ def key_of(name: str) -> str:
 
 _MARK = key_of("k")
 _SECOND = key_of("hires_ratios")
+_STAGES = key_of("stages")
 KEYS = [*(key_of(name) for name in SPECS if name != "enabled"), HIRES_K_KEY]
 
 
@@ -63,20 +65,18 @@ class Outcome:
     replayed: int = 0
 
     @property
-    def numbers(self) -> PassRatios:
-        """What redraws the first step that CR-Diff acted in; ratios of 0 if there was none."""
-        return _numbers(self.applied[0]) if self.applied else PassRatios(Ratios())
+    def drawn(self) -> tuple[Schedule, float | None]:
+        """What redraws the pass, and the k of stages that have none; ratios of 0 if nothing was done."""
+        plan = self.applied[0].plan if self.applied else None
+        return (Schedule.constant(Ratios()), None) if plan is None else (plan.schedule, plan.k)
 
     @property
     def later(self) -> list[str]:
-        """What was done otherwise in later steps, by a preset with several stages or after a switch of the model."""
-        numbers = [str(_numbers(one)) for one in self.applied]
-        changed = [after for before, after in pairwise(numbers) if after != before]
+        """What was done otherwise after a switch of the model."""
+        plans = [plan for plan, _ in groupby(one.plan for one in self.applied)]
+        drawn = [str(plan.schedule.with_k(plan.k)) for plan in plans]
+        changed = [after for before, after in pairwise(drawn) if after != before]
         return [*changed, "none"] if self.applied and self.refused else changed
-
-
-def _numbers(applied: Applied) -> PassRatios:
-    return PassRatios(applied.ratios, applied.plan.k)
 
 
 def preset_label(name: str) -> str:
@@ -115,8 +115,9 @@ def write(params: dict[str, Any], settings: Settings, passes: Mapping[bool, Outc
         if first.family.transformer:
             # Always told, so that an image is drawn again whatever the default has become.
             params[key_of("layers")] = settings.layers
-        if _differs(first):
-            params[SPARSITY_KEY] = "/".join(f"{found.sparsity:.3f}" for found in first.sparsity.values())
+        stages = [one for one in acted[0].applied if one.plan is first.plan]
+        if any(map(_differs, stages)):
+            params[SPARSITY_KEY] = "; ".join(map(_sparsity, stages))
         if first.basis:
             params[CALIBRATION_KEY] = first.basis
     if later := [text for outcome in acted for text in outcome.later]:
@@ -130,23 +131,29 @@ def write(params: dict[str, Any], settings: Settings, passes: Mapping[bool, Outc
 def _write_numbers(params: dict[str, Any], settings: Settings, passes: Mapping[bool, Outcome]) -> None:
     """The ratios and k of the job's passes, those of the second where they are not those of the first."""
     k = DEFAULT_K if settings.k is None else settings.k
+    drawn: list[tuple[Schedule, float | None]] = []
     if settings.preset == CUSTOM:
-        numbers = [PassRatios(settings.ratios, k)]
-        numbers += [PassRatios.parse(settings.hires_ratios)] if settings.hires_ratios else []
+        drawn = [(settings.schedule, k)]
+        if settings.hires_ratios:
+            second = settings.for_pass(hires_pass=True)
+            drawn.append((second.schedule, second.k))
     elif any(outcome.applied for outcome in passes.values()):
-        numbers = [outcome.numbers for _, outcome in sorted(passes.items())]
-        k = next(one.k for one in numbers if one.k is not None)
-    else:
-        numbers = []
-    for first in numbers[:1]:
-        params.update({key_of(group): exact(first.ratios[group]) for group in GROUPS})
+        drawn = [outcome.drawn for _, outcome in sorted(passes.items())]
+        k = next(one for _, one in drawn if one is not None)
+    for schedule, _ in drawn[:1]:
+        params.update({key_of(group): exact(schedule.first[group]) for group in GROUPS})
+        if not schedule.is_constant:
+            params[_STAGES] = str(schedule)
     params[_MARK] = exact(k)
-    for second in numbers[1:]:
-        other_k = k if second.k is None else second.k
-        if second.ratios != numbers[0].ratios:
-            params[_SECOND] = str(second.ratios)
-        if other_k != k:
+    for schedule, other_k in drawn[1:]:
+        if schedule != drawn[0][0]:
+            params[_SECOND] = str(schedule)
+        if other_k is not None and other_k != k:
             params[HIRES_K_KEY] = exact(other_k)
+
+
+def _sparsity(applied: Applied) -> str:
+    return "/".join(f"{found.sparsity:.3f}" for found in applied.sparsity.values())
 
 
 def _differs(applied: Applied) -> bool:
@@ -182,8 +189,9 @@ def reader(name: str, library: PresetLibrary) -> Callable[[Mapping[str, Any]], A
         value = params.get(key_of(name))
         if name == "preset":
             return preset_label(_preset(params, library))
-        if name == "hires_ratios":
-            return _second(params) if _preset(params, library) == CUSTOM else ""
+        if name in SCHEDULES:
+            read_schedule = _second if name == "hires_ratios" else _stages
+            return read_schedule(params) if _preset(params, library) == CUSTOM else ""
         if SPECS[name].choices:
             return value if value in SPECS[name].choices else default
         if value is None and name in GROUPS:
@@ -208,10 +216,15 @@ def _preset(params: Mapping[str, Any], library: PresetLibrary) -> str:
         return CUSTOM
     if None in texts:
         return preset.name
-    unchanged = preset.criterion == params.get(key_of("criterion"), Settings.criterion) and any(
-        all(_reads_as(stage.ratios[group], text) for group, text in zip(GROUPS, texts))
-        for stage in preset.schedule.stages
-    )
+    if _STAGES in params:
+        unchanged = params[_STAGES] == str(preset.schedule)
+    else:
+        # Version 1.0.0 wrote the ratios of the first stage it acted in, and that there were later ones.
+        unchanged = (preset.schedule.is_constant or LATER_KEY in params) and any(
+            all(_reads_as(stage.ratios[group], text) for group, text in zip(GROUPS, texts))
+            for stage in preset.schedule.stages
+        )
+    unchanged = unchanged and preset.criterion == params.get(key_of("criterion"), Settings.criterion)
     return preset.name if unchanged and (preset.k is None or _reads_as(preset.k, params[_MARK])) else CUSTOM
 
 
@@ -223,13 +236,23 @@ def _reads_as(number: float, text: Any) -> bool:
 def _second(params: Mapping[str, Any]) -> str:
     """What ``hires_ratios`` is set to, empty if the second pass was drawn as the first."""
     first = [_number(params.get(key_of(group)), 0.0, group) for group in GROUPS]
-    text = params.get(_SECOND, "/".join(exact(ratio or 0.0) for ratio in first))
+    text = params.get(_SECOND) or params.get(_STAGES) or "/".join(exact(ratio or 0.0) for ratio in first)
     k = params.get(HIRES_K_KEY)
     # Version 1.0.0 told the ratios of the first pass again, in three digits, where they have more.
-    if k is None and text == "/".join(f"{ratio:.3g}" for ratio in first):
+    told_again = _STAGES not in params and text == "/".join(f"{ratio:.3g}" for ratio in first)
+    if k is None and (_SECOND not in params or told_again):
         return ""
     try:
-        return Settings(hires_ratios=text if k is None else f"{text}/{k}").hires_ratios
+        schedule = Schedule.parse(text)
+        return Settings(hires_ratios=str(schedule if k is None else schedule.with_k(float(k)))).hires_ratios
+    except ValueError:
+        return ""
+
+
+def _stages(params: Mapping[str, Any]) -> str:
+    """What ``stages`` is set to."""
+    try:
+        return Settings(preset=CUSTOM, stages=params.get(_STAGES, "")).stages
     except SettingsError:
         return ""
 

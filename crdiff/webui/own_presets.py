@@ -132,7 +132,7 @@ class OwnPresets:
             name,
             checkpoint.family,
             size,
-            settings.ratios,
+            settings.schedule,
             settings.k,
             checkpoint.sha256,
             limited=only_this,

@@ -7,7 +7,8 @@ from functools import partial
 
 from crdiff.cost import unet_passes
 from crdiff.errors import CRDiffError
-from crdiff.method.groups import GROUPS, Ratios
+from crdiff.method.groups import GROUPS
+from crdiff.method.schedule import Schedule
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import Family
 from crdiff.models.scope import RELEASED
@@ -30,13 +31,13 @@ class Status:
 
     Attributes:
         text: one line.
-        ratios: the ratios in force; None if there are none.
+        schedule: the ratios in force; None if there are none.
         k: the amplification in force; None if there is no plan.
         level: ``ok``, ``estimated`` (interpolated ratios) or ``problem`` (drawn without CR-Diff).
     """
 
     text: str
-    ratios: Ratios | None
+    schedule: Schedule | None
     k: float | None
     level: str
 
@@ -74,17 +75,20 @@ def describe(
         return Status(_join(_capital(f"{family}: {problem}"), problems), None, None, "problem")
     if checkpoint.sha256 is not None and (lack := lacking(settings.criterion, checkpoint.sha256, calibrations)):
         return Status(_join(f"{_capital(family)}: {lack}", _WITHOUT, problems), None, None, "problem")
-    ratios = plan.schedule.first
     saves = partial(CRITERIA[settings.criterion].saves, checkpoint.family)
     times = unet_passes(plan, MODES[settings.mode], settings.window, saves, checkpoint.family.shared)
     paid = f"{_times(times)} {checkpoint.family.denoiser} time"
     if not settings.enabled:
         paid = f"off; when on, {paid}"
     origin = plan.origin if family in plan.origin else f"{family}: {plan.origin}"
+    origin += "" if plan.schedule.is_constant else f", {len(plan.schedule.stages)} stages"
     text = _capital(f"{origin}{_second_pass(settings)}; {paid}{_limits(settings, plan)}")
     text = f"{text}." if checkpoint.family.transformer else text
     return Status(
-        _join(text, _groups(checkpoint.family, settings), problems), ratios, plan.k, "estimated" if estimated else "ok"
+        _join(text, _groups(checkpoint.family, settings), problems),
+        plan.schedule,
+        plan.k,
+        "estimated" if estimated else "ok",
     )
 
 
@@ -132,7 +136,7 @@ def _unknown(settings: Settings, problems: str) -> Status:
     text = "The model's family is told when it is loaded; ratios are looked up for each image then."
     if settings.preset == AUTO:
         return Status(_join(text, problems), None, None, "ok")
-    return Status(_join(text, problems), settings.ratios, settings.k, "ok")
+    return Status(_join(text, problems), settings.schedule, settings.k, "ok")
 
 
 def _join(*parts: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from crdiff.checks import shown
 from crdiff.errors import SettingsError
+from crdiff.method.groups import GROUPS
 from crdiff.presets.library import PresetLibrary
 from crdiff.settings import AUTO, BY_HAND, CUSTOM, SPECS, Settings
 
@@ -48,6 +49,9 @@ def _setter(name: str) -> Callable[[Any, Any, Any], None]:
         changed = {"enabled": True, **overrides(p), name: _value(name, value)}
         if name in BY_HAND:
             changed["preset"] = CUSTOM
+        if name in GROUPS:
+            # Ratios for all steps; stages would overrule them.
+            changed["stages"] = ""
         setattr(p, ATTRIBUTE, changed)
 
     return apply
@@ -68,7 +72,11 @@ def _check(name: str, library: PresetLibrary) -> Callable[[Any, Any], None]:
             raise SettingsError("CR-Diff: in some cells of these axes the start would be after the end.")
         if "preset" in axes and not axes.keys().isdisjoint(BY_HAND):
             raise SettingsError(
-                "CR-Diff: an axis Preset leaves the axes down, mid and up without effect; use one or the others."
+                "CR-Diff: an axis Preset leaves the axes down, mid, up and stages without effect; use one or the other."
+            )
+        if "stages" in axes and not axes.keys().isdisjoint(GROUPS):
+            raise SettingsError(
+                "CR-Diff: an axis stages leaves the axes down, mid and up without effect; use one or the others."
             )
         setattr(p, _AXES, axes)
 

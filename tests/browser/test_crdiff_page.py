@@ -152,6 +152,32 @@ def test_moving_a_ratio_means_custom_and_shades_the_picture(controls, host_page)
     assert min(shades[-3:]) > max(shades[:4])
 
 
+def test_the_stages_are_shown_and_the_chosen_one_is_changed_by_the_sliders(controls, host_page):
+    stages = host_page.one(controls.id("stages")).locator("textarea, input").first
+    stages.fill("0.4/0.3/0.2; 0.21/0.22/0.23/1.2 from 0.5")
+    controls.wait_status("custom ratios, 2 stages; 2.0x UNet time")
+    assert controls.preset() == "Custom"
+    controls.wait_picture("k 1.5 from 0; down 0.21, mid 0.22, up 0.23, k 1.2 from 0.5")
+    controls.wait_ratios([0.4, 0.3, 0.2])
+    second = host_page.one(controls.id("picture")).locator("[data-crdiff-stage='1']")
+    second.click()
+    controls.wait_ratios([0.21, 0.22, 0.23])
+    host_page.set_number(controls.id("up"), 0.65)
+    controls.wait_picture("down 0.21, mid 0.22, up 0.65, k 1.2")
+    assert stages.input_value() == "0.4/0.3/0.2; 0.21/0.22/0.65/1.2 from 0.5"
+    assert second.get_attribute("aria-pressed") == "true"
+    text = host_page.generate(width=64, height=64, steps=2, seed=5)
+    assert "CR-Diff stages: 0.4/0.3/0.2; 0.21/0.22/0.65/1.2 from 0.5, " in text
+    stages.fill("0.4/0.3/0.2; 0.2/0.2/0.2")
+    controls.wait_status("^CR-Diff: stages must be .* one after the other")
+    host_page.choose(controls.id("preset"), "Auto")
+    controls.wait_picture("UNet groups, pruned")
+    assert stages.input_value() == ""
+    host_page.paste(text)
+    controls.wait_picture("up 0.65, k 1.2")
+    assert host_page.generate(seed=5) == text
+
+
 def test_an_answer_that_comes_late_does_not_stay(controls, host_page):
     page, held = host_page.page, []
 

@@ -16,7 +16,8 @@ from small_unet import make_inputs, make_unet, prunable_modules
 
 from crdiff.guidance.graphs import EAGER_STEPS, Arguments, CudaBackend, rehearse
 from crdiff.guidance.run import Run
-from crdiff.method.schedule import Position
+from crdiff.method.schedule import Position, Schedule
+from crdiff.plan import Plan, Planner
 from crdiff.webui.hosts.arguments import taken_apart, together
 
 K = 1.5
@@ -123,6 +124,23 @@ def test_balanced_replays_its_steps_of_one_pass():
         plain.run.position, plain.inputs = bench.run.position, bench.inputs
         assert torch.equal(found, plain.step())
     assert bench.run.replayed >= 10
+
+
+def test_each_stage_is_captured_anew_and_frees_the_graph_of_the_last():
+    bench, plain = Graphed(StandIn()), Bench()
+    stages = Schedule.parse("0.4/0.5/0.3; 0.2/0.1/0.3 from 0.4; 0.2/0.1/0.3/2.5 from 0.7; 0/0/0 from 0.95")
+    planner = Planner.fixed(Plan(stages, K, "stages"))
+    bench.run = Run(planner, bench.access, graphs=bench.backend)
+    captured = []
+    for step in range(20):
+        found, stage = at(bench, step), stages.at(step / 20)
+        k = (K if stage.k is None else stage.k) if any(stage.ratios) else 0.0
+        assert torch.equal(found, mixed(plain.unet, bench.inputs, k, stage.ratios))
+        captured.append(bench.backend.captured)
+    # Eager again at the start of each stage; the graph of the last one is not met.
+    assert captured == [0] * 3 + [1] * 8 + [2] * 5 + [3] * 4
+    assert bench.run.replayed == 4 + 2 + 2
+    assert not bench.backend.open
 
 
 def test_a_replay_that_differs_ends_it():

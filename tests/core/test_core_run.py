@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import random
+import weakref
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -14,9 +16,10 @@ from small_unet import SmallUNet, make_inputs, make_unet, masked_copy, prunable_
 from crdiff.guidance.run import Run
 from crdiff.method.amplify import amplify
 from crdiff.method.groups import Ratios
-from crdiff.method.schedule import Position, Schedule, Stage, StepWindow
+from crdiff.method.schedule import Position, Schedule, StepWindow
 from crdiff.models.unet import SD15
 from crdiff.plan import Plan, Planner
+from crdiff.pruning.copies import CopyPolicy
 
 
 @pytest.mark.parametrize("k", [-2.0, 0.0, 0.5, 1.0, 1.5, 3.0])
@@ -290,15 +293,49 @@ def test_what_was_applied():
     assert {group: found.pruned for group, found in applied.sparsity.items()} == masked
 
 
-def test_ratios_that_follow_a_schedule():
-    """Other ratios at each of four steps."""
+STAGED = Schedule.parse(
+    "0.2/0.5/0.3; 0.2/0.5/0.3/0.5 from 0.2; 0/0.3/0.6/1 from 0.4; 0.6/0/0.2/0 from 0.6; 0/0/0 from 0.8"
+)
+
+
+@pytest.mark.parametrize("mode", ["exact", "fast", "balanced", "batched"])
+def test_stages_are_what_separate_runs_at_their_ratios_and_k_are(mode):
+    """The masked copies are pruned by kthvalue; in exact and wherever one pass is enough it is they that are met."""
     bench = Bench()
-    ramp = Schedule(tuple(Stage(step / 4, Ratios(step / 4 * 0.8, 0.2, 0.5)) for step in range(4)))
-    bench.run = Run(Planner.fixed(Plan(ramp, 1.5, "ramp")), bench.access, bench.store)
-    for step in [0, 1, 2, 3, 1, 0]:
-        bench.run.position = Position(step, 4)
-        expected = mixed(bench.unet, bench.inputs, 1.5, (step / 4 * 0.8, 0.2, 0.5))
-        assert torch.equal(bench.step(), expected)
+    bench.run = Run(Planner.fixed(Plan(STAGED, 1.5, "stages"), mode), bench.access, bench.store)
+    for step in [0, 1, 3, 4, 5, 6, 8, 2, 0]:
+        bench.run.position = Position(step, 10)
+        stage = STAGED.at(step / 10)
+        k = (1.5 if stage.k is None else stage.k) if any(stage.ratios) else 0.0
+        if mode == "exact" or k in (0.0, 1.0):
+            assert torch.equal(bench.step(), mixed(bench.unet, bench.inputs, k, stage.ratios))
+        else:
+            alone = Bench(k, tuple(stage.ratios), unet=make_unet(), mode=mode)
+            alone.run.position = bench.run.position
+            torch.testing.assert_close(bench.step(), alone.step(), rtol=0, atol=1e-6)
+    bench.run.close()
+    assert not touched(bench.unet)
+
+
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_copies_are_made_once_a_stage_and_those_of_the_last_one_are_freed(mode):
+    """Weights of a group that a stage leaves alone have no copy; a new k takes over those of the pruned weights."""
+    bench = Bench()
+    stages = Schedule.parse("0.2/0.5/0.3; 0/0.5/0.3 from 0.25; 0/0.5/0.3/2 from 0.5; 0/0/0 from 0.75")
+    bench.run = Run(Planner.fixed(Plan(stages, 1.5, "stages"), mode), bench.access, bench.store, CopyPolicy.ALWAYS)
+    made: list[weakref.ref[torch.Tensor]] = []
+    counts = []
+    for step in range(16):
+        bench.run.position = Position(step, 16)
+        bench.step()
+        alive = [copy.pruned for held in bench.run._model._weights.values() for copy in held._copies.values()]
+        made += [weakref.ref(one) for one in alive if not any(one is known() for known in made)]
+        counts.append(len(made))
+        assert sum(one() is not None for one in made) == len(alive)
+    of_groups = Counter(group for group, _ in prunable_modules(bench.unet))
+    every, without_down = sum(of_groups.values()), of_groups["mid"] + of_groups["up"]
+    assert counts[3] == every and counts[7] == every + without_down
+    assert counts[11] == counts[15] == counts[7] + (without_down if mode == "fast" else 0)
 
 
 def test_an_inner_call_of_the_hook_passes_through():

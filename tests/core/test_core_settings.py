@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import fields, replace
 
 import jsonschema
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from crdiff.checks import exact
 from crdiff.errors import CRDiffError, SettingsError
 from crdiff.method.groups import Ratios
-from crdiff.method.schedule import Position, StepWindow
+from crdiff.method.schedule import TEXT_PATTERN, Position, Schedule, Stage, StepWindow
 from crdiff.presets.library import PresetLibrary
 from crdiff.settings import Settings, json_schema, overruled
 
@@ -30,8 +31,19 @@ BAD = [
     *(("hires", value) for value in ["", "Both", "third", None, True, 1, ["both"]]),
     *(("mode", value) for value in ["", "Fast", "slow", None, True, 1, ["fast"]]),
     *(
-        ("hires_ratios", value)
-        for value in ["0.3", "0.3/1/0.3", "0/0/0/3.1", "0/0/0/", "a/b/c", "nan/0/0", None, 3, []]
+        (key, value)
+        for key in ("hires_ratios", "stages")
+        for value in [
+            *("0.3", "0.3/1/0.3", "0/0/0/3.1", "0/0/0/", "a/b/c", "nan/0/0", None, 3, [], {}, [0.3], [{"down": 0.3}]),
+            *(
+                "0/0/0;",
+                "0/0/0 from 0.5",
+                "0/0/0; 0/0/0",
+                "0/0/0; 0/0/0 from 1",
+                "0/0/0 from 0; 0/0/0 from 0.5 from 0.6",
+            ),
+            *("; ".join(f"0/0/0 from {place / 10}" for place in range(9)),),
+        ]
     ),
 ]
 
@@ -140,10 +152,69 @@ def test_the_reserved_presets_are_found_whatever_their_case(name, expected):
     assert Settings(preset=name).preset == expected
 
 
+STAGES = "0.1/0.2/0.3; 0.4/0.5/0.6/-1 from 0.5"
+
+
+def test_stages_take_the_place_of_the_ratios():
+    """In text, or as objects in the API; a k that a stage does not have is that of the settings."""
+    objects = [
+        {"from": 0, "down": 0.1, "mid": 0.2, "up": 0.3},
+        {"from": 0.5, "down": 0.4, "mid": 0.5, "up": 0.6, "k": -1},
+    ]
+    found = Settings.from_dict({"stages": objects, "k": 2.0})
+    assert found == Settings.from_dict({"stages": "0.10/.2/0.3 from 0;0.4/0.5/0.6/-1  from 5e-1", "k": 2.0})
+    assert (found.preset, found.stages, found.ratios, found.k) == ("custom", STAGES, Ratios(0.1, 0.2, 0.3), 2.0)
+    assert found.schedule.to_json() == [objects[0], objects[1]]
+    assert [stage.k for stage in found.schedule.with_k(2.0).stages] == [2.0, -1.0]
+    assert Settings.from_dict(found.to_dict()) == found
+    assert jsonschema.Draft202012Validator(json_schema()).is_valid({"stages": objects, "hires_ratios": STAGES})
+
+
+def test_one_stage_is_the_ratios_and_k():
+    assert Settings.from_dict({"stages": [{"from": 0.0, "down": 0.1, "mid": 0.2, "up": 0.3, "k": 1.2}]}) == Settings(
+        False, "custom", 0.1, 0.2, 0.3, 1.2
+    )
+    assert Settings(preset="custom", k=2.0, stages="0.1/0.2/0.3") == Settings(False, "custom", 0.1, 0.2, 0.3, 2.0)
+
+
+def test_the_second_pass_may_have_stages_of_its_own():
+    found = Settings(True, "custom", 0.1, 0.2, 0.3, 1.25, hires_ratios=STAGES)
+    second = found.for_pass(hires_pass=True)
+    assert (str(second.schedule), second.k, found.schedule.is_constant) == (STAGES, 1.25, True)
+    back = replace(found, stages=STAGES, hires_ratios="0.4/0.5/0").for_pass(hires_pass=True)
+    assert (back.schedule.first, back.schedule.is_constant, back.k) == (Ratios(0.4, 0.5, 0.0), True, 1.25)
+
+
+def test_ratios_that_stages_leave_unused_are_told():
+    assert "not used: down 0.5" in (overruled([{"stages": STAGES, "down": 0.5, "mid": 0.2}]) or "")
+    assert overruled([Settings.from_dict({"stages": STAGES}).to_dict()]) is None
+    assert f"stages {STAGES}" in (overruled([{"preset": "auto", "stages": STAGES}]) or "")
+
+
+NUMBER = st.floats(0.0, 1.0, exclude_max=True)
+PART = st.tuples(NUMBER, NUMBER, NUMBER) | st.tuples(NUMBER, NUMBER, NUMBER, st.floats(-2.0, 3.0))
+
+
+@given(st.lists(st.floats(0.0, 1.0, exclude_min=True, exclude_max=True), max_size=7, unique=True), st.data())
+def test_a_schedule_in_text_and_json_is_read_back(starts, data):
+    stages = [
+        Stage(start, Ratios(*part[:3]), *part[3:]) for start in sorted([0.0, *starts]) for part in [data.draw(PART)]
+    ]
+    schedule = Schedule(tuple(stages))
+    assert Schedule.parse(str(schedule)) == schedule
+    assert Schedule.from_json([stage.to_json() for stage in stages]) == schedule
+    assert re.fullmatch(TEXT_PATTERN, str(schedule))
+    assert not set(str(schedule)) & set(',:"\n')
+
+
+def test_even_stages():
+    assert str(Schedule.even([(0.1, 0.2, 0.3, 1.5), (0.4, 0.5, 0.6)])) == "0.1/0.2/0.3/1.5; 0.4/0.5/0.6 from 0.5"
+
+
 ORDER = ["enabled", "preset", "down", "mid", "up", "k", "start", "end", "hires", "mode", "criterion", "hires_ratios",
-         "layers", "threshold"]  # fmt: skip
+         "layers", "threshold", "stages"]  # fmt: skip
 VALUES = [True, "custom", 0.1, 0.2, 0.3, 1.25, 0.4, 0.5, "second", "fast", "magnitude", "0.1/0.2/0.3/1.2",
-          "attention", "group"]  # fmt: skip
+          "attention", "group", "0.1/0.2/0.3; 0.4/0.5/0.6/-1 from 0.5"]  # fmt: skip
 
 
 @pytest.mark.parametrize("length", range(len(ORDER) + 1))
@@ -154,7 +225,7 @@ def test_a_list_of_arguments_has_the_order_of_the_ui(length):
 
 
 def test_too_many_arguments():
-    with pytest.raises(SettingsError, match=r"at most 14 arguments .*not 15\.$"):
+    with pytest.raises(SettingsError, match=r"at most 15 arguments .*not 16\.$"):
         Settings.from_args([*VALUES, 1])
 
 

@@ -366,3 +366,18 @@ def test_no_jump_where_four_presets_are_equally_near() -> None:
         for width in range(-3, 4):
             near = found(presets, Size(centre.height + height, centre.width + width)).ratios.down
             assert near == pytest.approx(middle, abs=0.005)
+
+
+def test_stages_between_presets_change_where_either_does_and_are_never_more_than_eight() -> None:
+    one = Preset.own("one", SDXL, Size(512, 512), Schedule.parse("0.1/0.2/0.3; 0.3/0.2/0.1/1 from 0.5"), 2.0)
+    two = Preset.own("two", SDXL, Size(2048, 2048), Schedule.parse("0.3/0.4/0.5; 0.5/0.4/0.3 from 0.25"), 1.0)
+    between = found((one, two), Size(1024, 1024))
+    assert str(between.schedule) == "0.2/0.3/0.4/1.5; 0.3/0.3/0.3/1.5 from 0.25; 0.4/0.3/0.2/1 from 0.5"
+    assert str(found((one, replace(two, k=None)), Size(1024, 1024)).schedule).startswith("0.2/0.3/0.4; ")
+    many = tuple(
+        Preset.own(str(side), SDXL, Size(side, side), Schedule.even([(0.1 * place, 0, 0) for place in range(parts)]))
+        for side, parts in ((512, 8), (1024, 7), (2048, 5))
+    )
+    near = found(many, Size(1000, 1000)).schedule
+    assert len(near.stages) == 8
+    assert {stage.start for stage in many[1].schedule.stages} < {stage.start for stage in near.stages}

@@ -65,6 +65,7 @@ GOOD: dict[str, Any] = {
     ],
 }  # fmt: skip
 DROP = object()
+STAGE = {"from": 0, "down": 0.1, "mid": 0.2, "up": 0.3}
 
 # A place in GOOD, what to put there, and what the sentence about it must say.
 BROKEN: list[tuple[tuple[str | int, ...], Any, str]] = [
@@ -104,6 +105,10 @@ BROKEN: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("presets", 0, "ratios", "up"), 10**400, "presets[0].ratios.up must be a number in [0, 1)"),
     (("presets", 0, "ratios", "up"), "0.3", "presets[0].ratios.up must be a number in [0, 1), not '0.3'"),
     (("presets", 0, "ratios", "up"), False, "presets[0].ratios.up must be a number in [0, 1), not false"),
+    (("presets", 0, "ratios"), [{**STAGE, "k": 3.1}], "presets[0].ratios[0].k must be a number in [-2, 3], not 3.1"),
+    (("presets", 0, "ratios"), [{**STAGE, "mid": 1}], "presets[0].ratios[0].mid must be a number in [0, 1), not 1"),
+    (("presets", 0, "ratios"), [{**STAGE, "to": 1}], "presets[0].ratios[0] has the unknown key 'to'"),
+    (("presets", 0, "ratios"), [{**STAGE, "from": place / 9} for place in range(9)], "has at most 8 stages, not 9"),
     (("presets", 1, "k"), 3.001, "presets[1].k must be a number in [-2, 3]"),
     (("presets", 1, "k"), -2.1, "presets[1].k must be a number in [-2, 3]"),
     (("presets", 1, "k"), None, "presets[1].k must be a number in [-2, 3], not null"),
@@ -198,6 +203,17 @@ def test_a_file_that_uses_every_key_passes_schema_and_loader(tmp_path: Path) -> 
     assert second.checkpoints == {"b" * 64} and second.limited
     assert second.note == "one\ntwo"
     assert tuple(first.ratios) == (0.0, 0.5, 0.999)
+
+
+def test_stages_of_a_file_and_one_stage_that_is_the_ratios_and_k(tmp_path: Path) -> None:
+    document, path = copy.deepcopy(GOOD), tmp_path / "staged.json"
+    document["presets"][0]["ratios"] = [STAGE, {**STAGE, "from": 0.5, "up": 0, "k": 1.2}]
+    document["presets"][1]["ratios"] = [{**STAGE, "k": -1}]
+    assert schema_accepts(document)
+    path.write_text(json.dumps(document), encoding="utf-8")
+    first, second = load_file(path)
+    assert (str(first.schedule), first.k) == ("0.1/0.2/0.3; 0.1/0.2/0/1.2 from 0.5", None)
+    assert (str(second.schedule), second.k) == ("0.1/0.2/0.3", -1.0)
 
 
 @pytest.mark.parametrize(("place", "content", "sentence"), BROKEN)

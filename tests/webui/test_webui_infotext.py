@@ -69,6 +69,8 @@ def library(tmp_path_factory):
     for place, name in enumerate(("mine", "640x832", "Straße (2)", "a\\b/c 'd'")):
         k = None if place == 1 else 1.2345678901
         library.store.save(Preset.own(name, SDXL, Size(64, 64 + place), Ratios(0.1 + place / 7, 0.2, 0.3), k))
+    schedule = Schedule.parse("0.1/0.2/0.3/1.2345; 0/0/0 from 0.2; 0.30001/0.2/0.1 from 0.7000001")
+    library.store.save(Preset.own("staged", SDXL, Size(640, 64), schedule, 2.5))
     return library
 
 
@@ -89,9 +91,9 @@ def effect(settings: Settings, library: PresetLibrary, hires_pass: bool) -> tupl
     if not settings.acts_in(hires_pass=hires_pass) or settings.start >= settings.end:
         return None
     plan = planned(settings, library, hires_pass)
-    if plan is None or plan.k == 0.0 or not any(plan.schedule.first):
+    if plan is None or plan.idle is not None:
         return None
-    return plan.schedule, plan.k, settings.window, settings.mode, settings.criterion
+    return plan.schedule.with_k(plan.k), settings.window, settings.mode, settings.criterion
 
 
 def planned(settings: Settings, library: PresetLibrary, hires_pass: bool) -> Plan | None:
@@ -118,9 +120,16 @@ def drawn(settings: Settings, library: PresetLibrary, hires_fix: bool) -> dict[s
 RATIO = st.floats(0.0, 1.0, exclude_max=True)
 K = st.floats(-2.0, 3.0)
 SECOND = st.builds("/".join, st.lists(RATIO.map(repr), min_size=3, max_size=3))
+STAGES = st.builds(
+    "{}; {} from 0.25; {}/1.25 from {!r}".format,
+    SECOND,
+    SECOND,
+    SECOND,
+    st.floats(0.25, 1, exclude_min=True, exclude_max=True),
+)
 SETTINGS = st.builds(
     lambda window, **values: Settings(enabled=True, start=window[0], end=window[1], **values),
-    preset=st.sampled_from(["auto", "custom", "mine", "640x832", "Straße (2)", "a\\b/c 'd'", "SDXL 512x512"]),
+    preset=st.sampled_from(["auto", "custom", "mine", "640x832", "Straße (2)", "staged", "a\\b/c 'd'", "SDXL 512x512"]),
     down=RATIO,
     mid=RATIO,
     up=RATIO,
@@ -129,7 +138,8 @@ SETTINGS = st.builds(
     hires=st.sampled_from(SPECS["hires"].choices),
     mode=st.sampled_from(SPECS["mode"].choices),
     criterion=st.sampled_from(SPECS["criterion"].choices),
-    hires_ratios=st.just("") | SECOND | st.builds("{}/{!r}".format, SECOND, K),
+    hires_ratios=st.just("") | SECOND | st.builds("{}/{!r}".format, SECOND, K) | STAGES,
+    stages=st.just("") | STAGES,
 )
 
 
@@ -139,6 +149,9 @@ SETTINGS = st.builds(
 @example(Settings(True), True)
 @example(Settings(True, hires="second"), True)
 @example(Settings(True, "custom", 0.0, -0.0, 0.0, hires_ratios="0.1/0.2/0.3/1.2"), True)
+@example(Settings(True, "custom", stages="0.1/0.2/0.3; 0.4/0.2/0.3/0 from 0.5", hires_ratios="0.1/0.2/0.3"), True)
+@example(Settings(True, "custom", stages="0.1/0.2/0.3/1; 0.1/0.2/0.3/2 from 1e-05"), False)
+@example(Settings(True, "staged", k=-1.0), True)
 @given(SETTINGS, st.booleans())
 def test_an_infotext_draws_its_image_again(library: PresetLibrary, settings: Settings, hires_fix: bool) -> None:
     params = drawn(settings, library, hires_fix)
@@ -275,12 +288,29 @@ def test_the_second_pass_is_told_where_it_differs():
 
 
 def test_auto_stays_where_numbers_cannot_say_what_was_drawn(library):
-    """A preset of several stages, or a refiner with ratios of its own."""
+    """A refiner with ratios of its own, or one that cannot be handled."""
     stages = Outcome([applied(0.1, 0.2, 0.3), applied(0.4, 0.2, 0.3)])
     for outcome in (stages, replace(stages, applied=stages.applied[:1], refused=True)):
         params = written(Settings(True), outcome)
         assert pasted(hosts_line(params), library)["preset"] == "Auto"
     assert written(Settings(True), stages)["CR-Diff later ratios"] == "0.4/0.2/0.3/1.5"
+
+
+def test_stages_are_one_short_value_that_hosts_leave_as_it_is(tmp_path, library):
+    settings = Settings(True, "custom", k=1.4, stages="0.4/0.3/0.3; 0.2/0.2/0.1/1.2 from 0.5", hires_ratios="0/0/0.1")
+    params = drawn(settings, library, hires_fix=True)
+    assert [params[f"CR-Diff {key}"] for key in ("down", "mid", "up", "k")] == ["0.4", "0.3", "0.3", "1.4"]
+    assert params["CR-Diff stages"] == "0.4/0.3/0.3; 0.2/0.2/0.1/1.2 from 0.5"
+    assert "CR-Diff stages: 0.4/0.3/0.3; 0.2/0.2/0.1/1.2 from 0.5, CR-Diff k" in hosts_line(params)
+    back = pasted(hosts_line(params), library)
+    assert (back["preset"], back["stages"], back["hires_ratios"]) == ("Custom", settings.stages, "0/0/0.1")
+    own, empty = drawn(Settings(True, "staged"), library, hires_fix=False), PresetLibrary(tmp_path)
+    assert [pasted(hosts_line(own), one)["preset"] for one in (library, empty)] == ["staged", "Custom"]
+    assert pasted(hosts_line(own), empty)["stages"] == str(library.named("staged").schedule)
+    empty.store.save(replace(library.named("staged"), schedule=Schedule.parse("0.1/0.2/0.3/1.2345; 0/0/0 from 0.2")))
+    assert pasted(hosts_line(own), empty)["preset"] == "Custom"
+    one = drawn(Settings(True, "custom", stages="0.1/0.2/0.3/1.2"), library, hires_fix=False)
+    assert one == drawn(Settings(True, "custom", 0.1, 0.2, 0.3, 1.2), library, hires_fix=False)
 
 
 def test_an_infotext_without_crdiff_switches_it_off_and_touches_nothing_else(library):
@@ -301,6 +331,7 @@ def test_an_infotext_without_crdiff_switches_it_off_and_touches_nothing_else(lib
         ("CR-Diff down", "1.5", "down", 0.999),
         ("CR-Diff hires ratios", "0.3/1.3/0.3", "hires_ratios", ""),
         ("CR-Diff hires k", "9", "hires_ratios", ""),
+        ("CR-Diff stages", "0.1/0.2/0.3; 0.1/0.2/0.3 from 2", "stages", ""),
         ("CR-Diff from the future", "x", "k", 1.5),
     ],
 )

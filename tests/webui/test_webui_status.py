@@ -33,7 +33,7 @@ def library(tmp_path):
 def test_says_where_the_ratios_come_from(library):
     exact = describe(ON, library, BASE, Size(512, 512))
     assert exact.text == "SDXL: preset for this checkpoint, 512x512; 2.0x UNet time"
-    assert (exact.ratios, exact.k, exact.level) == (Ratios(0.397, 0.434, 0.387), 1.5, "ok")
+    assert (exact.schedule.first, exact.k, exact.level) == (Ratios(0.397, 0.434, 0.387), 1.5, "ok")
     assert describe(ON, library, FINE_TUNE, Size(512, 512)).text == "Preset for SDXL, 512x512; 2.0x UNet time"
     turned = describe(ON, library, FINE_TUNE, Size(560, 400)).text
     assert turned.startswith("Preset for SDXL, 400x560 (height x width), turned; ")
@@ -110,18 +110,18 @@ def test_an_own_preset_is_what_auto_takes(library):
     library.store.save(own)
     for checkpoint in (BASE, FINE_TUNE):
         status = describe(ON, library, checkpoint, Size(512, 512))
-        assert (status.ratios, status.k) == (own.ratios, 1.2)
+        assert (status.schedule.first, status.k) == (own.ratios, 1.2)
         assert "own preset 'mine'" in status.text
     limited = Preset.own("only base", SDXL, Size(400, 560), Ratios(0.5, 0.5, 0.5), None, SDXL_BASE)
     library.store.save(limited)
-    assert describe(ON, library, BASE, Size(400, 560)).ratios == limited.ratios
-    assert describe(ON, library, FINE_TUNE, Size(400, 560)).ratios == Ratios(0.482, 0.396, 0.469)
+    assert describe(ON, library, BASE, Size(400, 560)).schedule.first == limited.ratios
+    assert describe(ON, library, FINE_TUNE, Size(400, 560)).schedule.first == Ratios(0.482, 0.396, 0.469)
 
 
 def test_a_preset_of_another_family_is_said(library):
     status = describe(Settings(True, "SD1.x 768x768"), library, BASE, Size(512, 512))
     assert "which was made for SD1.x" in status.text
-    assert status.ratios == Ratios(0.185, 0.445, 0.1)
+    assert status.schedule.first == Ratios(0.185, 0.445, 0.1)
 
 
 def test_picture_is_darker_where_more_is_pruned():
@@ -173,7 +173,7 @@ def test_a_transformer_is_told_as_one():
     found = describe(Settings(True), PresetLibrary(), Checkpoint("a", FLUX), Size(1024, 1024))
     assert found.text.startswith("No preset has been published for Flux, so 0.1 for all blocks; a search finds better")
     assert "2.0x transformer time. Down: double blocks. The released layers have none for mid and up." in found.text
-    assert (found.level, tuple(found.ratios)) == ("estimated", (0.1, 0.1, 0.1))
+    assert (found.level, tuple(found.schedule.first)) == ("estimated", (0.1, 0.1, 0.1))
     wider = describe(Settings(True, layers="attention"), PresetLibrary(), Checkpoint("a", FLUX), Size(1024, 1024))
     assert "mid: first half of the single blocks, up: second half." in wider.text
     picture = ElementTree.fromstring(draw_unet(found.ratios, transformer=True))

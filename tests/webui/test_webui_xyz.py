@@ -56,7 +56,7 @@ def test_a_cell_does_not_leak_into_the_next(axes):
     second = copy.copy(first)
     by_label["[CR-Diff] up"].apply(second, 0.7, [0.7])
     assert xyz.overrides(first) == {"enabled": True, "k": 2.0}
-    assert xyz.overrides(second) == {"enabled": True, "k": 2.0, "up": 0.7, "preset": "custom"}
+    assert xyz.overrides(second) == {"enabled": True, "k": 2.0, "up": 0.7, "preset": "custom", "stages": ""}
     assert xyz.overrides(p) == {}
 
 
@@ -81,6 +81,7 @@ def test_an_axis_acts_with_the_accordion_off_unless_the_axis_enabled_says_otherw
         ("hires", "third", "hires must be one of"),
         ("Preset", "no such", "'no such' does not exist"),
         ("Preset", " ", "preset must be the name"),
+        ("stages", "0.3/0.3/0.3; 0.1/0.1/0.1", "stages must be stages"),
         ("Enabled", "maybe", "takes True and False, not 'maybe'"),
     ],
 )
@@ -93,6 +94,7 @@ def test_a_bad_value_is_told_before_anything_is_drawn(axes, axis, value, words):
         "mode": "fast",
         "hires": "second",
         "hires_ratios": "0.3/0.34/0.3",
+        "stages": "0.3/0.3/0.3; 0.1/0.1/0.1/1.2 from 0.5",
     }.get(axis, 0.5)
     option.confirm(p, [good, good])
     with pytest.raises(SettingsError, match=words):

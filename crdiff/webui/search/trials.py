@@ -90,7 +90,15 @@ class Trials:
             return Settings()
         down, mid, up = point.ratios
         return replace(
-            self._settings, enabled=True, preset=CUSTOM, down=down, mid=mid, up=up, k=point.k, hires_ratios=""
+            self._settings,
+            enabled=True,
+            preset=CUSTOM,
+            down=down,
+            mid=mid,
+            up=up,
+            k=point.k,
+            hires_ratios="",
+            stages="",
         )
 
     def _job(self, point: Point, prompt: str, seed: int, hires: bool) -> Any:
