@@ -58,7 +58,14 @@ def main() -> None:
     measured = Measured.read_all(options.files)
     for varied in dict.fromkeys(cell.varied for cell in measured.cells.values() if cell.varied):
         print(
-            "\n".join([f"Captions right, %, and the gain over dense; {varied}:", "", *overview(measured, varied), ""])
+            "\n".join(
+                [
+                    f"Captions right, %, and the gain over dense in points; {varied}:",
+                    "",
+                    *overview(measured, varied),
+                    "",
+                ]
+            )
         )
     if options.full:
         cells = sorted(measured.cells.values(), key=lambda cell: measured.sizes().index(cell.size))
