@@ -7,6 +7,8 @@ imports a WebUI or gradio; ``crdiff.webui`` alone does.
 For any torch UNet, without a WebUI::
 
     from crdiff import PlainAccess, Run, Settings, Size, plan_for
+
+and in a pipeline of diffusers ``with crdiff.applied(pipe): ...``.
 """
 
 from __future__ import annotations
@@ -18,13 +20,14 @@ if TYPE_CHECKING:
     from crdiff.guidance.access import PlainAccess
     from crdiff.guidance.run import Run
     from crdiff.method.schedule import Position
+    from crdiff.pipelines import applied
     from crdiff.plan import plan_for
     from crdiff.presets.library import PresetLibrary
     from crdiff.presets.size import Size
     from crdiff.settings import Settings
 
 __version__ = "1.0.0"
-__all__ = ["PlainAccess", "Position", "PresetLibrary", "Run", "Settings", "Size", "plan_for"]
+__all__ = ["PlainAccess", "Position", "PresetLibrary", "Run", "Settings", "Size", "applied", "plan_for"]
 
 # Imported when asked for, so that what needs no torch does not wait for it.
 _PLACES = {
@@ -34,6 +37,7 @@ _PLACES = {
     "Run": "crdiff.guidance.run",
     "Settings": "crdiff.settings",
     "Size": "crdiff.presets.size",
+    "applied": "crdiff.pipelines",
     "plan_for": "crdiff.plan",
 }
 

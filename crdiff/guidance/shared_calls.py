@@ -333,13 +333,14 @@ def _is_plain(value: Any) -> bool:
 
 
 def _cloneable(result: Any) -> bool:
-    """Whether a result is a tensor, or a list or tuple of them."""
-    parts = result if type(result) in (tuple, list) else [result]
-    return all(isinstance(part, torch.Tensor) for part in parts)
+    """Whether a result is a tensor, or a list or tuple of such results."""
+    if type(result) in (tuple, list):
+        return all(map(_cloneable, result))
+    return isinstance(result, torch.Tensor)
 
 
 def _cloned(result: Any) -> Any:
-    return result.clone() if isinstance(result, torch.Tensor) else type(result)(part.clone() for part in result)
+    return result.clone() if isinstance(result, torch.Tensor) else type(result)(map(_cloned, result))
 
 
 def _dicts(value: Any) -> Iterator[dict[Any, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from crdiff.models.family import OTHER, Family
@@ -29,7 +30,10 @@ _STAGES = {
     "mid_block": "mid",
     "up_blocks": "up",
 }
+# In the order they run in.
 _LDM_STAGES = ("input_blocks", "middle_block", "output_blocks")
+_DIFFUSERS_STAGES = ("time_embedding", "add_embedding", "conv_in", "down_blocks", "mid_block", "up_blocks")
+_SINGLE = ("middle_block", "time_embedding", "add_embedding", "conv_in", "mid_block")
 _CONTEXT_WIDTH = "attn2.to_k"
 _BRANCH_ENDS = ("attn1.to_out.0", "ff.net.2")
 # Anchored at the UNet, so that a ControlNet or an EMA copy in the same file does not count. What stands between
@@ -76,7 +80,7 @@ class UNet:
         return OTHER
 
     def shared_prefix(self, model: torch.nn.Module, pruned: Collection[str]) -> tuple[torch.nn.Module, ...]:
-        """Only for UNets with LDM names, whose order is known; elsewhere there are none."""
+        """Only for UNets with LDM or diffusers names, whose order is known; elsewhere there are none."""
         found: list[torch.nn.Module] = []
         for name, block in _blocks(model):
             inside = [other for other in pruned if other.startswith(f"{name}.")]
@@ -99,20 +103,22 @@ class UNet:
 
 
 def _blocks(unet: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
-    for stage in _LDM_STAGES:
+    ldm = hasattr(unet, _LDM_STAGES[0])
+    for stage in _LDM_STAGES if ldm else _DIFFUSERS_STAGES:
         module = getattr(unet, stage, None)
-        if module is None:
+        if stage in _SINGLE:
+            if module is not None:
+                yield stage, module
+        elif module is None:
             return
-        if stage == "middle_block":
-            yield stage, module
         else:
             yield from ((f"{stage}.{name}", block) for name, block in module.named_children())
 
 
 def _before(name: str, module: torch.nn.Module, pruned: Collection[str]) -> list[torch.nn.Module]:
-    """What of a block of layers in sequence runs before its first pruned layer."""
+    """What of a block runs before its first pruned layer."""
     found: list[torch.nn.Module] = []
-    for child_name, child in module.named_children():
+    for child_name, child in _in_order(module):
         path = f"{name}.{child_name}"
         if any(other.startswith(f"{path}.") for other in pruned):
             if hasattr(child, "transformer_blocks"):
@@ -122,6 +128,18 @@ def _before(name: str, module: torch.nn.Module, pruned: Collection[str]) -> list
             break
         found += _unpatched(child)
     return found
+
+
+def _in_order(block: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    """The parts of a block as they run: LDM's one after the other, those of diffusers in turn."""
+    resnets, attentions = getattr(block, "resnets", None), getattr(block, "attentions", None)
+    if resnets is None or attentions is None:
+        yield from block.named_children()
+        return
+    for index, pair in enumerate(zip_longest(resnets, attentions)):
+        for name, part in zip(("resnets", "attentions"), pair):
+            if part is not None:
+                yield f"{name}.{index}", part
 
 
 def _unpatched(module: torch.nn.Module) -> list[torch.nn.Module]:
