@@ -370,8 +370,8 @@ def test_a_bad_budget_is_one_sentence(values):
 
 
 def test_an_unknown_strategy():
-    with pytest.raises(SettingsError, match="must be one of annealing, random, cmaes, not 'evolution'"):
-        make("evolution", SPACE, [START])
+    with pytest.raises(SettingsError, match="must be one of annealing, evolution, random, cmaes, not 'genetic'"):
+        make("genetic", SPACE, [START])
 
 
 def test_random_scores_do_not_upset_the_bookkeeping():

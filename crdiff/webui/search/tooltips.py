@@ -28,8 +28,8 @@ TOOLTIPS: Mapping[str, str] = {
     "high": "The largest ratio that is tried, for each group that is varied, below 1.",
     "low_k": "The least amplification k that is tried.",
     "high_k": "The largest amplification k that is tried.",
-    "strategy": "How the next ratios are chosen: annealing is the paper's, random samples evenly, cmaes needs the "
-    "Python package cmaes.",
+    "strategy": "How the next ratios are chosen: annealing is the paper's, evolution changes the best a little as "
+    "Diff-ES does, random samples evenly, cmaes needs the Python package cmaes.",
     "racing": "Whether ratios that cannot win are given up early: exact never misses the best, likely saves more, off "
     "draws every image.",
     "seed": "Of the search's own random numbers; another one tries other ratios.",
