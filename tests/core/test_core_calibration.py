@@ -18,6 +18,7 @@ from crdiff.calibration.gathering import Gathering
 from crdiff.calibration.memory import Input, column_bytes, first_fitting, hessian_bytes, working_bytes
 from crdiff.calibration.prompts import neutral_prompts
 from crdiff.calibration.run import Calibration, CalibrationRun
+from crdiff.method.schedule import Position
 from crdiff.models.architecture import Layer, find_layers
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.unet import SDXL
@@ -100,6 +101,26 @@ def test_the_inverse_is_that_of_the_damped_hessian(calibrated):
             hessian = 2.0 * rows.T @ rows / len(rows)
             hessian += DAMPING * np.diag(hessian).mean() * np.eye(len(hessian))
             np.testing.assert_allclose(statistics.layers[name].inverse, np.diag(np.linalg.inv(hessian)), rtol=2e-3)
+
+
+def test_whole_hessians_weigh_the_tokens_of_early_steps_more():
+    unet, calls = make_unet(), [make_inputs(seed) for seed in range(2)]
+    calibration = Calibration(hessians=("up",), by_step=True)
+    with CalibrationRun(calibration, Access()) as run:
+        for step, call in enumerate(calls):
+            run.position = Position(step, 2)
+            run.predict(unet, lambda call=call: unet(*call), CPU)
+    inputs, _, _ = seen_by_hooks(unet, calls)
+    (gathering,) = calibration.gatherings.values()
+    whole, statistics = gathering.whole(), gathering.statistics({})
+    assert set(whole.keys) == {name for name in inputs if name.startswith("output_blocks.")}
+    for name, key in whole.keys.items():
+        first, second = np.split(inputs[name], 2)
+        expected = 2.0 * (1.2 * first.T @ first + 0.8 * second.T @ second) / (1.2 * len(first) + 0.8 * len(second))
+        np.testing.assert_allclose(whole.get(key), expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(statistics.layers[name].squares, (inputs[name] ** 2).sum(0), rtol=1e-5)
+    named = {name.rpartition(".")[0] for name in whole.keys if name.endswith((".to_q", ".to_k", ".to_v"))}
+    assert len(set(whole.keys.values())) == len(whole.keys) - 2 * len(named), "queries, keys and values have one"
 
 
 def watched(*inputs: torch.Tensor, hessian: bool = False) -> LayerStatistics:
