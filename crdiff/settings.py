@@ -295,9 +295,9 @@ def _check_schedule(name: str, value: object) -> str:
     try:
         return str(Schedule.parse(value) if isinstance(value, str) else Schedule.from_json(value))
     except SettingsError as error:
-        form = f" as in {EXAMPLE}" if isinstance(value, str) else ""
+        form = f"written as in {EXAMPLE}" if isinstance(value, str) else "a list of stages"
         fault = str(error)
-        raise SettingsError(f"CR-Diff: {name} must be stages{form}; {fault[:1].lower()}{fault[1:]}") from None
+        raise SettingsError(f"CR-Diff: {name} must be {form}; {fault[:1].lower()}{fault[1:]}") from None
 
 
 def _stages_schema() -> dict[str, Any]:

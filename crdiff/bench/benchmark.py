@@ -16,13 +16,14 @@ from crdiff.bench.modes import ACCESS, CASES, GRAPH, Case, Running
 from crdiff.bench.operations import OperationCounter
 from crdiff.bench.options import Options
 from crdiff.bench.random_unet import SHAPES, StepInputs, build_unet, make_steps, with_the_same_weights
+from crdiff.bench.stages import StageCosts, compare_stages
 from crdiff.bench.steps import SCHEDULE, StepFunction, mode_step, reference_step, take_turn
 from crdiff.bench.thresholds import ThresholdCosts, Weights, compare
 from crdiff.bench.timing import Progress, Spread, Times, Turn, interleave, no_progress, ratio
 from crdiff.bench.unet import UNetModel
 from crdiff.guidance.graphs import CudaBackend
 from crdiff.method.groups import GROUPS, Ratios
-from crdiff.method.schedule import StepWindow
+from crdiff.method.schedule import Schedule, StepWindow
 from crdiff.models.architecture import find_layers
 from crdiff.pruning.store import Store
 
@@ -86,6 +87,7 @@ class Results:
         disabled: a pass with a run that has been closed over one that never had any.
         outside_window: the same of a step outside the window of a run that has acted.
         thresholds: the profile against kthvalue on this UNet's weights.
+        stages: an image whose ratios change over the steps against one whose do not.
         graph: a step in a CUDA graph; None where none was measured.
     """
 
@@ -99,6 +101,7 @@ class Results:
     disabled: Spread
     outside_window: Spread
     thresholds: ThresholdCosts
+    stages: StageCosts
     graph: GraphCosts | None = None
 
 
@@ -243,6 +246,8 @@ def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned], 
     turns.clear()
     progress("switched off")
     off = _when_off(cases[0], unet, options, steps, store, progress)
+    progress("stages")
+    staged = compare_stages(cases[0], unet, options, steps, store, progress)
     progress("thresholds")
     return Results(
         options,
@@ -255,6 +260,7 @@ def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned], 
         ratio(off, "disabled", "dense"),
         ratio(off, "outside", "dense"),
         compare(_weights(unet), options.ratios, device, min(options.rounds or _THRESHOLD_ROUNDS, _THRESHOLD_ROUNDS)),
+        staged,
         None if backend is None else _graph_costs(times, backend),
     )
 
@@ -278,10 +284,11 @@ def _when_off(
 ) -> Times:
     """Dense passes of a UNet that never met a run, of one whose run was closed, and of one outside the window."""
     closed_unet, outside_unet = with_the_same_weights(unet), with_the_same_weights(unet)
-    closed = Running(case, closed_unet, options.ratios, options.k, steps, store)
+    schedule = Schedule.constant(options.ratios)
+    closed = Running(case, closed_unet, schedule, options.k, steps, store)
     closed.step(0)
     closed.run.close()
-    outside = Running(case, outside_unet, options.ratios, options.k, steps, store, StepWindow(0.0, 0.5))
+    outside = Running(case, outside_unet, schedule, options.k, steps, store, StepWindow(0.0, 0.5))
     outside.step(0)
     last = SCHEDULE - 1
     inputs = steps[last]

@@ -13,7 +13,6 @@ from crdiff.bench.unet import UNetModel
 from crdiff.guidance.access import PlainAccess
 from crdiff.guidance.graphs import Backend
 from crdiff.guidance.run import Run
-from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Position, Schedule, StepWindow
 from crdiff.modes.balanced import REFRESH
 from crdiff.modes.registry import DEFAULT_MODE, MODES
@@ -75,7 +74,7 @@ class Running:
     Args:
         case: the case.
         unet: the UNet; the run patches these modules.
-        ratios: the pruning ratios.
+        schedule: the pruning ratios over the steps.
         k: amplification.
         steps: the inputs of the schedule's steps.
         store: what has been gathered of weights seen before.
@@ -87,14 +86,14 @@ class Running:
         self,
         case: Case,
         unet: UNetModel,
-        ratios: Ratios,
+        schedule: Schedule,
         k: float,
         steps: tuple[StepInputs, ...],
         store: Store,
         window: StepWindow = StepWindow(),  # noqa: B008 (frozen)
         backend: Backend | None = None,
     ) -> None:
-        plan = Plan(Schedule.constant(ratios), k, "benchmark")
+        plan = Plan(schedule, k, "benchmark")
         self._unet, self._steps = unet, steps
         planner = Planner(lambda checkpoint: plan, window, case.mode, case.criterion)
         self.run = Run(planner, ACCESS, store, case.policy, backend if case.graphs else None)

@@ -18,6 +18,7 @@ from crdiff.bench.random_unet import SHAPES, build_unet, make_steps, with_the_sa
 from crdiff.bench.steps import SCHEDULE, mode_step, reference_step, take_turn
 from crdiff.bench.timing import Progress, Times, Turn, interleave, no_progress, ratio
 from crdiff.method.groups import Ratios
+from crdiff.method.schedule import Schedule
 from crdiff.models.family import Family
 from crdiff.models.unet import SD15, SDXL
 from crdiff.presets.size import Size
@@ -69,7 +70,7 @@ def _turns(family: Family) -> dict[str, Turn]:
         turns[case.name] = Turn(partial(take_turn, step, case.steps), case.steps)
     turns["down0"] = Turn(partial(take_turn, mode_step(_as_on_a_gpu(CASES[0]), unet, _DOWN_0, _K, steps, store), 1))
     closed_unet = with_the_same_weights(unet)
-    closed = Running(CASES[0], closed_unet, _ALL, _K, steps, store)
+    closed = Running(CASES[0], closed_unet, Schedule.constant(_ALL), _K, steps, store)
     closed.step(0)
     closed.run.close()
     for name, one in (("plain", unet), ("off", closed_unet)):

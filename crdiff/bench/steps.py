@@ -12,6 +12,7 @@ from crdiff.bench.reference import TwoUNets
 from crdiff.bench.unet import UNetModel
 from crdiff.guidance.graphs import Backend
 from crdiff.method.groups import Ratios
+from crdiff.method.schedule import Schedule
 from crdiff.pruning.store import Store
 
 SCHEDULE = 16
@@ -47,7 +48,7 @@ def mode_step(
     backend: Backend | None = None,
 ) -> StepFunction:
     """A case, with its first step done, and the step that is captured if there is one."""
-    running = Running(case, with_the_same_weights(unet), ratios, k, steps, store, backend=backend)
+    running = Running(case, with_the_same_weights(unet), Schedule.constant(ratios), k, steps, store, backend=backend)
     for index in range(_UNTIL_CAPTURED if case.graphs else 1):
         running.step(index)
     return running.step

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from crdiff.method.schedule import EXAMPLE
+
 HELP = "show what a checkpoint holds, and thresholds and sparsity at given ratios"
 DESCRIPTION = """\
 Show what CR-Diff looks at in a checkpoint: its family, how it is stored, the layers and weights of the down, mid and up
@@ -35,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--ratios",
         metavar="DOWN/MID/UP",
-        help="share of the weights to prune in the down, mid and up blocks, each in [0, 1)",
+        help="share of the weights to prune in the down, mid and up blocks, each in [0, 1), or stages such as "
+        f"'{EXAMPLE}'",
     )
     source.add_argument(
         "--preset",
@@ -65,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
     from crdiff.inspection.inspection import inspect_ratios, inspect_size
     from crdiff.inspection.overview import look_over
     from crdiff.inspection.report import overview_to_json, overview_to_text, to_json, to_text
-    from crdiff.method.groups import Ratios
+    from crdiff.method.schedule import Schedule
     from crdiff.models.scope import LAYER_SETS, THRESHOLDS, Scope
     from crdiff.presets.size import Size
     from crdiff.pruning.registry import CRITERIA
@@ -83,5 +86,5 @@ def run(arguments: argparse.Namespace) -> None:
         size = Size.parse(arguments.preset)
         found = inspect_size(arguments.checkpoint, size, hashed=arguments.hash, criterion=criterion, scope=scope)
     else:
-        found = inspect_ratios(arguments.checkpoint, Ratios.parse(arguments.ratios), criterion=criterion, scope=scope)
+        found = inspect_ratios(arguments.checkpoint, Schedule.parse(arguments.ratios), criterion=criterion, scope=scope)
     print(to_json(found) if arguments.json else to_text(found))

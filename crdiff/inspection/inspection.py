@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from crdiff.errors import PresetError, UnsupportedModelError
 from crdiff.method.groups import GROUPS, Ratios
+from crdiff.method.schedule import Schedule
 from crdiff.models.architecture import Layer
 from crdiff.models.checkpoint_file import FileLayers, read_layers
 from crdiff.models.family import Family
@@ -36,25 +37,35 @@ class Inspection:
     Attributes:
         checkpoint: name of the file.
         family: its family.
-        ratios: the ratios.
+        schedule: the ratios, over the steps.
         preset: the look-up the ratios come from; None if they were given.
         layers: number of layers that may be pruned, by group.
-        sparsity: threshold and counts, by group.
+        stages: of each stage, threshold and counts by group.
         criterion: what decides which weights are pruned.
     """
 
     checkpoint: str
     family: Family
-    ratios: Ratios
+    schedule: Schedule
     preset: Match | None
     layers: Mapping[str, int]
-    sparsity: Mapping[str, GroupSparsity]
+    stages: tuple[Mapping[str, GroupSparsity], ...]
     criterion: str = DEFAULT_CRITERION
+
+    @property
+    def ratios(self) -> Ratios:
+        """The ratios of the first stage."""
+        return self.schedule.first
+
+    @property
+    def sparsity(self) -> Mapping[str, GroupSparsity]:
+        """Threshold and counts of the first stage."""
+        return self.stages[0]
 
 
 def inspect_ratios(
     path: Path,
-    ratios: Ratios,
+    ratios: Ratios | Schedule,
     *,
     criterion: str = DEFAULT_CRITERION,
     scope: Scope = Scope(),  # noqa: B008 (frozen)
@@ -63,7 +74,7 @@ def inspect_ratios(
 
     Args:
         path: the checkpoint.
-        ratios: the ratios.
+        ratios: the ratios, at every step or over the steps.
         criterion: what decides which weights are pruned, a name in ``CRITERIA``.
         scope: which layers are pruned, and what shares a threshold.
 
@@ -71,7 +82,8 @@ def inspect_ratios(
         UnsupportedModelError: the file cannot be read, or holds no model that CR-Diff prunes, or the criterion has to
             see the model at work.
     """
-    return _inspect(path, read_layers(path), ratios, None, criterion, scope)
+    schedule = ratios if isinstance(ratios, Schedule) else Schedule.constant(ratios)
+    return _inspect(path, read_layers(path), schedule, None, criterion, scope)
 
 
 def inspect_size(
@@ -103,11 +115,11 @@ def inspect_size(
             f"{path.name}: there is no preset for its family ({found.family.label}) and the criterion {criterion}; "
             "give ratios instead."
         )
-    return _inspect(path, found, match.ratios, match, criterion, scope)
+    return _inspect(path, found, match.schedule, match, criterion, scope)
 
 
 def _inspect(
-    path: Path, found: FileLayers, ratios: Ratios, preset: Match | None, criterion: str, scope: Scope
+    path: Path, found: FileLayers, schedule: Schedule, preset: Match | None, criterion: str, scope: Scope
 ) -> Inspection:
     if found.quantised:
         raise UnsupportedModelError(
@@ -120,22 +132,24 @@ def _inspect(
         deciding = CRITERIA[criterion].make(WeightsState(str(path), "file", (), ""), Store())
     except MissingCalibrationError:
         raise unseen from None
-    try:
-        while (observer := deciding.observer(ratios)) is not None:
-            if observer.calls > 1:
-                raise unseen
-            _show(path, layers, observer)
-            observer.finish(len(layers))
-    except (SafetensorError, OSError) as error:
-        raise UnsupportedModelError(f"{path.name} cannot be read to its end ({error}).") from None
     weights = {group: sum(math.prod(layer.shape) for layer in layers if layer.group == group) for group in GROUPS}
     none_left_out = {group: GroupSparsity(weights[group], 0) for group in GROUPS}
-    sparsity = deciding.sparsity(ratios) or none_left_out
-    for group, one in sparsity.items():
-        if one.threshold is not None and not math.isfinite(one.threshold):
-            raise UnsupportedModelError(f"{path.name}: too many weights of the {group} blocks are not finite.")
+    stages = []
+    for stage in schedule.stages:
+        try:
+            while (observer := deciding.observer(stage.ratios)) is not None:
+                if observer.calls > 1:
+                    raise unseen
+                _show(path, layers, observer)
+                observer.finish(len(layers))
+        except (SafetensorError, OSError) as error:
+            raise UnsupportedModelError(f"{path.name} cannot be read to its end ({error}).") from None
+        stages.append(deciding.sparsity(stage.ratios) or none_left_out)
+        for group, one in stages[-1].items():
+            if one.threshold is not None and not math.isfinite(one.threshold):
+                raise UnsupportedModelError(f"{path.name}: too many weights of the {group} blocks are not finite.")
     counts = {group: sum(layer.group == group for layer in layers) for group in GROUPS}
-    return Inspection(path.name, found.family, ratios, preset, counts, sparsity, criterion)
+    return Inspection(path.name, found.family, schedule, preset, counts, tuple(stages), criterion)
 
 
 def _show(path: Path, layers: list[Layer], observer: Observer) -> None:

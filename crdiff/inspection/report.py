@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
+from crdiff.checks import exact
 from crdiff.inspection.inspection import Inspection
 from crdiff.inspection.overview import Overview
 from crdiff.method.groups import GROUPS
@@ -11,9 +14,28 @@ from crdiff.pruning.criterion import GroupSparsity
 
 
 def to_json(inspection: Inspection) -> str:
-    """The inspection as a JSON object; a group that nothing is pruned of has the threshold null."""
+    """The inspection as a JSON object; a group that nothing is pruned of has the threshold null.
+
+    Ratios and groups are those of the first stage; where there are several, all are listed too.
+    """
     preset = inspection.preset
-    groups = {
+    stages = [
+        {**stage.to_json(), "groups": _groups(inspection, found)}
+        for stage, found in zip(inspection.schedule.stages, inspection.stages)
+    ]
+    document = {
+        "family": inspection.family.value,
+        "criterion": inspection.criterion,
+        "ratios": {group: inspection.ratios[group] for group in GROUPS},
+        "preset": preset and {"size": str(preset.size), "origin": preset.describe(), "estimated": preset.estimated},
+        "groups": stages[0]["groups"],
+        **({} if len(stages) == 1 else {"stages": stages}),
+    }
+    return json.dumps(document, indent=2, allow_nan=False)
+
+
+def _groups(inspection: Inspection, sparsity: Mapping[str, GroupSparsity]) -> dict[str, Any]:
+    return {
         group: {
             "layers": inspection.layers[group],
             "weights": found.weights,
@@ -21,16 +43,8 @@ def to_json(inspection: Inspection) -> str:
             "pruned": found.pruned,
             "sparsity": found.sparsity,
         }
-        for group, found in inspection.sparsity.items()
+        for group, found in sparsity.items()
     }
-    document = {
-        "family": inspection.family.value,
-        "criterion": inspection.criterion,
-        "ratios": {group: inspection.ratios[group] for group in GROUPS},
-        "preset": preset and {"size": str(preset.size), "origin": preset.describe(), "estimated": preset.estimated},
-        "groups": groups,
-    }
-    return json.dumps(document, indent=2, allow_nan=False)
 
 
 def to_text(inspection: Inspection) -> str:
@@ -42,16 +56,16 @@ def to_text(inspection: Inspection) -> str:
             origin = f"estimated: {origin}"
     lines = [
         f"{inspection.checkpoint}: {inspection.family.label}",
-        f"ratios {inspection.ratios} (down/mid/up), {origin}; criterion {inspection.criterion}",
+        f"ratios {inspection.schedule} (down/mid/up), {origin}; criterion {inspection.criterion}",
         f"{'group':<5} {'layers':>6} {'weights':>13} {'threshold':>12} {'pruned':>13} {'sparsity':>8}",
     ]
-    for group, found in inspection.sparsity.items():
-        lines.append(_row(group, inspection.layers[group], found))
-    total = GroupSparsity(
-        sum(found.weights for found in inspection.sparsity.values()),
-        sum(found.pruned for found in inspection.sparsity.values()),
-    )
-    lines.append(_row("all", sum(inspection.layers.values()), total))
+    for stage, sparsity in zip(inspection.schedule.stages, inspection.stages):
+        lines += [] if inspection.schedule.is_constant else [f"from {exact(stage.start)}:"]
+        lines += [_row(group, inspection.layers[group], found) for group, found in sparsity.items()]
+        total = GroupSparsity(
+            sum(found.weights for found in sparsity.values()), sum(found.pruned for found in sparsity.values())
+        )
+        lines.append(_row("all", sum(inspection.layers.values()), total))
     return "\n".join(lines)
 
 

@@ -94,7 +94,7 @@ class Stage:
         try:
             start, *numbers = [float(one) for one in [found[2] or "0", *found[1].split("/")]] if found else []
         except ValueError:
-            raise SettingsError(f"it reads {shown(text.strip())}") from None
+            raise SettingsError(f"it reads {shown(text.strip())}, not down/mid/up or down/mid/up/k") from None
         return cls(start, Ratios(*numbers[: len(GROUPS)]), *numbers[len(GROUPS) :])
 
     @classmethod

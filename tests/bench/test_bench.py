@@ -78,6 +78,7 @@ def test_what_the_command_prints_as_json(printed):
     assert printed["profile"]["equal"] is True
     assert printed["new_ratio_seconds"] > 0
     assert printed["disabled_ratio"] > 0
+    assert printed["stages_ratio"] > 0
     assert set(printed["floors"]) == set(modes["exact"]["cases"]) == {"all", "down=0", "down=mid=0"}
 
 
@@ -99,6 +100,7 @@ def test_operations_of_a_step(printed):
     modes = printed["modes"]
     assert modes["reference"]["operations"] == 2.0
     assert modes["fast"]["operations"] == 1.0
+    assert printed["stages_operations"] == 1.0
     for case, costs in modes["exact"]["cases"].items():
         assert costs["floor"] == printed["floors"][case]
         assert costs["floor"] <= costs["operations"] <= 1.02 * costs["floor"]

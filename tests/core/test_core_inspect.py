@@ -176,6 +176,21 @@ def test_the_table(capsys, checkpoint):
     assert int(rows["all"][0]) == 96
 
 
+def test_stages_one_by_one(capsys, checkpoint):
+    stages = "0.397/0.434/0; 0.1/0.2/0.3/1.2 from 0.5"
+    found = inspect(capsys, checkpoint, "--ratios", stages)
+    tensors = weights_of(SD1, "ldm", 768, torch.float16)
+    expected = [expected_groups(tensors, SD1, "ldm", ratios) for ratios in ((0.397, 0.434, 0.0), (0.1, 0.2, 0.3))]
+    assert [stage["groups"] for stage in found["stages"]] == expected
+    assert found["groups"] == expected[0]
+    assert (found["stages"][1]["from"], found["stages"][1]["k"], found["stages"][1]["up"]) == (0.5, 1.2, 0.3)
+    assert main(["inspect", str(checkpoint), "--ratios", stages]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert stages in lines[1]
+    assert [line for line in lines if line.startswith("from")] == ["from 0:", "from 0.5:"]
+    assert f"{expected[1]['mid']['sparsity']:.2%}" in lines[lines.index("from 0.5:") + 2]
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "gbk", "cp932"])
 def test_no_encoding_of_the_output_stops_a_command(checkpoint, tmp_path, monkeypatch, encoding):
     """A console's or a file's on Windows, of which none has all of these characters."""
@@ -297,7 +312,9 @@ class TestErrors:
         save_file({name: torch.zeros(4, 4) for name in names}, str(path))
         assert "other.safetensors holds no UNet" in self.fails(capsys, path, "--ratios", "0.1/0.1/0.1")
 
-    @pytest.mark.parametrize("ratios", ["0.1", "0.1/0.1", "a/b/c", "1/0/0", "0/nan/0", "0/0/1.5", "0/0/0/0", ""])
+    @pytest.mark.parametrize(
+        "ratios", ["0.1", "0.1/0.1", "a/b/c", "1/0/0", "0/nan/0", "0/0/1.5", "0/0/0/0/0", "0/0/0; 0/0/0", ""]
+    )
     def test_bad_ratios(self, capsys, checkpoint, ratios):
         self.fails(capsys, checkpoint, "--ratios", ratios)
 

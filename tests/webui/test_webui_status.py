@@ -176,5 +176,5 @@ def test_a_transformer_is_told_as_one():
     assert (found.level, tuple(found.schedule.first)) == ("estimated", (0.1, 0.1, 0.1))
     wider = describe(Settings(True, layers="attention"), PresetLibrary(), Checkpoint("a", FLUX), Size(1024, 1024))
     assert "mid: first half of the single blocks, up: second half." in wider.text
-    picture = ElementTree.fromstring(draw_unet(found.ratios, transformer=True))
+    picture = ElementTree.fromstring(draw_unet(found.schedule.first, transformer=True))
     assert picture.get("aria-label").startswith("Transformer groups, pruned down 0.1")

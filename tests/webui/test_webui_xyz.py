@@ -81,7 +81,7 @@ def test_an_axis_acts_with_the_accordion_off_unless_the_axis_enabled_says_otherw
         ("hires", "third", "hires must be one of"),
         ("Preset", "no such", "'no such' does not exist"),
         ("Preset", " ", "preset must be the name"),
-        ("stages", "0.3/0.3/0.3; 0.1/0.1/0.1", "stages must be stages"),
+        ("stages", "0.3/0.3/0.3; 0.1/0.1/0.1", "stages must be written as in"),
         ("Enabled", "maybe", "takes True and False, not 'maybe'"),
     ],
 )
