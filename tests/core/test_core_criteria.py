@@ -25,10 +25,12 @@ from torch import nn
 
 from crdiff.__main__ import main
 from crdiff.calibration.run import Calibration, CalibrationRun, Gathered
+from crdiff.guidance.run import Run
 from crdiff.method.groups import GROUPS
-from crdiff.method.schedule import Position
+from crdiff.method.schedule import Position, Schedule
 from crdiff.models.architecture import Layer
 from crdiff.modes.registry import MODES
+from crdiff.plan import Plan, Planner
 from crdiff.presets.library import PresetLibrary
 from crdiff.pruning import random_masks
 from crdiff.pruning.calibrations import Calibrations
@@ -352,6 +354,35 @@ def test_second_weights_are_what_the_pruned_pass_multiplies_by(mode):
         torch.testing.assert_close(again.step(), expected, atol=2e-4, rtol=2e-3)
     assert again.run.refusals == [] and not torch.allclose(expected, dense, atol=1e-2)
     assert again.run.applied[0].basis == next(iter(calibration.gatherings.values())).statistics({}).id
+
+
+@pytest.fixture(scope="module")
+def gathered() -> Gathered:
+    """Of the small UNet at work."""
+    bench, calibration = Bench(), Calibration(hessians=GROUPS)
+    with torch.no_grad(), CalibrationRun(calibration, bench.access) as run:
+        run.predict(bench.unet, lambda: bench.unet(*bench.inputs), CPU)
+    return Gathered(calibration, {})
+
+
+@pytest.mark.parametrize(
+    "criterion", ["attenuation", "soft", "random", "wanda", "wanda-group", "obs-diff", "channels", "layerdrop"]
+)
+def test_stages_of_every_kind_of_criterion_are_what_separate_runs_at_their_ratios_are(criterion, gathered):
+    stages = Schedule.parse("0.4/0.5/0.3; 0.7/0/0.6 from 0.3; 0.7/0/0.6/2 from 0.6")
+    with torch.no_grad():
+        bench = Bench(criterion=criterion, store=Store(calibrations=gathered))
+        planner = Planner.fixed(Plan(stages, K, "stages"), criterion=criterion)
+        bench.run, bench.plain = Run(planner, bench.access, bench.store), copy.deepcopy(bench.unet)
+        for step in (0, 3, 4, 6):
+            bench.run.position = Position(step, 10)
+            found, stage = bench.step(), stages.at(step / 10)
+            k = K if stage.k is None else stage.k
+            alone = Bench(
+                k, tuple(stage.ratios), criterion=criterion, store=bench.store, unet=copy.deepcopy(bench.plain)
+            )
+            torch.testing.assert_close(found, alone.step(), rtol=0, atol=1e-5)
+        assert bench.run.refusals == [] and bench.run.amplified
 
 
 def test_layerdrop_skips_the_blocks_that_change_least(tmp_path):
