@@ -16,7 +16,6 @@ from crdiff.bench.modes import ACCESS, CASES, GRAPH, Case, Running
 from crdiff.bench.operations import OperationCounter
 from crdiff.bench.options import Options
 from crdiff.bench.random_unet import SHAPES, StepInputs, build_unet, make_steps, with_the_same_weights
-from crdiff.bench.stages import StageCosts, compare_stages
 from crdiff.bench.steps import SCHEDULE, StepFunction, mode_step, reference_step, take_turn
 from crdiff.bench.thresholds import ThresholdCosts, Weights, compare
 from crdiff.bench.timing import Progress, Spread, Times, Turn, interleave, no_progress, ratio
@@ -87,7 +86,6 @@ class Results:
         disabled: a pass with a run that has been closed over one that never had any.
         outside_window: the same of a step outside the window of a run that has acted.
         thresholds: the profile against kthvalue on this UNet's weights.
-        stages: an image whose ratios change over the steps against one whose do not.
         graph: a step in a CUDA graph; None where none was measured.
     """
 
@@ -101,7 +99,6 @@ class Results:
     disabled: Spread
     outside_window: Spread
     thresholds: ThresholdCosts
-    stages: StageCosts
     graph: GraphCosts | None = None
 
 
@@ -246,8 +243,6 @@ def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned], 
     turns.clear()
     progress("switched off")
     off = _when_off(cases[0], unet, options, steps, store, progress)
-    progress("stages")
-    staged = compare_stages(cases[0], unet, options, steps, store, progress)
     progress("thresholds")
     return Results(
         options,
@@ -260,7 +255,6 @@ def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned], 
         ratio(off, "disabled", "dense"),
         ratio(off, "outside", "dense"),
         compare(_weights(unet), options.ratios, device, min(options.rounds or _THRESHOLD_ROUNDS, _THRESHOLD_ROUNDS)),
-        staged,
         None if backend is None else _graph_costs(times, backend),
     )
 

@@ -20,7 +20,10 @@ examples:
   python -m crdiff bench
   python -m crdiff bench --family sdxl --scale 1 --size 1024x1024 --dtype float16 --device cuda
   python -m crdiff bench --overhead
+  python -m crdiff bench --stages
   python -m crdiff bench --weights 200M --dtype float16 --rounds 1 --json"""
+
+_STAGED = ("exact", "fast")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="only the processor time of a step where launching rules, as beside a fast GPU; takes half a minute",
     )
+    parser.add_argument(
+        "--stages",
+        action="store_true",
+        help="only images whose ratios change in four stages, beside images of one (exact and fast, or --modes)",
+    )
     parser.add_argument("--json", action="store_true", help="write JSON instead of tables")
 
 
@@ -66,6 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     from crdiff.bench.options import parse_options, parse_rounds
     from crdiff.bench.overhead import measure_overhead, overhead_lines
     from crdiff.bench.report import threshold_lines, thresholds_to_json, to_json, to_text
+    from crdiff.bench.stages import measure_stages, stages_lines, stages_to_json
     from crdiff.bench.thresholds import compare, parse_count, random_weights
     from crdiff.checks import choice
     from crdiff.errors import SettingsError
@@ -82,6 +91,8 @@ def run(arguments: argparse.Namespace) -> None:
     cases = {case.name: case for case in offered}
     if arguments.modes is not None:
         cases = {name: cases[choice("The mode", name, cases)] for name in arguments.modes.split(",")}
+    elif arguments.stages:
+        cases = {name: cases[name] for name in _STAGED}
     count = None if arguments.weights is None else parse_count(arguments.weights)
     try:
         if count is not None:
@@ -91,6 +102,10 @@ def run(arguments: argparse.Namespace) -> None:
             print(
                 json.dumps(thresholds_to_json(costs), indent=1) if arguments.json else "\n".join(threshold_lines(costs))
             )
+            return
+        if arguments.stages:
+            staged = measure_stages(options, tuple(cases.values()), _progress)
+            print(json.dumps(stages_to_json(staged), indent=1) if arguments.json else "\n".join(stages_lines(staged)))
             return
         found = run_benchmark(options, tuple(cases.values()), progress=_progress)
     except (RuntimeError, MemoryError) as error:  # torch has no narrower class for a missing kernel or for no memory

@@ -37,9 +37,6 @@ def to_json(found: Results) -> Json:
         "disabled_spread": _range(found.disabled),
         "outside_window_ratio": found.outside_window.median,
         "outside_window_spread": _range(found.outside_window),
-        "stages_ratio": found.stages.ratio.median,
-        "stages_spread": _range(found.stages.ratio),
-        "stages_operations": found.stages.operations,
         **({} if found.graph is None else {"graph": _graph_json(found.graph)}),
     }
 
@@ -158,10 +155,6 @@ def _row(mode: str, case: str, costs: StepCosts) -> str:
 def _off(found: Results) -> Iterator[str]:
     yield f"Switched off: {_with_range(found.disabled)} of a dense pass. Outside the window: " + (
         f"{_with_range(found.outside_window)}."
-    )
-    yield (
-        f"Images of four stages: {_with_range(found.stages.ratio)} of the time of images of one, and "
-        f"{found.stages.operations:.3f} of the operations."
     )
 
 

@@ -78,7 +78,6 @@ def test_what_the_command_prints_as_json(printed):
     assert printed["profile"]["equal"] is True
     assert printed["new_ratio_seconds"] > 0
     assert printed["disabled_ratio"] > 0
-    assert printed["stages_ratio"] > 0
     assert set(printed["floors"]) == set(modes["exact"]["cases"]) == {"all", "down=0", "down=mid=0"}
 
 
@@ -100,7 +99,6 @@ def test_operations_of_a_step(printed):
     modes = printed["modes"]
     assert modes["reference"]["operations"] == 2.0
     assert modes["fast"]["operations"] == 1.0
-    assert printed["stages_operations"] == 1.0
     for case, costs in modes["exact"]["cases"].items():
         assert costs["floor"] == printed["floors"][case]
         assert costs["floor"] <= costs["operations"] <= 1.02 * costs["floor"]
@@ -149,6 +147,13 @@ def test_another_criterion():
     assert not costs.bitwise_equal
     assert to_json(found)["measured"]["criterion"] == "layerdrop"
     assert "criterion layerdrop; " in to_text(found)
+
+
+def test_a_stage_costs_no_operations(capsys):
+    assert main(["bench", "--stages", *TINY, "--modes", "exact", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (list(found), found["exact"]["operations"]) == (["exact"], 1.0)
+    assert found["exact"]["time"] > 0
 
 
 def test_shared_weights_but_modules_of_their_own():
