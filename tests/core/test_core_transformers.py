@@ -9,6 +9,7 @@ import pytest
 import torch
 from published_unets import build
 from small_transformers import MODELS, pruned_copy, pruned_parts
+from small_unet import make_inputs, make_unet, prunable_modules
 
 from crdiff.errors import UnsupportedModelError
 from crdiff.guidance.access import PlainAccess
@@ -107,6 +108,17 @@ def test_a_weakened_region_leaves_the_rest_of_its_weight(kind, layers):
             weakened.get_submodule(name).weight[region] *= 1.0 - ratio
     with Run(planner(1.0, layers=layers, criterion="attenuation"), PlainAccess()) as run:
         assert torch.allclose(predict(run, model, inputs), drawn(weakened, inputs), atol=1e-5)
+
+
+def test_a_unet_may_have_a_threshold_a_layer():
+    unet, inputs = make_unet(), make_inputs()
+    offline = copy.deepcopy(unet)
+    for group, module in prunable_modules(offline):
+        magnitudes = module.weight.data.abs()
+        rank = int(magnitudes.numel() * dict(zip(("down", "mid", "up"), RATIOS))[group])
+        module.weight.data.mul_(magnitudes > magnitudes.flatten().kthvalue(rank).values)
+    with Run(planner(1.0, threshold="layer"), PlainAccess()) as run:
+        assert torch.equal(run.predict(unet, lambda: unet(*inputs), CPU), offline(*inputs))
 
 
 def test_what_comes_before_the_first_pruned_block_is_computed_once():
