@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import numpy as np
 import pytest
 
 from crdiff.method.groups import Ratios
-from demo.evaluate import landscape
+from crdiff.search.strategies.space import AXES, Point
+from demo.evaluate import landscape, simulate
 from demo.evaluate.judge import Judge
 from demo.evaluate.landscape import Landscape
 from demo.evaluate.model import DemoModel, Drawing
@@ -30,3 +32,40 @@ def test_a_landscape_holds_the_scores_of_images_drawn_one_by_one_and_is_continue
         image = model.draw([caption], [noise_seed(caption, seed)], (80, 128), Ratios(*ratios), k, Drawing(steps=8))
         assert found.scores[1, place] / 255 == pytest.approx(judge.verdict(image, [scene]).scores[0], abs=0.005)
     assert np.ptp(found.scores.astype(int), axis=0).max() > 10
+
+
+@pytest.fixture
+def hill(tmp_path):
+    """A landscape whose every image is the likelier right the nearer a configuration is to 0.4/0.4/0.4."""
+    points = landscape.sobol_points(64)
+    table = np.array([[point[axis] for axis in AXES] for point in points])
+    chance = np.exp(-4 * ((table[:, :3] - 0.4) ** 2).sum(axis=1))
+    scores = np.rint(255 * np.repeat(chance[:, None], 32, axis=1)).astype(np.uint8)
+    found = Landscape("made", tuple(f"caption {number}" for number in range(16)), 2, table, scores)
+    found.write(tmp_path / "80x128.npz")
+    return found
+
+
+def test_between_its_points_a_landscape_is_smooth_and_images_vary_as_they_should(hill):
+    terrain = simulate.Terrain(hill)
+    top, away = Point(0.4, 0.4, 0.4, 1.5), Point(0.1, 0.1, 0.1, 1.5)
+    for point, expected in ((top, 1.0), (away, np.exp(-4 * 3 * 0.09))):
+        assert terrain.means(point) == pytest.approx(expected, abs=0.05)
+    drawn = np.mean([terrain.drawn(away, np.random.default_rng(n).random(32)) for n in range(100)])
+    assert drawn == pytest.approx(terrain.means(away).mean(), abs=0.03)
+    error, spread = terrain.left_out_error()
+    assert error < spread / 2
+
+
+def test_simulated_searches_climb_and_are_the_same_again(hill, tmp_path, monkeypatch):
+    figures = tmp_path / "figures.json"
+    command = ["simulate", "--searches", "4", "--budgets", "1", "24", "--strategies", "random", "evolution"]
+    monkeypatch.setattr(sys, "argv", [*command, "--landscapes", str(tmp_path), "--json", str(figures)])
+    written = []
+    for _ in range(2):
+        simulate.main()
+        written.append(json.loads(figures.read_text("utf-8")))
+    assert written[0] == written[1]
+    for first, last in written[0]["80x128"].values():
+        assert first == pytest.approx(np.exp(-4 * 3 * 0.01), abs=0.06)  # where all of them start
+        assert first - 0.1 < last <= 1.0

@@ -13,7 +13,7 @@ import pytest
 
 BODY = {"prompt": "a small red house", "seed": 5, "steps": 2, "width": 64, "height": 96, "sampler_name": "Euler",
         "scheduler": "Automatic", "cfg_scale": 5.0}  # fmt: skip
-ANSWER = {"state", "message", "seeds", "evaluations", "dense", "best", "history"}
+ANSWER = {"state", "message", "seeds", "evaluations", "dense", "best", "gain", "history"}
 
 
 def asked(host: Any, search: dict[str, Any] | None, **fields: Any) -> str:
@@ -214,6 +214,18 @@ def test_given_configurations_are_measured_and_no_others(host: Any) -> None:
     assert "the scorer is broken" in failed["message"]
 
 
+def test_the_best_is_compared_with_the_start_on_fresh_seeds(host: Any) -> None:
+    start = {"down": 0.2, "mid": 0.3, "up": 0.4, "k": 1.0}
+    seen = host.run(done, {"starts": [start], "evaluations": 5, "seeds": [60], "fresh_seeds": 3}, steps=1)
+    best = {axis: seen["best"][axis] for axis in start}
+    assert seen["gain"]["images"] == 3 and best != start
+    listed = {"strategy": "listed", "starts": [best, start], "seeds": [61, 62, 63], "evaluations": 2}
+    found, first = (entry["scores"] for entry in host.run(done, listed, steps=1)["history"])
+    expected = sum(one - other for one, other in zip(found, first)) / 3
+    assert seen["gain"]["value"] == pytest.approx(expected, abs=1e-9)
+    assert "On 3 images with fresh seeds it gains" in seen["message"]
+
+
 def test_the_jobs_of_one_search_elsewhere_load_its_score_once(host: Any) -> None:
     """And whatever searches next frees it first."""
     starts = [{"down": 0.2, "mid": 0.3, "up": 0.4, "k": 1.0}]
@@ -243,7 +255,7 @@ def test_the_bound_of_an_own_score_saves_pictures_and_changes_nothing(host: Any)
     own = host.data / "crdiff" / "score.py"
     before = own.read_text(encoding="utf-8")
     own.write_text(FIRST_ARE_BEST, encoding="utf-8")
-    plan = {"seed": 50, "seeds": [1, 2, 3, 4], "evaluations": 6, "temperature": 1e-4}
+    plan = {"strategy": "annealing", "seed": 50, "seeds": [1, 2, 3, 4], "evaluations": 6, "temperature": 1e-4}
     try:
         whole, raced = (host.run(done, {**plan, "racing": racing}, steps=1) for racing in ("off", "exact"))
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from fastapi import HTTPException
@@ -99,6 +99,7 @@ def status_to_dict(status: SearchStatus) -> dict[str, Any]:
         "evaluations": report.evaluations if report else 0,
         "dense": None if dense is None else {"score": dense.score},
         "best": None if best is None else {"score": best.score, **best.point.rounded.to_dict()},
+        "gain": None if status.gain is None else asdict(status.gain),
         "history": [
             {
                 "number": entry.number,

@@ -85,6 +85,9 @@ class SearchControls:
                 "", label="Image seeds", placeholder="1, 2; empty: the tab's", elem_id=named("seeds")
             )
             self._minutes = gr.Number(0, label="Minutes (0: no limit)", elem_id=named("minutes"))
+            self._fresh = gr.Number(
+                defaults.fresh_seeds, label="Fresh seeds at the end", precision=0, elem_id=named("fresh_seeds")
+            )
         self._vary = gr.CheckboxGroup(
             list(AXES), value=list(defaults.vary), label="What to vary", elem_id=named("vary")
         )
@@ -114,7 +117,7 @@ class SearchControls:
     def _asked(self) -> list[Any]:
         return [
             self._scores.score, self._evaluations, self._minutes, self._prompts, self._seeds, self._vary,
-            self._paper_k, self._hires,
+            self._paper_k, self._fresh, self._hires,
             self._low, self._high, self._low_k, self._high_k, self._strategy, self._racing, self._seed,
             self._temperature,
         ]  # fmt: skip
@@ -136,7 +139,7 @@ class SearchControls:
         self._results.connect(controls, choices, self._said, self._message)
 
     def _requested(self, *values: Any) -> list[Any]:
-        score, evaluations, minutes, prompts, seeds, vary, paper_k, hires, *bounds_and_more = values
+        score, evaluations, minutes, prompts, seeds, vary, paper_k, fresh, hires, *bounds_and_more = values
         low, high, low_k, high_k, *advanced = bounds_and_more
         strategy, racing, seed, temperature = advanced
         request = SearchRequest.from_dict(
@@ -149,6 +152,7 @@ class SearchControls:
                 "ratios": [low, high],
                 "k": [low_k, high_k],
                 "trial_k": PAPER_K if paper_k else None,
+                "fresh_seeds": int(fresh or 0),
                 "hires": bool(hires),
                 "strategy": str(strategy),
                 "racing": str(racing),

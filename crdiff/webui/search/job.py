@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from crdiff.errors import CRDiffError
-from crdiff.search.objective import Objective
+from crdiff.search.fresh import Gain, fresh_seeds
+from crdiff.search.objective import Objective, images_of
 from crdiff.search.report import Report
 from crdiff.search.search import Search
 from crdiff.search.strategies.space import DENSE, Point
@@ -20,7 +21,7 @@ from crdiff.webui.search.eye import Eye
 from crdiff.webui.search.judge import OWN_FILE, Judge
 from crdiff.webui.search.monitor import SearchMonitor, SearchStatus, Thumbnail, thumbnail
 from crdiff.webui.search.preparation import Setup, prepare
-from crdiff.webui.search.request import SearchRequest
+from crdiff.webui.search.request import EYE, SearchRequest
 from crdiff.webui.search.trials import Drawn, SkippedError, Trials
 
 SUMMARY_KEY = "CR-Diff search"
@@ -110,7 +111,35 @@ class SearchJob:
     def run(self) -> Any:
         """The host's result."""
         report = self._search.run(self._setup.request.budget, lambda: self._monitor.should_stop, self._on_progress)
+        if report.state == "done":
+            report = self._compared(report)
         return self._outcome.finish(report, self._drawn, draw=self._draw_at_end)
+
+    def _compared(self, report: Report) -> Report:
+        """With the find compared with the search's start on fresh seeds, if that was asked for."""
+        request, found = self._setup.request, self._monitor.update(report=report).found
+        start = next((point for point in request.points if any(point.ratios)), DENSE)
+        if not request.fresh_seeds or found is None or request.score == EYE:
+            return report
+        if found.point.rounded == start.rounded:
+            return replace(report, message=f"{report.message} The best is where the search started.")
+        differences: list[float] = []
+        images = images_of(request.prompts or (), fresh_seeds(request.seeds or (), request.fresh_seeds))
+        try:
+            for prompt, seed in images:
+                self._monitor.update(message=f"Comparing on fresh seeds: {len(differences)} of {len(images)}.")
+                best, first = (
+                    self._judge.score(self._trials.draw(point, prompt, seed).image, prompt, seed, point)
+                    for point in (found.point, start)
+                )
+                differences.append(best - first)
+        except CRDiffError as error:  # the search itself is over, and its find stays
+            return replace(report, message=f"{report.message} The comparison on fresh seeds ended: {error}")
+        if len(differences) < 2:
+            return replace(report, message=f"{report.message} One image is too few for a comparison.")
+        gain = Gain.of(differences)
+        self._monitor.update(gain=gain)
+        return replace(report, message=f"{report.message} {gain.sentence}")
 
     def _evaluate(self, point: Point, prompt: str, seed: int) -> float:
         dense = point == DENSE

@@ -9,6 +9,7 @@ from typing import Any
 
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
+from crdiff.search.fresh import Gain
 from crdiff.search.report import Evaluation, Report
 from crdiff.search.score_text import score_text
 from crdiff.settings import Settings
@@ -69,6 +70,7 @@ class SearchStatus(JobStatus):
         seeds: what they are drawn with.
         note: a sentence about what was chosen at random; empty if nothing was.
         question: what the search waits for an answer to.
+        gain: of the best on fresh seeds; None if that was not asked for.
         settings: CR-Diff's, of which all but ratios and k apply to the trials too.
     """
 
@@ -84,6 +86,7 @@ class SearchStatus(JobStatus):
     seeds: tuple[int, ...] = ()
     note: str = ""
     question: Question | None = None
+    gain: Gain | None = None
     settings: Settings = field(default_factory=Settings)
 
     @property

@@ -16,6 +16,7 @@ from crdiff.search.objective import RACING, Objective
 from crdiff.search.search import EVALUATIONS, Budget
 from crdiff.search.strategies import registry as strategies
 from crdiff.search.strategies.annealing import iterations_for
+from crdiff.search.strategies.evolution import Evolution
 from crdiff.search.strategies.space import K_BOUNDS, RATIO_BOUNDS, START, Point, Space, check_k
 from crdiff.search.strategies.strategy import Options, Strategy
 from crdiff.webui.jobs.request import from_dict, from_text
@@ -33,7 +34,7 @@ _RANDOM_SEEDS = 1 << 32
 _LARGEST_SEED = (1 << 64) - 1
 """Of torch's generators."""
 
-_NOT_THE_COURSE = ("evaluations", "minutes", "journal")
+_NOT_THE_COURSE = ("evaluations", "minutes", "journal", "fresh_seeds")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class SearchRequest:
         racing: how evaluations that cannot win are cut short: exact, likely or off.
         trial_k: k of the trials, where it is not varied, such as the paper's 1; None takes the starting points' or the
             user's own.
+        fresh_seeds: with how many seeds that the search has not seen its find is compared with its start, at the end.
         hires: whether Hires. fix stays on in the trials.
         iterations: of the annealing; None follows from the budget.
         temperature: of the annealing at its start; None takes the authors' 0.1, made for scores such as ImageReward's.
@@ -74,10 +76,11 @@ class SearchRequest:
     vary: tuple[str, ...] = GROUPS
     ratios: tuple[float, float] = RATIO_BOUNDS
     k: tuple[float, float] = K_BOUNDS
-    strategy: str = strategies.DEFAULT_STRATEGY
+    strategy: str = Evolution.name
     seed: int = 0
     racing: str = RACING[0]
     trial_k: float | None = None
+    fresh_seeds: int = 0
     hires: bool = False
     iterations: int | None = None
     temperature: float | None = None
@@ -145,9 +148,9 @@ class SearchRequest:
 
 def _check_kinds(request: SearchRequest) -> None:
     """Refuse what the search core could not even look at; ranges are for it to check."""
-    for name, low in (("evaluations", 1), ("iterations", 1), ("seed", 0)):
+    for name, low in (("evaluations", 1), ("iterations", 1), ("seed", 0), ("fresh_seeds", 0)):
         value = getattr(request, name)
-        if value is not None or name == "seed":
+        if value is not None or low == 0:
             checks.integer(f"{name} of a search", value, low)
     for image_seed in request.seeds or ():
         checks.integer("An image seed of a search", image_seed, RANDOM_SEED, _LARGEST_SEED)

@@ -1,0 +1,177 @@
+"""``python -m demo.evaluate.simulate``: hundreds of searches on the landscapes, in seconds; which strategy wins.
+
+Between the configurations of a landscape every image's expected score is a Gaussian process's mean. A search sees other
+images than those by which its find is judged, and their scores are drawn by that expectation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crdiff import console
+from crdiff.search.objective import Objective
+from crdiff.search.search import Budget, Search
+from crdiff.search.strategies import registry
+from crdiff.search.strategies.annealing import iterations_for
+from crdiff.search.strategies.space import AXES, DENSE, Point, Space
+from crdiff.search.strategies.strategy import Options
+from demo.evaluate.judge import gain_interval
+from demo.evaluate.landscape import FOLDER, SPACE, Landscape
+
+START = Point(0.3, 0.3, 0.3, 1.5)
+BUDGETS = (12, 24, 48)
+IMAGES = 12
+"""Of a configuration, each of another caption as far as there are enough."""
+LENGTH, NOISE = 0.7, 0.01
+"""Of the process: those that tell best what was left out, of lengths from 0.3 to 1.5 and noises from 0.003 to 0.3."""
+
+
+class Terrain:
+    """A landscape between its points: the mean of a Gaussian process for every image.
+
+    Args:
+        landscape: its points and scores.
+    """
+
+    def __init__(self, landscape: Landscape) -> None:
+        self.images = landscape.images
+        self.dense: NDArray[np.float64] = landscape.scores[0] / 255.0
+        self._places = _unit(landscape.points)[1:]
+        self._scores = landscape.scores[1:] / 255.0
+        self._centre = self._scores.mean(axis=0)
+        self._precision = np.linalg.inv(self._alike(self._places) + NOISE * np.eye(len(self._places)))
+        self._weights = self._precision @ (self._scores - self._centre)
+
+    def _alike(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        squares: NDArray[np.float64] = ((places[:, None] - self._places[None]) ** 2).sum(axis=-1)
+        alike: NDArray[np.float64] = np.exp(-0.5 * squares / LENGTH**2)
+        return alike
+
+    def means(self, point: Point) -> NDArray[np.float64]:
+        """The expected score of every image at a configuration."""
+        if point == DENSE:
+            return self.dense
+        place = _unit(np.array([[point[axis] for axis in AXES]]))
+        expected: NDArray[np.float64] = self._centre + (self._alike(place) @ self._weights)[0]
+        return expected.clip(0.0, 1.0)
+
+    def drawn(self, point: Point, chances: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The scores of every image as a search sees them: right or wrong, as most real ones are.
+
+        Args:
+            point: the configuration.
+            chances: of each image, from 0 to 1; the same for all configurations of a search, whose images are of the
+                same noises.
+        """
+        drawn: NDArray[np.float64] = (chances < self.means(point)).astype(float)
+        return drawn
+
+    def left_out_error(self) -> tuple[float, float]:
+        """Root mean square error of a configuration's mean told by the others, and the spread of these means."""
+        means = self._scores.mean(axis=1)
+        errors = (self._precision @ (means - means.mean())) / np.diag(self._precision)
+        return float(np.sqrt((errors**2).mean())), float(means.std())
+
+
+def _unit(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Configurations as places in the unit cube."""
+    low, high = np.array(list(SPACE.bounds.values())).T
+    placed: NDArray[np.float64] = (points - low) / (high - low)
+    return placed
+
+
+def simulate(terrain: Terrain, space: Space, name: str, seed: int, budgets: Sequence[int], racing: str) -> list[float]:
+    """One search; the mean score of its best configuration on the images it has not seen, after each budget.
+
+    Args:
+        terrain: where.
+        space: what it may vary.
+        name: of the strategy; behind a colon the annealing's temperature.
+        seed: of the strategy, and of which images the search sees.
+        budgets: evaluations, rising; the dense model's is not among them.
+        racing: see Objective.
+    """
+    random = np.random.default_rng(seed)
+    captions: dict[str, list[int]] = {}
+    for column, (caption, _) in enumerate(terrain.images):
+        captions.setdefault(caption, []).append(column)
+    seen = sorted(int(random.choice(columns)) for columns in list(captions.values())[:IMAGES])
+    chances = random.random(len(terrain.images))
+    column_of = {terrain.images[column]: column for column in seen}
+
+    def evaluate_many(point: Point, images: Sequence[tuple[str, int]]) -> list[float]:
+        scores = terrain.drawn(point, chances)
+        return [float(scores[column_of[image]]) for image in images]
+
+    unseen = np.setdiff1d(np.arange(len(terrain.images)), seen)
+    objective = _objective(terrain, seen, evaluate_many, racing)
+    kind, _, temperature = name.partition(":")
+    options = Options(seed, iterations_for(max(budgets)), float(temperature) if temperature else None)
+    strategy = registry.make(kind, space, [space.clip(START)], options)
+    report = Search(space, strategy, objective, None, DENSE).run(Budget(evaluations=max(budgets) + 1))
+    tried = [entry for entry in report.history if not entry.repeat]
+    found = []
+    for budget in budgets:
+        best = max(tried[: budget + 1], key=lambda entry: -math.inf if entry.score is None else entry.score)
+        found.append(float(terrain.means(best.point)[unseen].mean()))
+    return found
+
+
+def _objective(terrain: Terrain, seen: Sequence[int], evaluate_many: Callable[..., list[float]], racing: str) -> Any:
+    """An objective's images are all pairs of prompts and seeds; here each image is a prompt of its own."""
+    names = {f"{terrain.images[column]}": terrain.images[column] for column in seen}
+
+    def by_name(point: Point, images: Sequence[tuple[str, int]]) -> list[float]:
+        return evaluate_many(point, [names[name] for name, _ in images])
+
+    batch = len(seen) if racing == "off" else 4
+    return Objective(tuple(names), (0,), evaluate_many=by_name, batch=batch, racing=racing, highest=1.0)
+
+
+def main() -> None:
+    """Prints a table: how far each strategy's finds lie above random's, with the 95 % interval over the searches."""
+    console.allow_any_text()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sizes", nargs="*", help="HEIGHTxWIDTH (default: all landscapes)")
+    parser.add_argument("--strategies", nargs="*", default=list(registry.available()))
+    parser.add_argument("--vary", nargs="*", default=list(AXES), choices=AXES)
+    parser.add_argument("--searches", type=int, default=200)
+    parser.add_argument("--budgets", type=int, nargs="*", default=list(BUDGETS))
+    parser.add_argument("--racing", default="off", choices=["off", "exact", "likely"])
+    parser.add_argument("--landscapes", type=Path, default=FOLDER)
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    options = parser.parse_args()
+    space = Space.vary(options.vary, fixed=START)
+    figures: dict[str, Any] = {}
+    for path in sorted(options.landscapes.glob("*.npz")):
+        if options.sizes and path.stem not in options.sizes:
+            continue
+        terrain = Terrain(Landscape.read(path))
+        error, spread = terrain.left_out_error()
+        start, dense = terrain.means(space.clip(START)).mean(), terrain.dense.mean()
+        print(f"{path.stem}: dense {dense:.3f}, start {start:.3f}; a mean told by the others is off by {error:.3f}, "
+              f"of a spread of {spread:.3f}", flush=True)  # fmt: skip
+        one = partial(simulate, terrain, space, budgets=options.budgets, racing=options.racing)
+        found = {name: np.array([one(name, seed) for seed in range(options.searches)]) for name in options.strategies}
+        figures[path.stem] = {name: values.mean(axis=0).round(4).tolist() for name, values in found.items()}
+        for name, values in found.items():
+            cells = []
+            for place, budget in enumerate(options.budgets):
+                gain = gain_interval(values[:, place], found["random"][:, place]).as_gain() if "random" in found else ""
+                cells.append(f"{budget}: {100 * values[:, place].mean():.1f} ({gain})")
+            print(f"  {name}: {'; '.join(cells)}", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
