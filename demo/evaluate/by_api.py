@@ -14,6 +14,7 @@ from typing import Any
 from crdiff.presets.size import Size
 from crdiff.search.errors import AbortSearchError
 from crdiff.search.remote import RemoteEvaluation, WebUI, ask_checkpoint
+from crdiff.search.strategies.annealing import SimulatedAnnealing
 from crdiff.search.strategies.space import DENSE, Point
 from demo.evaluate.find_presets import TEMPERATURE
 from demo.evaluate.objective import noise_seed
@@ -93,8 +94,8 @@ class Studio:
         """
         wanted = {
             "evaluations": evaluations, "seeds": [noise_seed(caption, seed) for seed in seeds], "score": SCORE,
-            "starts": [start.to_dict(), DENSE.to_dict()], "temperature": TEMPERATURE, "iterations": evaluations,
-            "racing": "off",
+            "starts": [start.to_dict(), DENSE.to_dict()], "strategy": SimulatedAnnealing.name,
+            "temperature": TEMPERATURE, "iterations": evaluations, "racing": "off",
         }  # fmt: skip
         body = {**self._body, "prompt": caption, "seed": wanted["seeds"][0], "search": wanted}
         path = f"/crdiff/v1/search/{self._webui.call('POST', '/crdiff/v1/search', body)['id']}"
