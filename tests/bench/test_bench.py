@@ -33,7 +33,7 @@ def printed() -> dict:
     """What the command prints as JSON."""
     with pytest.MonkeyPatch.context() as patch:
         lines: list[str] = []
-        patch.setattr("builtins.print", lambda text, **_: lines.append(text))
+        patch.setattr("builtins.print", lambda *texts, **_: lines.extend(texts))
         assert main(["bench", *TINY, "--json"]) == 0
     return json.loads("".join(lines))
 
