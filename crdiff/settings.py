@@ -273,13 +273,13 @@ def overruled(args: Sequence[Any]) -> str | None:
         return None
     given, settings, defaults = args[0], Settings.from_dict(args[0]), Settings()
     if settings.preset == CUSTOM:
-        unused = [
-            group
-            for group in GROUPS
-            if given.get("stages") and given.get(group, settings.ratios[group]) != settings.ratios[group]
-        ]
-        named = ", ".join(f"{group} {given[group]}" for group in unused)
-        return f"The stages have ratios of their own; not used: {named}." if unused else None
+        if not given.get("stages"):
+            return None
+        first, all_have_k = settings.ratios, all(stage.k is not None for stage in settings.schedule.stages)
+        unused = [group for group in GROUPS if given.get(group, first[group]) != first[group]]
+        unused += ["k"] if all_have_k and given.get("k") is not None and settings.stages else []
+        named = ", ".join(f"{name} {given[name]}" for name in unused)
+        return f"The stages have numbers of their own; not used: {named}." if unused else None
     unused = [name for name in BY_HAND if getattr(settings, name) != getattr(defaults, name)]
     if not unused:
         return None

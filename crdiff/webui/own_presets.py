@@ -24,7 +24,7 @@ _EXPORT_NAME = "cr-diff-presets.json"
 _TOOLTIPS = {
     "name": "What to call the preset in the list. Saving again for the same model and size replaces it.",
     "only_this": "Off, every checkpoint of the model's family gets the preset where Auto looks up this size.",
-    "save": "Saves the ratios and k that are set above, for the selected checkpoint and this tab's size.",
+    "save": "Saves the ratios, stages and k that are set above, for the selected checkpoint and this tab's size.",
     "rename": "Gives the own preset that is chosen above the name that stands here.",
     "delete": "Deletes the own preset that is chosen above; built-in presets stay.",
     "restore": "Brings back the own preset that was deleted last.",

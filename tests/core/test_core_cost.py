@@ -112,3 +112,11 @@ def test_a_pruned_pass_that_is_cheaper(k, mode, passes):
     assert unet_passes(plan, MODES[mode], WHOLE, lambda ratios: 0.2) == pytest.approx(passes)
     half = unet_passes(plan, MODES[mode], StepWindow(0.5, 1.0), lambda ratios: 0.2)
     assert half == pytest.approx((1.0 + passes) / 2)
+
+
+def test_a_stage_costs_what_its_k_asks_for():
+    schedule = Schedule.parse("0.3/0.3/0.3; 0.3/0.3/0.3/1 from 0.5; 0.3/0.3/0.3/0 from 0.75; 0/0/0 from 0.9")
+    assert unet_passes(Plan(schedule, 1.5, "stages"), MODES["exact"], WHOLE) == pytest.approx(1.5)
+    assert Plan(schedule, 0.0, "stages").idle is None
+    nothing = Plan(Schedule.parse("0.3/0.3/0.3; 0/0/0/2 from 0.5"), 0.0, "stages")
+    assert (unet_passes(nothing, MODES["exact"], WHOLE), "In every stage" in (nothing.idle or "")) == (1.0, True)

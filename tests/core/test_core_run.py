@@ -294,7 +294,8 @@ def test_what_was_applied():
 
 
 STAGED = Schedule.parse(
-    "0.2/0.5/0.3; 0.2/0.5/0.3/0.5 from 0.2; 0/0.3/0.6/1 from 0.4; 0.6/0/0.2/0 from 0.6; 0/0/0 from 0.8"
+    "0.2/0.5/0.3; 0.2/0.5/0.3/0.5 from 0.2; 0.2/0.5/0.3/2 from 0.3; 0/0.3/0.6/1 from 0.4; 0.6/0/0.2/0 from 0.6; "
+    "0/0/0 from 0.8"
 )
 
 
@@ -303,7 +304,7 @@ def test_stages_are_what_separate_runs_at_their_ratios_and_k_are(mode):
     """The masked copies are pruned by kthvalue; in exact and wherever one pass is enough it is they that are met."""
     bench = Bench()
     bench.run = Run(Planner.fixed(Plan(STAGED, 1.5, "stages"), mode), bench.access, bench.store)
-    for step in [0, 1, 3, 4, 5, 6, 8, 2, 0]:
+    for step in [0, 2, 3, 4, 6, 8, 0]:
         bench.run.position = Position(step, 10)
         stage = STAGED.at(step / 10)
         k = (1.5 if stage.k is None else stage.k) if any(stage.ratios) else 0.0

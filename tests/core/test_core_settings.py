@@ -187,7 +187,8 @@ def test_the_second_pass_may_have_stages_of_its_own():
 
 def test_ratios_that_stages_leave_unused_are_told():
     assert "not used: down 0.5" in (overruled([{"stages": STAGES, "down": 0.5, "mid": 0.2}]) or "")
-    assert overruled([Settings.from_dict({"stages": STAGES}).to_dict()]) is None
+    assert overruled([Settings.from_dict({"stages": STAGES, "k": 2.0}).to_dict()]) is None
+    assert "not used: k 2.0" in (overruled([{"stages": "0/0/0/1; 0.1/0/0/2 from 0.5", "k": 2.0}]) or "")
     assert f"stages {STAGES}" in (overruled([{"preset": "auto", "stages": STAGES}]) or "")
 
 
