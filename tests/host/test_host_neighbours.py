@@ -121,13 +121,12 @@ BUILT_IN: dict[str, list[Any]] = {
     "latentmodifier integrated": [True, 5.0],
     "multidiffusion integrated": [True, "MultiDiffusion", 64, 64, 32, 4],
 }
-
-
 SIZES: dict[str, Payload] = {
-    "multidiffusion integrated": {"width": 96},
     "freeu integrated": {"width": 128, "height": 128},
+    "selfattentionguidance integrated": {"width": 128, "height": 128},
+    "multidiffusion integrated": {"width": 96},
 }
-"""MultiDiffusion needs more than one tile. FreeU divides by the range of a feature map: by 0 if that is one pixel."""
+"""FreeU and reForge's SAG cannot do with a feature map of one pixel; MultiDiffusion needs more than one tile."""
 
 
 def test_built_in_extensions(studio: Studio, subtests: pytest.Subtests) -> None:
