@@ -175,8 +175,11 @@ def test_ratios_that_are_not_varied_are_those_of_a_given_start(host: Any) -> Non
     seen = host.run(searched, vary=["up"], starts=starts, evaluations=5)
     held = {(point["down"], point["mid"], point["k"]) for point in seen["tried"]}
     assert held == {(0.0, 0.0, 0.0), (0.482, 0.396, 1.0)}
-    paper = host.run(searched, trial_k=1.0, evaluations=3)
+    own = {"preset": "custom", "stages": "0.1/0.1/0.1; 0.7/0.7/0.7 from 0.5"}
+    fields = {"alwayson_scripts": {"CR-Diff": {"args": [own]}}}
+    paper = host.run(searched, trial_k=1.0, evaluations=3, fields=fields)
     assert {point["k"] for point in paper["tried"]} == {0.0, 1.0}
+    assert "stages" not in "".join(paper["texts"])  # they give way to the ratios that are searched
 
 
 @pytest.mark.parametrize(("name", "held"), [("all-ratios", None), ("one-ratio", (0.3, 0.3))])

@@ -21,7 +21,7 @@ from crdiff.webui.tab_size import read_size
 
 _PROMPT = "this prompt"
 _CHECKPOINT, _FAMILY = "every prompt with this checkpoint at this size", "every prompt with its family at this size"
-_APPLIED = ("enabled", "preset", *GROUPS, "k", "hires_ratios", "stages", "start", "end", "mode", "criterion")
+_APPLIED = ("enabled", "preset", *GROUPS, "k", "stages", "hires_ratios", "stages", "start", "end", "mode", "criterion")
 """The controls that Apply sets."""
 _NOTHING = "No search has found anything better than the dense model yet."
 
