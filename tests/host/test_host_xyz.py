@@ -12,13 +12,23 @@ from hostkit.studio import RATIOS, Studio
 PLOT = "x/y/z plot"
 
 
+CHOSEN = {"Draw legend": False, "Include Sub Images": True, "Use text inputs instead of dropdowns": True}
+"""Controls of the plot by their labels; there are more in some hosts than in others."""
+
+
 @pytest.fixture
 def axes(studio: Studio) -> list[str]:
     """Labels of the plot's axes."""
+    choices: list[str] = controls(studio)[0]["choices"]
+    return choices
+
+
+def controls(studio: Studio) -> list[dict[str, Any]]:
+    """The plot's controls, in the order of its arguments."""
     infos = [entry for entry in studio.client.get("/sdapi/v1/script-info") if entry["name"] == PLOT]
     studio.need(infos, "X/Y/Z plot")
-    choices: list[str] = next(entry for entry in infos if not entry["is_img2img"])["args"][0]["choices"]
-    return choices
+    found: list[dict[str, Any]] = next(entry for entry in infos if not entry["is_img2img"])["args"]
+    return found
 
 
 def plot(studio: Studio, axes: list[str], x: tuple[str, str], y: tuple[str, str], settings: dict[str, Any]) -> Drawing:
@@ -27,12 +37,9 @@ def plot(studio: Studio, axes: list[str], x: tuple[str, str], y: tuple[str, str]
     def axis(name: str, values: str) -> list[Any]:
         return [axes.index(name), values, values.split(", ")]
 
-    legend, singles, sub_grids, fixed_seeds, vary, margin, as_text = False, True, False, False, [False] * 3, 0, True
-    script_args = [
-        *axis(*x), *axis(*y), *axis("Nothing", ""),
-        legend, singles, sub_grids, fixed_seeds, *vary, margin, as_text,
-    ]  # fmt: skip
-    drawn = studio.crdiff(settings, script_name=PLOT, script_args=script_args)
+    axes_args = [*axis(*x), *axis(*y), *axis("Nothing", "")]
+    others = [CHOSEN.get(control["label"], control["value"]) for control in controls(studio)[len(axes_args) :]]
+    drawn = studio.crdiff(settings, script_name=PLOT, script_args=[*axes_args, *others])
     count = len(x[1].split(", ")) * len(y[1].split(", "))
     return Drawing(drawn.pictures[-count:], drawn.infotexts[-count:], drawn.encoded[-count:])
 
