@@ -137,6 +137,7 @@ def test_a_mode_that_does_not_do_what_it_says_is_found_out(monkeypatch):
     assert "1 of the change |" in to_text(results)
 
 
+@pytest.mark.full
 def test_another_criterion():
     """Calibrated by a pass of the benchmark's own; skipped blocks are operations less."""
     words = {"family": "sd15", "size": "64x64", "dtype": None, "device": "cpu", "scale": "0.03"}
@@ -149,6 +150,7 @@ def test_another_criterion():
     assert "criterion layerdrop; " in to_text(found)
 
 
+@pytest.mark.full
 def test_a_stage_costs_no_operations(capsys):
     assert main(["bench", "--stages", *TINY, "--modes", "exact", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

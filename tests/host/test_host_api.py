@@ -69,7 +69,7 @@ def test_a_refused_request_leaves_nothing_behind(studio: Studio) -> None:
     studio.assert_same(studio.draw(), plain)
 
 
-FULL_LIST = [True, "Custom", *RATIOS.values(), 2.0, 0.25, 0.8, "both", "exact", "magnitude", ""]
+FULL_LIST = [True, "Custom", *RATIOS.values(), 2.0, 0.25, 0.8, "both", "exact", "magnitude", "", "released", "auto", ""]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -111,8 +112,19 @@ image, which would leave little room between rounding and a wrong method. Only f
 reference does."""
 
 
+def test_samplers_of_each_kind(studio: Studio, subtests: pytest.Subtests) -> None:
+    kinds = [name for name in ("Euler a", "DPM++ 2M", "Heun", "DDIM", "DPM adaptive") if name in studio.target.samplers]
+    assert len(kinds) > 3
+    _try(studio, subtests, kinds)
+
+
+@pytest.mark.full
 def test_every_sampler(studio: Studio, subtests: pytest.Subtests) -> None:
-    for sampler in studio.target.samplers:
+    _try(studio, subtests, studio.target.samplers)
+
+
+def _try(studio: Studio, subtests: pytest.Subtests, samplers: Sequence[str]) -> None:
+    for sampler in samplers:
         with subtests.test(sampler=sampler):
             gently = GENTLY.get(sampler, {}) if not studio.target.exact else {}
             payload: Payload = {"sampler_name": sampler, "scheduler": "Automatic", **gently}
