@@ -107,7 +107,7 @@ def _plan(settings: Settings, size: Size, library: PresetLibrary, checkpoint: Ch
     if settings.preset == CUSTOM:
         schedule, k, origin = settings.schedule, None, _custom_origin(settings, size, library, checkpoint)
     elif settings.preset == AUTO:
-        match = library.match(family, checkpoint.sha256, size, settings.criterion)
+        match = library.match(family, checkpoint.sha256, size, settings.criterion, settings.scope)
         schedule, k, origin = match.schedule, match.k, match.describe()
     else:
         preset = library.named(settings.preset)
@@ -115,6 +115,11 @@ def _plan(settings: Settings, size: Size, library: PresetLibrary, checkpoint: Ch
             raise PresetError(
                 f"The ratios of preset {preset.name} were found for the criterion {preset.criterion}, not for "
                 f"{settings.criterion}: choose that criterion, Auto or Custom."
+            )
+        if preset.scope != settings.scope.within(preset.family):
+            raise PresetError(
+                f"The ratios of preset {preset.name} were found for {preset.scope}, not for "
+                f"{settings.scope.within(preset.family)}: choose those, Auto or Custom."
             )
         schedule, k, origin = preset.schedule, preset.k, f"preset {preset.name}"
         if preset.family != family:
@@ -127,6 +132,6 @@ def _custom_origin(settings: Settings, size: Size, library: PresetLibrary, check
     origin = "custom ratios"
     if checkpoint.family is not None:
         with suppress(PresetError):
-            match = library.match(checkpoint.family, checkpoint.sha256, size, settings.criterion)
+            match = library.match(checkpoint.family, checkpoint.sha256, size, settings.criterion, settings.scope)
             origin += f", as Auto finds them ({match.describe()})" if match.schedule == settings.schedule else ""
     return origin

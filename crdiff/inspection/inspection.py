@@ -109,11 +109,11 @@ def inspect_size(
     """
     found = read_layers(path)
     sha256 = _sha256(path) if hashed else None
-    match = look_up(load_folder(BUILT_IN_FOLDER).presets, found.family, sha256, size, criterion)
+    match = look_up(load_folder(BUILT_IN_FOLDER).presets, found.family, sha256, size, criterion, scope)
     if match is None:
         raise PresetError(
-            f"{path.name}: there is no preset for its family ({found.family.label}) and the criterion {criterion}; "
-            "give ratios instead."
+            f"{path.name}: there is no preset for its family ({found.family.label}), the criterion {criterion} and "
+            f"{scope.within(found.family)}; give ratios instead."
         )
     return _inspect(path, found, match.schedule, match, criterion, scope)
 

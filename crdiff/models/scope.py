@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from crdiff.models.family import Family
+
 RELEASED = "released"
 FEED_FORWARD = "feed-forward"
 ATTENTION = "attention"
@@ -37,6 +39,17 @@ class Scope:
 
     layers: str = RELEASED
     threshold: str = AUTO_THRESHOLD
+
+    def within(self, family: Family) -> Scope:
+        """What it comes to in models of a family, by which scopes are compared: a UNet has one set of layers, and the
+        threshold that auto stands for is auto.
+        """
+        own = BY_LAYER if family.transformer else BY_GROUP
+        layers = self.layers if family.transformer else RELEASED
+        return Scope(layers, AUTO_THRESHOLD if self.threshold == own else self.threshold)
+
+    def __str__(self) -> str:
+        return f"layers {self.layers}, threshold {self.threshold}"
 
 
 def includes(layers: str, since: str) -> bool:

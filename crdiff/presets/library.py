@@ -8,6 +8,7 @@ from crdiff.checks import shown
 from crdiff.errors import PresetError, SettingsError
 from crdiff.files import Remembered
 from crdiff.models.family import Family
+from crdiff.models.scope import Scope
 from crdiff.presets.lookup import Match, look_up, uniform
 from crdiff.presets.names import same
 from crdiff.presets.size import Size
@@ -86,14 +87,22 @@ class PresetLibrary:
                 return preset
         raise SettingsError(f"CR-Diff: preset {shown(name)} does not exist; use auto, custom or the name of a preset.")
 
-    def match(self, family: Family, sha256: str | None, size: Size, criterion: str = DEFAULT_CRITERION) -> Match:
-        """What ``auto`` finds: ratios that were found for this criterion, never for another.
+    def match(
+        self,
+        family: Family,
+        sha256: str | None,
+        size: Size,
+        criterion: str = DEFAULT_CRITERION,
+        scope: Scope = Scope(),  # noqa: B008 (frozen)
+    ) -> Match:
+        """What ``auto`` finds: ratios that were found for this criterion and scope, never for another.
 
         Raises:
-            PresetError: nothing is known of the family for the default criterion.
+            PresetError: nothing is known of the family for the default criterion and scope.
         """
-        match = look_up(self.presets(), family, sha256, size, criterion)
-        if match is None and (family.transformer or criterion != DEFAULT_CRITERION):
+        match = look_up(self.presets(), family, sha256, size, criterion, scope)
+        usual = criterion == DEFAULT_CRITERION and scope.within(family) == Scope()
+        if match is None and (family.transformer or not usual):
             return uniform(size, family)
         if match is None:
             raise PresetError("CR-Diff has no presets for this model's family; choose Custom and set the ratios.")
@@ -113,5 +122,5 @@ class PresetLibrary:
         if settings.preset == CUSTOM:
             return None
         if settings.preset == AUTO:
-            return self.match(family, sha256, size, settings.criterion).k
+            return self.match(family, sha256, size, settings.criterion, settings.scope).k
         return self.named(settings.preset).k

@@ -10,6 +10,7 @@ from enum import Enum
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import MAX_STAGES, Schedule, Stage
 from crdiff.models.family import OTHER, Family
+from crdiff.models.scope import Scope
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
 from crdiff.pruning.registry import DEFAULT_CRITERION
@@ -69,7 +70,7 @@ class Match:
             start = f"so {self.family.first_guess:g} for all blocks"
             if self.family.transformer:
                 return f"no preset has been published for {self.family.label}, {start}; a search finds better ones"
-            return f"no ratios have been found for this criterion yet, {start}"
+            return f"no ratios have been found for this criterion and threshold yet, {start}"
         preset = self.used[0][0]
         if self.how is How.INTERPOLATED:
             near = "of" if self.beyond < _FAR else "anywhere near"
@@ -103,7 +104,7 @@ def _named(preset: Preset) -> str:
 
 
 def uniform(size: Size, family: Family) -> Match:
-    """Where a search would start, for a family or a criterion that no ratios have been found for."""
+    """Where a search would start, for a family, a criterion or a scope that no ratios have been found for."""
     schedule = Schedule.constant(Ratios(*[family.first_guess] * len(GROUPS)))
     return Match(size, schedule, None, How.UNIFORM, (), estimated=True, family=family)
 
@@ -114,8 +115,9 @@ def look_up(
     checkpoint_sha256: str | None,
     size: Size,
     criterion: str = DEFAULT_CRITERION,
+    scope: Scope = Scope(),  # noqa: B008 (frozen)
 ) -> Match | None:
-    """The ratios for a checkpoint and an image size; None if ``presets`` has none for the family and criterion.
+    """The ratios for a checkpoint and an image size; None if ``presets`` has none for the family, criterion and scope.
 
     A preset for the checkpoint at the size comes first, then one for the family at the size, then either for the
     turned size, then an interpolation flagged as estimated. Among presets for the same key the user's own come
@@ -127,8 +129,10 @@ def look_up(
         checkpoint_sha256: SHA-256 of the checkpoint file in hexadecimal; None if not known.
         size: image size in pixels.
         criterion: what the ratios are to be used with; those found for another are not looked at.
+        scope: the same.
     """
-    presets = [preset for preset in presets if preset.criterion == criterion]
+    wanted_for = criterion, scope.within(family)
+    presets = [preset for preset in presets if (preset.criterion, preset.scope) == wanted_for]
     sha256 = checkpoint_sha256.strip().lower() if checkpoint_sha256 else None
     best = _best_by_size(presets, family, sha256)
     if not best:

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from dataclasses import replace as with_changes
 
 from crdiff import checks
 from crdiff.errors import PresetError
+from crdiff.models.scope import Scope
 from crdiff.presets.document import Value, parse_document
 from crdiff.presets.names import may_stand_for, same, told_apart
-from crdiff.presets.table import Preset, read_criterion, read_family, read_k, read_schedule, read_size
+from crdiff.presets.table import (
+    FOUND_FOR,
+    Preset,
+    read_criterion,
+    read_family,
+    read_k,
+    read_schedule,
+    read_scope,
+    read_size,
+)
 from crdiff.pruning.registry import DEFAULT_CRITERION
 
 _FORMAT = "cr-diff presets"
 _VERSION = 1
 _TOP_KEYS = ("format", "version", "presets")
 _REQUIRED = ("name", "family", "size", "ratios")
-_OPTIONAL = ("k", "checkpoints", "limited", "note", "criterion")
+_OPTIONAL = ("k", "checkpoints", "limited", "note", *FOUND_FOR)
 _SHOWN_KEYS = 3
 
 
@@ -52,6 +62,7 @@ class Entry:
             content["note"] = preset.note
         if preset.criterion != DEFAULT_CRITERION:
             content["criterion"] = preset.criterion
+        content |= {key: value for key, value in asdict(preset.scope).items() if value != getattr(Scope, key)}
         return cls(content, preset)
 
     @property
@@ -197,4 +208,5 @@ def _read_preset(entries: Mapping[str, Value]) -> Preset:
         limited=entries["limited"].flag() if "limited" in entries else known,
         note=entries["note"].note() if "note" in entries else "",
         criterion=read_criterion(entries),
+        scope=read_scope(entries),
     )

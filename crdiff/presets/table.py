@@ -11,6 +11,7 @@ from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import MAX_K, MIN_K, Schedule, Stage
 from crdiff.models.architecture import known_families
 from crdiff.models.family import OTHER, Family
+from crdiff.models.scope import LAYER_SETS, THRESHOLDS, Scope
 from crdiff.presets.document import Value, parse_document
 from crdiff.presets.names import check_name, same
 from crdiff.presets.size import Size
@@ -20,7 +21,9 @@ BUILT_IN_FOLDER = Path(__file__).resolve().parents[2] / "presets"
 MIN_SIDE = 64
 MAX_SIDE = 99999
 _SCHEMA_FILE = "schema.json"
-_OPTIONAL = ("name", "native", "k", "checkpoints", "source", "note", "criterion")
+FOUND_FOR = ("criterion", "layers", "threshold")
+"""The keys that say what ratios were found for."""
+_OPTIONAL = ("name", "native", "k", "checkpoints", "source", "note", *FOUND_FOR)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Preset:
         note: a remark for the user, such as the prompt of a search.
         built_in: True for a preset shipped with the extension, False for one of the user's own.
         criterion: what the ratios were found for; a later version's may be unknown here.
+        scope: the layers and thresholds that they were found for, as the family tells scopes apart.
 
     Raises:
         PresetError: a value outside what is said above.
@@ -58,6 +62,7 @@ class Preset:
     note: str = ""
     built_in: bool = False
     criterion: str = DEFAULT_CRITERION
+    scope: Scope = Scope()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", check_name(self.name))
@@ -76,6 +81,7 @@ class Preset:
             raise PresetError("A preset limited to checkpoints must name at least one.")
         Value(self.note, "the preset's note").note()
         Value(self.criterion, "the preset's criterion").line()
+        object.__setattr__(self, "scope", self.scope.within(self.family))
 
     @property
     def ratios(self) -> Ratios:
@@ -100,6 +106,7 @@ class Preset:
         note: str = "",
         limited: bool = True,
         criterion: str = DEFAULT_CRITERION,
+        scope: Scope = Scope(),  # noqa: B008 (frozen)
     ) -> Preset:
         """A preset of the user's.
 
@@ -113,6 +120,7 @@ class Preset:
             note: a remark.
             limited: whether it serves that checkpoint only, or the family as well.
             criterion: what the ratios were found for.
+            scope: the same.
 
         Raises:
             PresetError: a value outside what Preset allows.
@@ -120,12 +128,14 @@ class Preset:
         checkpoints = frozenset([checkpoint_sha256.strip().lower()]) if checkpoint_sha256 else frozenset()
         schedule = ratios if isinstance(ratios, Schedule) else Schedule.constant(ratios)
         limited = limited and bool(checkpoints)
-        return cls(name, family, size, schedule, k, checkpoints, limited=limited, note=note, criterion=criterion)
+        return cls(
+            name, family, size, schedule, k, checkpoints, limited=limited, note=note, criterion=criterion, scope=scope
+        )  # fmt: skip
 
 
 def same_use(preset: Preset, other: Preset) -> bool:
-    """Whether two presets are for the same criterion, family, size and checkpoints."""
-    keys = [(one.criterion, one.family, one.size, one.limited) for one in (preset, other)]
+    """Whether two presets are for the same criterion, layers, threshold, family, size and checkpoints."""
+    keys = [(one.criterion, one.scope, one.family, one.size, one.limited) for one in (preset, other)]
     if keys[0] != keys[1]:
         return False
     return not preset.limited or not preset.checkpoints.isdisjoint(other.checkpoints)
@@ -190,6 +200,17 @@ def read_k(value: Value) -> float:
 def read_criterion(entries: Mapping[str, Value]) -> str:
     """What a preset's ratios were found for; any name, since a later version may know more of them."""
     return entries["criterion"].line() if "criterion" in entries else DEFAULT_CRITERION
+
+
+def read_scope(entries: Mapping[str, Value]) -> Scope:
+    """The layers and thresholds that a preset's ratios were found for."""
+    found = {}
+    for key, known in (("layers", LAYER_SETS), ("threshold", THRESHOLDS)):
+        if key in entries:
+            found[key] = entries[key].line()
+            if found[key] not in known:
+                raise entries[key].fault("must be one of " + ", ".join(known))
+    return Scope(**found)
 
 
 def load_file(path: Path) -> tuple[Preset, ...]:
@@ -279,6 +300,7 @@ def _read_preset(value: Value, family: Family, source: str, base: frozenset[str]
         note=entries["note"].note() if "note" in entries else "",
         built_in=True,
         criterion=read_criterion(entries),
+        scope=read_scope(entries),
     )
 
 

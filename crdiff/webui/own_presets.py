@@ -137,6 +137,7 @@ class OwnPresets:
             checkpoint.sha256,
             limited=only_this,
             criterion=settings.criterion,
+            scope=settings.scope,
         )
 
     def _exported(self) -> list[Any]:

@@ -68,7 +68,10 @@ def describe(
     try:
         if settings.preset == AUTO:
             estimated = (
-                size is None or library.match(checkpoint.family, checkpoint.sha256, size, settings.criterion).estimated
+                size is None
+                or library.match(
+                    checkpoint.family, checkpoint.sha256, size, settings.criterion, settings.scope
+                ).estimated
             )
         plan = plan_for(settings, size or Size(512, 512), library).make(checkpoint)
     except CRDiffError as problem:

@@ -6,10 +6,12 @@ import hashlib
 import html
 import json
 import re
+import sys
 import threading
 import xml.etree.ElementTree as ElementTree
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,7 +23,8 @@ from crdiff.scoring.sources import RemoteFile, Source
 from crdiff.search.journal import FORMAT
 from crdiff.search.report import Evaluation, Report
 from crdiff.search.strategies.space import DENSE, Point
-from crdiff.webui.search import results
+from crdiff.settings import Settings
+from crdiff.webui.search import journals, results
 from crdiff.webui.search.downloads import Downloads
 from crdiff.webui.search.journals import latest
 from crdiff.webui.search.judge import ScorerCache
@@ -114,9 +117,28 @@ def test_what_is_offered_can_be_applied_and_is_escaped(tmp_path):
     ElementTree.fromstring(shown)
     assert "<b>mine" not in shown
     (values,) = re.findall(r'data-crdiff-apply="([^"]*)"', shown)
-    applied = {"down": 0.31, "mid": 0.42, "up": 0.53, "k": 1.2, "criterion": "magnitude"}
+    applied = {
+        "down": 0.31,
+        "mid": 0.42,
+        "up": 0.53,
+        "k": 1.2,
+        "criterion": "magnitude",
+        "layers": "released",
+        "threshold": "auto",
+    }
     assert json.loads(html.unescape(values)) == applied
     assert results_html([]) == ""
+
+
+@pytest.mark.parametrize("other", [{"criterion": "soft"}, {"layers": "attention"}, {"threshold": "layer"}], ids=str)
+def test_scores_of_other_criteria_layers_and_thresholds_are_another_search(monkeypatch, other):
+    shared = SimpleNamespace(opts=SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "modules", SimpleNamespace(shared=shared))
+    monkeypatch.setitem(sys.modules, "modules.shared", shared)
+    job = SimpleNamespace(height=96, width=64)
+    usual, changed = (journals.identity(job, CHECKPOINT, {}, Settings(**named)) for named in ({}, other))
+    assert changed == {**usual, **other}
+    assert not set(other) & set(usual)  # so that journals of earlier versions are those of the usual settings
 
 
 class Loaded:

@@ -141,10 +141,11 @@ def test_table_has_each_configuration_once_best_first():
 
 
 def test_panel_applies_what_it_shows():
-    drawn_with = Settings(k=1.7, start=0.1, end=0.9, mode="fast", criterion="attenuation")
+    found_for = {"criterion": "attenuation", "layers": "attention", "threshold": "layer"}
+    drawn_with = Settings(k=1.7, start=0.1, end=0.9, mode="fast", **found_for)
     shown = panel_html(SearchStatus("running", report=REPORT, evaluations=40, settings=drawn_with, score_name="own"), 7)
     values = [json.loads(html.unescape(text)) for text in re.findall(r'data-crdiff-apply="([^"]*)"', shown)]
-    others = {"start": 0.1, "end": 0.9, "mode": "fast", "criterion": "attenuation"}
+    others = {"start": 0.1, "end": 0.9, "mode": "fast", **found_for}
     assert values[0] == {"down": 0.25, "mid": 0.35, "up": 0.45, "k": 1.0, **others}
     row = re.search("<tbody><tr>(.*?)</tr>", shown)[1]
     assert re.findall("<td>([^<]*)</td>", row)[1:] == ["0.700", "0.250", "0.350", "0.450", "1"]

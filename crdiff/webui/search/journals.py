@@ -15,6 +15,7 @@ from typing import Any
 from crdiff.errors import CRDiffError, SettingsError
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
+from crdiff.presets.table import FOUND_FOR
 from crdiff.search.journal import read
 from crdiff.search.strategies.space import AXES
 from crdiff.settings import Settings
@@ -46,7 +47,8 @@ def identity(p: Any, checkpoint: Checkpoint | None, course: Mapping[str, Any], s
         p: the host's processing object.
         checkpoint: the selected one.
         course: the search's request without its budget.
-        settings: the accordion's, of which Start, End, mode and criterion apply to the trials too.
+        settings: the accordion's, of which Start, End, mode, criterion, layers and threshold apply to the
+            trials too.
     """
     from modules import shared
 
@@ -64,7 +66,7 @@ def identity(p: Any, checkpoint: Checkpoint | None, course: Mapping[str, Any], s
         "window": [settings.start, settings.end],
         "mode": settings.mode,
         # Named only where it is not the default, so that earlier versions' journals stay those of their searches.
-        **({} if settings.criterion == Settings.criterion else {"criterion": settings.criterion}),
+        **{name: value for name in FOUND_FOR if (value := getattr(settings, name)) != getattr(Settings, name)},
         "job": {name: _plain(value) for name, value in found.items()},
         "search": dict(course),
     }
@@ -88,7 +90,7 @@ class Resumed:
     """What a search was begun with, besides the settings of its job.
 
     Attributes:
-        settings: CR-Diff's Start, End, mode and criterion, by their names in ``Settings``.
+        settings: CR-Diff's Start, End, mode, criterion, layers and threshold, by their names in ``Settings``.
         held: the values of the axes that are not varied.
     """
 
@@ -116,7 +118,7 @@ def restore(p: Any, path: Path) -> Resumed | None:
         size = Size.parse(str(head["size"]))
         wanted = {name: value for name, value in dict(head["job"]).items() if name in _RESTORED and hasattr(p, name)}
         start, end = (float(value) for value in head["window"])
-        named = {name: str(head.get(name, getattr(Settings, name))) for name in ("mode", "criterion")}
+        named = {name: str(head.get(name, getattr(Settings, name))) for name in ("mode", *FOUND_FOR)}
         held = {axis: float(value) for axis, value in dict(head["space"]["fixed"]).items() if axis in AXES}
         resumed = Resumed({"start": start, "end": end, **named}, held)
     except (CRDiffError, KeyError, TypeError, ValueError):

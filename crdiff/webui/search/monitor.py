@@ -9,6 +9,7 @@ from typing import Any
 
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
+from crdiff.presets.table import FOUND_FOR
 from crdiff.search.fresh import Gain
 from crdiff.search.report import Evaluation, Report
 from crdiff.search.score_text import score_text
@@ -100,7 +101,7 @@ class SearchStatus(JobStatus):
         settings = self.settings
         return {
             **entry.point.rounded.to_dict(), "start": settings.start, "end": settings.end, "mode": settings.mode,
-            "criterion": settings.criterion,
+            **{name: getattr(settings, name) for name in FOUND_FOR},
         }  # fmt: skip
 
     @property

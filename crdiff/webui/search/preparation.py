@@ -91,7 +91,7 @@ def prepare(p: Any, request: SearchRequest, context: SearchContext) -> Setup:
         _held_k(request, settings, context, checkpoint, size),
     )
     space = request.space(fixed if resumed is None else replace(fixed, **resumed.held))
-    start = space.hold(Point.of(_auto_ratios(context, checkpoint, size, settings.criterion), space.fixed.k))
+    start = space.hold(Point.of(_auto_ratios(context, checkpoint, size, settings), space.fixed.k))
     seeds = request.fixed_seeds()
     note = f"Image seeds: {', '.join(map(str, seeds))}." if RANDOM_SEED in (request.seeds or ()) else ""
     request = replace(
@@ -129,8 +129,10 @@ def _held_ratios(
         return settings.ratios
     if settings.preset != AUTO:
         preset = context.library.named(settings.preset)
-        return preset.ratios if preset.criterion == settings.criterion else START.ratios
-    return _auto_ratios(context, checkpoint, size, settings.criterion)
+        found_for = preset.criterion, preset.scope
+        same = found_for == (settings.criterion, settings.scope.within(preset.family))
+        return preset.ratios if same else START.ratios
+    return _auto_ratios(context, checkpoint, size, settings)
 
 
 def _held_k(
@@ -161,11 +163,14 @@ def _held_k(
     return k or DEFAULT_K
 
 
-def _auto_ratios(context: SearchContext, checkpoint: Checkpoint | None, size: Size, criterion: str) -> Ratios:
+def _auto_ratios(context: SearchContext, checkpoint: Checkpoint | None, size: Size, settings: Settings) -> Ratios:
     """The ratios of the matching preset, else the authors' starting point."""
     if checkpoint is None or checkpoint.family is None:
         return START.ratios
     try:
-        return context.library.match(checkpoint.family, checkpoint.sha256, size, criterion).ratios
+        found = context.library.match(
+            checkpoint.family, checkpoint.sha256, size, settings.criterion, settings.scope
+        )  # fmt: skip
+        return found.ratios
     except CRDiffError:
         return START.ratios

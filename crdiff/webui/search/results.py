@@ -17,7 +17,9 @@ from crdiff import checks
 from crdiff.errors import CRDiffError
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.models.checkpoint import Checkpoint
+from crdiff.models.scope import AUTO_THRESHOLD, RELEASED
 from crdiff.presets.size import Size
+from crdiff.presets.table import FOUND_FOR
 from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.search.score_text import score_text
 from crdiff.webui.search.monitor import SearchStatus
@@ -44,7 +46,9 @@ class SearchResult:
         dense: score of the dense model.
         score_name: what both were scored by.
         name: given by the user; empty for the last search's result.
-        criterion: what the ratios were found for.
+        criterion: what the ratios were found for, as are layers and threshold.
+        layers: of a transformer.
+        threshold: what shares one.
     """
 
     checkpoint: str
@@ -59,6 +63,8 @@ class SearchResult:
     score_name: str = ""
     name: str = ""
     criterion: str = DEFAULT_CRITERION
+    layers: str = RELEASED
+    threshold: str = AUTO_THRESHOLD
 
     def describe(self) -> str:
         """One line."""
@@ -69,13 +75,18 @@ class SearchResult:
         ]
         by = f" ({', '.join(scores)} by {self.score_name})" if scores and self.score_name else ""
         what = self.name or "last search"
-        of = "" if self.criterion == DEFAULT_CRITERION else f", criterion {self.criterion}"
+        usual = {name: getattr(SearchResult, name) for name in FOUND_FOR}
+        of = "".join(f", {name} {value}" for name, value in self._found_for.items() if value != usual[name])
         k = "" if self.k is None else f", k {checks.exact(self.k)}"
         return f"{what}: {self.down:.3f}/{self.mid:.3f}/{self.up:.3f}{k}{of}{by}"
 
+    @property
+    def _found_for(self) -> dict[str, str]:
+        return {name: getattr(self, name) for name in FOUND_FOR}
+
     def applied(self) -> dict[str, float | str | None]:
         """The settings that it sets, by their names; None leaves k as the user has it."""
-        return {**{group: getattr(self, group) for group in GROUPS}, "k": self.k, "criterion": self.criterion}
+        return {**{group: getattr(self, group) for group in GROUPS}, "k": self.k, **self._found_for}
 
 
 def results_of(status: SearchStatus, name: str = "") -> list[SearchResult]:
@@ -84,10 +95,12 @@ def results_of(status: SearchStatus, name: str = "") -> list[SearchResult]:
     if best is None or checkpoint is None or status.size is None:
         return []
     dense = report.baseline.score if report is not None and report.baseline is not None else None
+    settings = status.settings
     return [
         SearchResult(
             checkpoint.key, str(status.size), prompt.strip(), **best.point.rounded.to_dict(), score=best.score,
-            dense=dense, score_name=status.score_name, name=name, criterion=status.settings.criterion,
+            dense=dense, score_name=status.score_name, name=name, criterion=settings.criterion,
+            layers=settings.layers, threshold=settings.threshold,
         )
         for prompt in status.prompts
     ]  # fmt: skip
@@ -149,5 +162,5 @@ def _read(line: str) -> SearchResult | None:
                 checks.number(name, getattr(found, name))
     except (CRDiffError, ValueError, TypeError, KeyError):
         return None
-    texts = (found.checkpoint, found.size, found.prompt, found.score_name, found.name, found.criterion)
+    texts = (found.checkpoint, found.size, found.prompt, found.score_name, found.name, *found._found_for.values())
     return found if all(isinstance(text, str) for text in texts) else None

@@ -11,7 +11,7 @@ import gradio as gr
 from crdiff.errors import PresetError
 from crdiff.method.groups import GROUPS
 from crdiff.presets.size import Size
-from crdiff.presets.table import Preset
+from crdiff.presets.table import FOUND_FOR, Preset
 from crdiff.search.score_text import score_text
 from crdiff.webui.events import QUIET, guarded
 from crdiff.webui.search import results
@@ -21,7 +21,7 @@ from crdiff.webui.tab_size import read_size
 
 _PROMPT = "this prompt"
 _CHECKPOINT, _FAMILY = "every prompt with this checkpoint at this size", "every prompt with its family at this size"
-_APPLIED = ("enabled", "preset", *GROUPS, "k", "stages", "hires_ratios", "stages", "start", "end", "mode", "criterion")
+_APPLIED = ("enabled", "preset", *GROUPS, "k", "stages", "hires_ratios", "start", "end", "mode", *FOUND_FOR)
 """The controls that Apply sets."""
 _NOTHING = "No search has found anything better than the dense model yet."
 
@@ -119,5 +119,5 @@ class ResultControls:
         note = f"found by a search, {status.score_name} {score_text(found.score or 0.0)}"
         return Preset.own(
             name, checkpoint.family, size, found.point.rounded.ratios, found.point.rounded.k, checkpoint.sha256,
-            note, limited=only_this, criterion=status.settings.criterion,
+            note, limited=only_this, criterion=status.settings.criterion, scope=status.settings.scope,
         )  # fmt: skip
