@@ -111,9 +111,10 @@ def inspect_size(
     sha256 = _sha256(path) if hashed else None
     match = look_up(load_folder(BUILT_IN_FOLDER).presets, found.family, sha256, size, criterion, scope)
     if match is None:
+        within = scope.within(found.family)
+        wanted = f"the criterion {criterion}" + ("" if within == Scope() else f", {within}")
         raise PresetError(
-            f"{path.name}: there is no preset for its family ({found.family.label}), the criterion {criterion} and "
-            f"{scope.within(found.family)}; give ratios instead."
+            f"{path.name}: there is no preset for its family ({found.family.label}) and {wanted}; give ratios instead."
         )
     return _inspect(path, found, match.schedule, match, criterion, scope)
 

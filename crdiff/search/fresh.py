@@ -1,4 +1,4 @@
-"""What a search's find is worth on image seeds that it has not seen: it was chosen for those it has."""
+"""What the best configuration of a search is worth on fresh image seeds: it was chosen for those that were drawn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _Z = 1.959964
 
 @dataclass(frozen=True)
 class Gain:
-    """How far the find scores above where the search started.
+    """How far the best configuration scores above where the search started.
 
     Attributes:
         value: the mean difference, image by image.

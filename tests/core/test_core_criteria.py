@@ -12,6 +12,7 @@ import pytest
 import torch
 from run_bench import CPU, Bench
 from safetensors.torch import save_file
+from small_criteria import LayerDrop, QuietColumns, without_quiet_columns
 from small_unet import (
     OwnLinear,
     SmallUNet,
@@ -35,7 +36,7 @@ from crdiff.presets.library import PresetLibrary
 from crdiff.pruning import random_masks
 from crdiff.pruning.calibrations import Calibrations
 from crdiff.pruning.copies import CopyPolicy
-from crdiff.pruning.criterion import LinearCall, Pruning, check_complete
+from crdiff.pruning.criterion import LinearCall
 from crdiff.pruning.registry import CRITERIA, CriterionKind
 from crdiff.pruning.store import Store
 from crdiff.pruning.surgery import Surgeon
@@ -58,83 +59,6 @@ def mask_of(name: str, weight: torch.Tensor, ratio: float) -> torch.Tensor:
     words = mixed(mixed(np.arange(weight.numel(), dtype=np.uint32)) ^ start)
     kept = (words >> np.uint32(8)) > np.float32(ratio) * 2**24
     return torch.from_numpy(kept).reshape(weight.shape)
-
-
-class LayerDrop:
-    """Whole transformer blocks are skipped, here all of the up group."""
-
-    basis = ""
-
-    def __init__(self, state, store) -> None:
-        pass
-
-    def observer(self, ratios):
-        return None
-
-    def pruning(self, ratios):
-        return _Dropped()
-
-    def sparsity(self, ratios):
-        return {}
-
-
-class _Dropped(Pruning):
-    def residual(self, block):
-        return 0.0 if block.startswith("output_blocks.") else 1.0
-
-
-class QuietColumns:
-    """Leaves out the columns whose inputs were smallest over two steps, as Wanda's scores need to know them."""
-
-    basis = ""
-
-    def __init__(self, state, store) -> None:
-        self.norms: dict[str, torch.Tensor] = {}
-
-    def observer(self, ratios):
-        return None if self.norms else _Watching(self)
-
-    def pruning(self, ratios):
-        return _Columns(self.norms, ratios)
-
-    def sparsity(self, ratios):
-        return {}
-
-
-class _Watching:
-    calls = 2
-
-    def __init__(self, criterion: QuietColumns) -> None:
-        self.criterion, self.squares = criterion, {}
-
-    def wants(self, layer):
-        return True
-
-    def see(self, call):
-        square = call.input.float().square().flatten(0, -2).sum(0)
-        self.squares[call.layer.name] = self.squares.get(call.layer.name, 0.0) + square
-
-    def finish(self, layers):
-        check_complete(len(self.squares), layers)
-        self.criterion.norms = {name: square.sqrt() for name, square in self.squares.items()}
-
-
-class _Columns(Pruning):
-    def __init__(self, norms, ratios) -> None:
-        self.norms, self.ratios = norms, ratios
-
-    def wants(self, layer):
-        return True
-
-    def weight(self, call):
-        return without_quiet_columns(call.weight, self.norms[call.layer.name], self.ratios[call.layer.group])
-
-
-def without_quiet_columns(weight: torch.Tensor, norms: torch.Tensor, ratio: float) -> torch.Tensor:
-    quiet = norms.argsort()[: int(len(norms) * ratio)]
-    changed = weight.clone()
-    changed[:, quiet] = 0.0
-    return changed
 
 
 @pytest.fixture(autouse=True)
