@@ -14,6 +14,8 @@ from pathlib import Path
 DEMO = Path(__file__).resolve().parent
 CHECKPOINT = DEMO / "checkpoint" / "crdiff-demo.safetensors"
 PRESETS = DEMO / "presets.json"
+CRITERION = "attenuation"
+"""What the demo's page starts with: the criterion that does best with its model at no cost."""
 SCORE = '''"""The demo's score, for captions of the demo's world."""
 
 from demo import score as demo_score

@@ -1,9 +1,13 @@
-"""``python -m demo.evaluate``: dense, pruned and CR-Diff at each size of the presets, judged by the scene scorer."""
+"""``python -m demo.evaluate``: dense, pruned and CR-Diff at each size of the presets, judged by the scene scorer.
+
+CR-Diff is the method of the paper, with the presets for magnitude; presets for other criteria are drawn beside it.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ from crdiff import console
 from crdiff.presets.own_document import from_text
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
+from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.settings import DEFAULT_K
 from demo.evaluate.compare import Sample, best_of, compare
 from demo.evaluate.grid import save_grid
@@ -28,8 +33,10 @@ def main() -> None:
     console.allow_any_text()
     options = _options()
     torch.set_num_threads(options.threads)
-    model, judge, drawing = DemoModel(options.checkpoint), Judge(), Drawing(steps=options.steps)
-    presets = [preset for preset in from_text(options.presets.read_text("utf-8")) if model.sha256 in preset.checkpoints]
+    model, judge = DemoModel(options.checkpoint, options.device), Judge(device=options.device)
+    drawing = Drawing(steps=options.steps, batch=options.batch)
+    known = [preset for preset in from_text(options.presets.read_text("utf-8")) if model.sha256 in preset.checkpoints]
+    presets = [preset for preset in known if preset.criterion == DEFAULT_CRITERION]
     if options.sizes:
         presets = [_preset(presets, Size.parse(text)) for text in options.sizes]
     sample = Sample(tuple(judging_scenes(options.prompts)), tuple(range(1, options.seeds + 1)))
@@ -38,14 +45,16 @@ def main() -> None:
     found: list[dict[str, Any]] = []
     for preset in presets:
         k = options.k if preset.k is None else preset.k
+        others = [one for one in known if one.size == preset.size and one.criterion != DEFAULT_CRITERION]
         about = {
             "size": str(preset.size), "ratios": list(preset.ratios), "k": k, "checkpoint": model.sha256,
             "steps": drawing.steps, "guidance": drawing.guidance, "prompts": options.prompts, "seeds": options.seeds,
         }  # fmt: skip
+        about["others"] = {one.criterion: {"ratios": list(one.ratios), "k": one.k} for one in others}
         figures = next((one for one in kept if about.items() <= one.items()), None)
         if figures is None:
             native = native or sample.draw(model, Size(NATIVE, NATIVE), DENSE, 0.0, drawing)
-            comparison = compare(model, judge, preset, k, sample, native, drawing)
+            comparison = compare(model, judge, preset, k, sample, native, drawing, others)
             if options.best_of and preset.size != Size(NATIVE, NATIVE):
                 scenes = sample.scenes[: options.best_of_prompts]
                 comparison.best_of = best_of(model, judge, scenes, preset.size, options.best_of, drawing)
@@ -56,8 +65,9 @@ def main() -> None:
             options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print("\n".join([*summary(found), "", *tables(found)]))
     if options.grid:
-        save_grid(model, judge, [(preset, options.k if preset.k is None else preset.k) for preset in presets],
-                  sample.scenes, drawing, options.grid)  # fmt: skip
+        sizes = [preset.size for preset in presets]
+        shown = [replace(one, k=options.k if one.k is None else one.k) for one in known if one.size in sizes]
+        save_grid(model, judge, sizes, shown, sample.scenes, drawing, options.grid)
 
 
 def _options() -> argparse.Namespace:
@@ -71,6 +81,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--best-of-prompts", type=int, default=40, help="for N prompts")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     parser.add_argument("--presets", type=Path, default=PRESETS)
+    parser.add_argument("--device", default="cpu", help="that draws and judges, such as cuda")
+    parser.add_argument("--batch", type=int, default=Drawing.batch, help="images at a time")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, help="file for all figures; sizes that it holds are not drawn again")
     parser.add_argument("--merge", type=Path, nargs="*", default=[], help="files of other runs, for other sizes")

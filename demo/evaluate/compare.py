@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,10 @@ from demo.evaluate.model import DENSE, DemoModel, Drawing
 from demo.evaluate.objective import noise_seed
 from demo.scenes.scene import NATIVE, Scene
 
-WAYS = ("dense", "uniform pruning", "block-wise pruning", "CR-Diff", "native size, resampled")
+WAYS = ("dense", "uniform pruning", "block-wise pruning", "CR-Diff")
+"""Ways that prune by magnitude, or not at all; those of other criteria have the criterion's name."""
+
+RESAMPLED = "native size, resampled"
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class Comparison:
 
 def compare(
     model: DemoModel, judge: Judge, preset: Preset, k: float, sample: Sample, native: list[NDArray[np.uint8]],
-    drawing: Drawing,
+    drawing: Drawing, others: Sequence[Preset] = (),
 ) -> Comparison:  # fmt: skip
     """Draws and judges the sample at the preset's size, in all ways.
 
@@ -135,6 +138,7 @@ def compare(
         sample: what to draw.
         native: its dense images at the size of training.
         drawing: steps, guidance, batch.
+        others: presets for other criteria at this size.
     """
     found = Comparison(preset, k, sample)
     size, at_home = preset.size, preset.size == Size(NATIVE, NATIVE)
@@ -150,8 +154,11 @@ def compare(
         found.verdicts["CR-Diff"] = found.verdicts["block-wise pruning"]
     else:
         add("CR-Diff", sample.draw(model, size, preset.ratios, k, drawing))
+    for other in others:
+        own = replace(drawing, criterion=other.criterion)
+        add(other.criterion, sample.draw(model, size, other.ratios, k if other.k is None else other.k, own))
     if not at_home:
-        add("native size, resampled", [_resampled(image, size) for image in native])
+        add(RESAMPLED, [_resampled(image, size) for image in native])
     return found
 
 

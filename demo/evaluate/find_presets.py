@@ -15,7 +15,8 @@ from crdiff.method.groups import Ratios
 from crdiff.models.family import OTHER
 from crdiff.presets.own_document import from_text, to_text
 from crdiff.presets.size import Size
-from crdiff.presets.table import Preset
+from crdiff.presets.table import Preset, same_use
+from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
 from crdiff.search.report import Report
@@ -120,14 +121,15 @@ def main() -> None:
         known = from_text(options.out.read_text("utf-8"), options.out.name) if options.out.is_file() else ()
         known = tuple(old for old in known if model.sha256 in old.checkpoints)
         if options.only_k:
-            preset = next((old for old in known if old.size == size), None)
+            preset = next((old for old in known if old.size == size and old.criterion == DEFAULT_CRITERION), None)
             if preset is None:
                 raise SystemExit(f"There is no preset for {size} and this checkpoint in {options.out}.")
         else:
             preset = found_preset(model, judge, size, options)
         if options.amplifications:
             preset = with_k(model, judge, preset, options)
-        options.out.write_text(to_text([*(old for old in known if old.size != size), preset]), encoding="utf-8")
+        kept = [old for old in known if not same_use(old, preset)]
+        options.out.write_text(to_text([*kept, preset]), encoding="utf-8")
         shown = {"size": str(size), "ratios": list(preset.ratios), "k": preset.k, "note": preset.note}
         print(json.dumps(shown), flush=True)
 

@@ -20,6 +20,7 @@ from crdiff.modes.fast import Fast
 from crdiff.modes.registry import DEFAULT_MODE, MODES
 from crdiff.presets.own_document import from_text
 from crdiff.presets.size import Size
+from crdiff.pruning.registry import DEFAULT_CRITERION
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DENSE, DemoModel, Drawing
 from demo.prepare import CHECKPOINT, PRESETS
@@ -115,7 +116,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     model, judge, scenes = DemoModel(CHECKPOINT), Judge(), search_scenes(options.prompts)
-    presets = {preset.size: preset.ratios for preset in from_text(PRESETS.read_text("utf-8"))}
+    known = from_text(PRESETS.read_text("utf-8"))
+    presets = {preset.size: preset.ratios for preset in known if preset.criterion == DEFAULT_CRITERION}
     found: list[Nearness] = []
     for text, k, sampler, steps in itertools.product(options.sizes, options.k, options.samplers, options.steps):
         size = Size.parse(text)

@@ -20,6 +20,7 @@ from crdiff import console
 from crdiff.presets.own_document import from_text
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
+from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.search.strategies.space import DENSE, Point
 from crdiff.settings import DEFAULT_K
 from demo.evaluate.by_api import Studio, webui_at
@@ -158,7 +159,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for all figures")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    drawing, presets = Drawing(steps=options.steps), from_text(options.presets.read_text("utf-8"), options.presets.name)
+    drawing, known = Drawing(steps=options.steps), from_text(options.presets.read_text("utf-8"), options.presets.name)
+    presets = [preset for preset in known if preset.criterion == DEFAULT_CRITERION]
     found: dict[str, list[PromptScores]] = {}
     with webui_at(options.url, options.checkpoint) as webui:
         for size in map(Size.parse, options.sizes):

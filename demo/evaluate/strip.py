@@ -1,4 +1,4 @@
-"""``python -m demo.evaluate.strip``: the evaluation's first captions at one size, dense above and CR-Diff below.
+"""``python -m demo.evaluate.strip``: the evaluation's first captions at one size, dense above, below it each criterion.
 
 Which images are shown is a rule, not a choice: the first captions that ``python -m demo.evaluate`` judges, with the
 first of their noises, its sampler, steps and guidance. How many of them are right is told under each row.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from crdiff.presets.own_document import from_text
 from crdiff.presets.size import Size
+from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.settings import DEFAULT_K
 from demo.evaluate.compare import Sample
 from demo.evaluate.judge import Judge, Verdict
@@ -62,14 +64,18 @@ def main() -> None:
     torch.set_num_threads(1)
     model, judge = DemoModel(options.checkpoint), Judge()
     presets = from_text(options.presets.read_text("utf-8"))
-    preset = next(one for one in presets if one.size == options.size and model.sha256 in one.checkpoints)
-    k = DEFAULT_K if preset.k is None else preset.k
+    presets = [one for one in presets if one.size == options.size and model.sha256 in one.checkpoints]
     sample, drawing = Sample(tuple(judging_scenes(options.captions)), (SEED,)), Drawing(steps=options.steps)
+    ways = [("dense", DENSE, 0.0, drawing)]
+    for preset in presets:
+        name = "CR-Diff" if preset.criterion == DEFAULT_CRITERION else f"CR-Diff, criterion {preset.criterion}"
+        k = DEFAULT_K if preset.k is None else preset.k
+        ways.append((name, preset.ratios, k, replace(drawing, criterion=preset.criterion)))
     rows: list[Row] = []
-    for name, ratios, amplification in (("dense", DENSE, 0.0), ("CR-Diff", preset.ratios, k)):
-        images = sample.draw(model, preset.size, ratios, amplification, drawing)
+    for name, *configuration in ways:
+        images = sample.draw(model, options.size, *configuration)
         rows.append((name, images, judge.verdict(images, sample.asked)))
-        print(f"{name}, {preset.size}: {rows[-1][2].right.sum()} of {len(images)} right", flush=True)
+        print(f"{name}, {options.size}: {rows[-1][2].right.sum()} of {len(images)} right", flush=True)
     for scene in sample.scenes:
         print(f"- {scene.caption()}")
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from demo.evaluate.compare import WAYS
+from demo.evaluate.compare import RESAMPLED, WAYS
 from demo.evaluate.judge import Interval
 
 Figures = Mapping[str, Any]
@@ -32,18 +32,30 @@ def summary(found: Sequence[Figures]) -> list[str]:
 
 
 def _table(found: Sequence[Figures], of: str) -> list[str]:
-    ways = [way for way in WAYS if any(way in one["ways"] for one in found)]
+    others = list(dict.fromkeys(name for one in found for name in one.get("others", {})))
+    ours = ["CR-Diff", *others]
+    ways = [way for way in (*WAYS, *others, RESAMPLED) if any(way in one["ways"] for one in found)]
     counts = {one["best_of"]["n"] for one in found if one["best_of"]}
-    heads = ["size (h x w)", "ratios", "k", *ways, "gain of CR-Diff", *(f"best of {n} dense" for n in sorted(counts))]
+    heads = ["size (h x w)", "ratios", "k", *(f"{name} by" for name in others), *ways]
+    heads += [*(f"gain of {way}" for way in ours), *(f"best of {n} dense" for n in sorted(counts))]
     lines = [_row(heads), _row(["---"] * len(heads))]
     for one in found:
-        cells = [one["size"], "/".join(f"{ratio:g}" for ratio in one["ratios"]), f"{one['k']:g}"]
+        cells = [
+            one["size"],
+            _ratios(one),
+            f"{one['k']:g}",
+            *(_ratios(one.get("others", {}).get(name)) for name in others),
+        ]
         cells += [_text(one["ways"].get(way, {}).get(of)) for way in ways]
-        cells.append(gain_text(Interval(**one["ways"]["CR-Diff"][f"{of}_gain"])))
+        cells += [gain_text(Interval(**one["ways"][way][f"{of}_gain"])) if way in one["ways"] else "" for way in ours]
         best = one["best_of"]
         cells += [_text(best[of]) if best and best["n"] == count else "" for count in sorted(counts)]
         lines.append(_row(cells))
     return lines
+
+
+def _ratios(one: Figures | None) -> str:
+    return "" if one is None else "/".join(f"{ratio:g}" for ratio in one["ratios"])
 
 
 def gain_text(gain: Interval) -> str:

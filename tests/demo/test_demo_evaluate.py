@@ -24,7 +24,16 @@ from crdiff.presets.own_document import from_text, to_text
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
 from demo.evaluate import __main__ as evaluate
-from demo.evaluate import criteria, criteria_report, find_presets, overhead, prompts, strategies, strip
+from demo.evaluate import (
+    criteria,
+    criteria_presets,
+    criteria_report,
+    find_presets,
+    overhead,
+    prompts,
+    strategies,
+    strip,
+)
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DENSE, DemoModel, Drawing
 from demo.evaluate.objective import noise_seed
@@ -120,15 +129,15 @@ def test_presets_are_found_kept_and_resumed(checkpoint, tmp_path, monkeypatch, c
     model = DemoModel(checkpoint)
     other = Preset.own("Demo 64x64", OTHER, Size(64, 64), Ratios(0.1, 0.1, 0.1), None, model.sha256)
     stale = Preset.own("Demo 96x64", OTHER, Size(96, 64), Ratios(0.1, 0.1, 0.1), None, "f" * 64)
-    out.write_text(to_text([other, stale]), encoding="utf-8")
+    weak = replace(other, name="weak", size=Size(64, 96), criterion="attenuation")
+    out.write_text(to_text([other, stale, weak]), encoding="utf-8")
     command = ["find_presets", "64x96", "--evaluations", "3", "--prompts", "2", "--steps", "1"]
     command += ["--k-prompts", "3", "--amplifications", "1", "1.5"]
     command += ["--checkpoint", str(checkpoint), "--work", str(work), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", command)
     find_presets.main()
-    presets = {str(preset.size): preset for preset in from_text(out.read_text("utf-8"))}
-    assert set(presets) == {"64x64", "64x96"}
-    found = presets["64x96"]
+    *kept, found = from_text(out.read_text("utf-8"))
+    assert kept == [other, weak] and found.size == Size(64, 96)
     assert found.checkpoints == {model.sha256} and found.limited
     assert all(0.1 <= ratio <= 0.8 for ratio in found.ratios)
     means = {k: sum(scores) / len(scores) for k, scores in scores_by_k(model, found).items()}
@@ -161,31 +170,36 @@ def test_the_evaluation_prints_a_table_and_keeps_all_figures(checkpoint, tmp_pat
     presets, figures, grid = tmp_path / "presets.json", tmp_path / "figures.json", tmp_path / "grid.png"
     model = DemoModel(checkpoint)
     preset = Preset.own("Demo 64x96", OTHER, Size(64, 96), Ratios(0.5, 0.4, 0.3), None, model.sha256)
-    presets.write_text(to_text([preset]), encoding="utf-8")
+    other = replace(
+        preset, name="weak", criterion="attenuation", k=1.0, schedule=Schedule.constant(Ratios(0.2, 0.6, 0.7))
+    )
+    presets.write_text(to_text([other, preset]), encoding="utf-8")
     command = ["evaluate", "--prompts", "3", "--seeds", "2", "--steps", "1", "--best-of", "2"]
     command += ["--checkpoint", str(checkpoint), "--presets", str(presets), "--json", str(figures), "--grid", str(grid)]
     monkeypatch.setattr(sys, "argv", command)
     evaluate.main()
-    assert "| 64x96 | 0.5/0.4/0.3 | 1.5 |" in capsys.readouterr().out
+    assert "| 64x96 | 0.5/0.4/0.3 | 1.5 | 0.2/0.6/0.7 |" in capsys.readouterr().out
     (row,) = json.loads(figures.read_text("utf-8"))
     assert row["prompts"] == 3 and row["seeds"] == 2 and row["best_of"]["n"] == 2
     for way in row["ways"].values():
         assert 0 <= way["score"]["value"] <= 1
     means = {}
-    for name, ratios, k in (("dense", DENSE, 0.0), ("CR-Diff", preset.ratios, 1.5)):
-        by_prompt = []
+    ways = (("dense", DENSE, 0.0), ("CR-Diff", preset.ratios, 1.5), ("attenuation", other.ratios, 1.0))
+    for name, ratios, k in ways:
+        by_prompt, drawing = [], Drawing(steps=1, criterion=name if name == other.criterion else "magnitude")
         for scene in judging_scenes(3):
             prompt, seeds = scene.caption(), [noise_seed(scene.caption(), seed) for seed in (1, 2)]
-            drawn = model.draw([prompt] * 2, seeds, (64, 96), ratios, k, Drawing(steps=1))
+            drawn = model.draw([prompt] * 2, seeds, (64, 96), ratios, k, drawing)
             by_prompt.append(Judge().verdict(drawn, [scene] * 2).scores.mean())
         means[name] = np.array(by_prompt)
         assert row["ways"][name]["score"]["value"] == pytest.approx(means[name].mean(), rel=1e-4)
+    assert len({mean.mean() for mean in means.values()}) == len(ways)
     gains = means["CR-Diff"] - means["dense"]
     gain = row["ways"]["CR-Diff"]["score_gain"]
     assert gain["value"] == pytest.approx(gains.mean(), rel=1e-3)
     assert gain["high"] - gain["value"] == pytest.approx(1.96 * gains.std(ddof=1) / 3**0.5, rel=1e-3)
     with Image.open(grid) as image:
-        assert image.height > 64 and image.width > 3 * 2 * 96
+        assert image.height > 64 and image.width > 3 * 3 * 96
     monkeypatch.setattr(sys, "argv", [*command, "512x512"])
     with pytest.raises(SystemExit, match="no preset for 512x512"):
         evaluate.main()
@@ -246,6 +260,15 @@ def test_criteria_are_judged_by_what_they_make_of_the_model_and_not_measured_twi
     table = [line for line in printed.splitlines() if line.startswith("|")][-5:]
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")] == table
     assert [line.split(" | ")[1] for line in table[2:]] == ["dense", "magnitude", "attenuation"]
+
+    own = tmp_path / "presets.json"
+    old = Preset.own("old", OTHER, Size(96, 128), Ratios(0.5, 0.4, 0.3), 1.0, DemoModel(CHECKPOINT).sha256)
+    own.write_text(to_text([old, replace(old, name="older", criterion="attenuation")]), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["criteria_presets", str(figures), "--presets", str(own), "--out", str(own)])
+    criteria_presets.main()
+    kept, made = from_text(own.read_text("utf-8"))
+    assert kept == old and made.ratios == Ratios(ratio, ratio, ratio) and made.checkpoints == old.checkpoints
+    assert (made.criterion, made.size, made.k, made.limited) == ("attenuation", Size(96, 128), 1.0, True)
 
     radar, cost, merged = tmp_path / "radar.svg", tmp_path / "cost.svg", tmp_path / "merged.json"
     others = [tmp_path / f"{size}.json" for size in ("80x128", "112x112")]
@@ -353,16 +376,25 @@ def test_the_strip_shows_the_evaluations_first_images_and_how_many_are_right(che
     presets, out = tmp_path / "presets.json", tmp_path / "strip.png"
     model = DemoModel(checkpoint)
     preset = Preset.own("Demo 64x96", OTHER, Size(64, 96), Ratios(0.5, 0.4, 0.3), 2.0, model.sha256)
-    presets.write_text(to_text([preset]), encoding="utf-8")
+    other = replace(
+        preset, name="weak", criterion="attenuation", k=1.0, schedule=Schedule.constant(Ratios(0.2, 0.6, 0.7))
+    )
+    presets.write_text(to_text([preset, other]), encoding="utf-8")
     command = ["strip", "--size", "64x96", "--captions", "2", "--steps", "1", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", [*command, "--checkpoint", str(checkpoint), "--presets", str(presets)])
     strip.main()
     shown, said = np.asarray(Image.open(out).convert("RGB")), capsys.readouterr().out
-    for place, (name, ratios, k) in enumerate((("dense", DENSE, 0.0), ("CR-Diff", preset.ratios, 2.0))):
+    ways = (
+        ("dense", DENSE, 0.0, "magnitude"),
+        ("CR-Diff", preset.ratios, 2.0, "magnitude"),
+        ("CR-Diff, criterion attenuation", other.ratios, 1.0, "attenuation"),
+    )
+    for place, (name, ratios, k, criterion) in enumerate(ways):
         right = 0
         for column, scene in enumerate(judging_scenes(2)):
             noise = noise_seed(scene.caption(), 1)
-            (image,) = model.draw([scene.caption()], [noise], (64, 96), ratios, k, Drawing(steps=1))
+            drawing = Drawing(steps=1, criterion=criterion)
+            (image,) = model.draw([scene.caption()], [noise], (64, 96), ratios, k, drawing)
             top = place * (strip.LABEL + 64 + 2 * strip.BORDER + strip.GAP) + strip.LABEL + strip.BORDER
             left = column * (96 + 2 * strip.BORDER + strip.GAP) + strip.BORDER
             near = shown[top : top + 64, left : left + 96].astype(int) - image
