@@ -148,7 +148,7 @@
         },
         // What the configuration does not say stays as it is.
         chosen(name, names, now) {
-            const values = {enabled: true, preset: "Custom", stages: "", hires_ratios: "", stages: "", ...byName(name).chosen};
+            const values = {enabled: true, preset: "Custom", stages: "", hires_ratios: "", ...byName(name).chosen};
             return names.map((one, index) => values[one] ?? now[index]);
         },
         report(name) {

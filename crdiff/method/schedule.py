@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from crdiff.method.groups import GROUPS, Ratios
 
 MAX_STAGES = 8
 MIN_K, MAX_K = -2.0, 3.0
+_FINE = 10_000
 
 _NUMBER = r"[-+0-9.eE]+"
 _RATIOS = rf"{_NUMBER}/{_NUMBER}/{_NUMBER}(?:/{_NUMBER})?"
@@ -145,8 +147,12 @@ class Schedule:
 
     @classmethod
     def even(cls, parts: Sequence[Sequence[float]]) -> Schedule:
-        """Stages of equal length, each from its down, mid and up, and perhaps its k."""
-        made = [Stage(place / len(parts), Ratios(*part[:3]), *part[3:4]) for place, part in enumerate(parts)]
+        """Stages of equal length, each from its down, mid and up, and perhaps its k.
+
+        Starts are rounded down to four digits, so that of a step that begins with a stage none is lost.
+        """
+        starts = [math.floor(_FINE * place / len(parts)) / _FINE for place in range(len(parts))]
+        made = [Stage(start, Ratios(*part[:3]), *part[3:4]) for start, part in zip(starts, parts)]
         return cls(tuple(made))
 
     def __str__(self) -> str:

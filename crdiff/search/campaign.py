@@ -49,6 +49,8 @@ class Campaign:
         vary: the axes that are varied; the others keep the values of the built-in preset of the size, else 0.3.
         ratios: bounds of the ratios.
         k: bounds of k, where it is varied.
+        stages: of equal length, in each of which the ratios are searched.
+        k_by_stage: whether k, where it is varied, is so too.
         trial_k: of the trials, and of the preset, where k is not varied.
         strategy: name of the search strategy; a study is always annealed.
         racing: ``likely`` leaves out images of configurations that are unlikely to win, ``off`` none; a study has none.
@@ -70,6 +72,8 @@ class Campaign:
     vary: tuple[str, ...] = ("down", "mid", "up")
     ratios: tuple[float, float] = RATIO_BOUNDS
     k: tuple[float, float] = K_BOUNDS
+    stages: int = 1
+    k_by_stage: bool = False
     trial_k: float = PAPER_K
     strategy: str = strategies.DEFAULT_STRATEGY
     racing: str = "off"
@@ -123,7 +127,10 @@ def _make(
         racing=campaign.racing,
     )
     start = _start(checkpoint, size, campaign.trial_k)
-    space = Space.vary(campaign.vary, fixed=start, ratios=campaign.ratios, k=campaign.k)
+    space = Space.vary(
+        campaign.vary, fixed=start, ratios=campaign.ratios, k=campaign.k, stages=campaign.stages,
+        k_by_stage=campaign.k_by_stage,
+    )  # fmt: skip
     identity = {"checkpoint": checkpoint.sha256, "size": str(size), "score": score, "request": body}
     iterations = iterations_for(campaign.budget.evaluations)
     if campaign.storage is not None:
@@ -166,6 +173,7 @@ def _journal_path(
     course += [campaign.strategy, campaign.seed, iterations_for(campaign.budget.evaluations), identity]
     # Appended only where they matter, so that earlier versions' journals keep their names.
     course += [campaign.racing] if campaign.racing != "off" else []
+    course += [space.axes] if space.stages > 1 else []
     course += [space.held_away_from_start] if space.held_away_from_start else []
     mark = hashlib.sha256(json.dumps(course, sort_keys=True).encode()).hexdigest()[:12]
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", checkpoint.name)[:40].strip("._") or "model"
@@ -198,7 +206,7 @@ class _Lines:
     def _line(self, entry: Evaluation, report: Report, count: int) -> str:
         of = f"/{self._evaluations}" if self._evaluations else ""
         score = "cut" if entry.score is None else score_text(entry.score, 4)
-        parts = [f"{count}{of}", score, "dense" if entry.point == DENSE else str(entry.point)]
+        parts = [f"{count}{of}", score, "dense" if entry.point.is_dense else str(entry.point)]
         if entry.repeat:
             parts.append("known")
         if report.best is not None and report.best.score is not None:
@@ -216,19 +224,20 @@ def _duration(seconds: float) -> str:
 def _save(report: Report, campaign: Campaign, checkpoint: Checkpoint, score: str, size: Size) -> str:
     """Write the best as a preset of this checkpoint, if it is better than the dense model; a sentence about it."""
     best = report.best
-    dense = next((entry.score for entry in report.history if entry.point == DENSE and entry.score is not None), None)
+    dense = next((entry.score for entry in report.history if entry.point.is_dense and entry.score is not None), None)
     if best is None or best.score is None:
         return f"{size}: nothing was measured, and no preset written."
     shown = score_text(best.score, 4)
     against = "" if dense is None else f", dense {score_text(dense, 4)}"
-    if not any(best.point.ratios):
+    found = best.point.rounded.merged
+    if found.is_dense:
         return f"{size}: nothing tried scored higher than the dense model ({shown}), and no preset was written."
     preset = Preset.own(
         fitted(checkpoint.name, f" {size}"),
         OTHER if checkpoint.family is None else checkpoint.family,
         size,
-        best.point.rounded.ratios,
-        best.point.rounded.k,
+        found.schedule,
+        found.common_k,
         checkpoint.sha256,
         f"found by a search over {len(campaign.prompts)} prompts and {len(campaign.seeds)} seeds, "
         f"{score} {shown}{against}",

@@ -14,7 +14,7 @@ from crdiff.search.options import add_sampling_options, add_webui_options, read_
 from crdiff.search.remote import WebUI
 from crdiff.search.search import EVALUATIONS, Budget
 from crdiff.search.strategies.registry import DEFAULT_STRATEGY, STRATEGIES
-from crdiff.search.strategies.space import AXES, K_BOUNDS, PAPER_K, RATIO_BOUNDS, check_k
+from crdiff.search.strategies.space import AXES, K_BOUNDS, MAX_STAGES, PAPER_K, RATIO_BOUNDS, check_k
 
 HELP = "search ratios for a list of prompts and sizes through a running WebUI"
 
@@ -68,6 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     search.add_argument("--ratios", nargs=2, type=float, default=RATIO_BOUNDS, metavar=("LOW", "HIGH"))
     search.add_argument("--k", nargs=2, type=float, default=K_BOUNDS, metavar=("LOW", "HIGH"), help="where k is varied")
+    search.add_argument(
+        "--stages",
+        type=int,
+        default=1,
+        choices=range(1, MAX_STAGES + 1),
+        help="parts of the steps, each with ratios of its own (default: %(default)s)",
+    )
+    search.add_argument("--k-by-stage", action="store_true", help="where k is varied: another one in each stage")
     search.add_argument(
         "--trial-k",
         type=float,
@@ -131,6 +139,8 @@ def _campaign(arguments: argparse.Namespace) -> Campaign:
         vary=tuple(arguments.vary),
         ratios=tuple(arguments.ratios),
         k=tuple(arguments.k),
+        stages=arguments.stages,
+        k_by_stage=arguments.k_by_stage,
         trial_k=arguments.trial_k,
         strategy=arguments.strategy,
         racing=arguments.racing,

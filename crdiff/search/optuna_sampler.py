@@ -9,14 +9,14 @@ one of the configuration that was current when its worker asked.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from crdiff.errors import MissingPackageError
 from crdiff.search.strategies.annealing import Schedule, Walk, advance, neighbour, threshold
-from crdiff.search.strategies.space import AXES, START, Point, Space
+from crdiff.search.strategies.space import AXES, START, Point, Space, axes_of
 from crdiff.search.strategies.strategy import check_seed
 from crdiff.settings import SPECS
 
@@ -32,17 +32,22 @@ from optuna.trial import FrozenTrial, TrialState
 KIND = "crdiff_kind"
 _INDEX = "crdiff_seed"
 
-# Starting points may lie outside the search's bounds, hence the axes' own ranges.
-DISTRIBUTIONS: Mapping[str, BaseDistribution] = {
-    axis: FloatDistribution(SPECS["k"].low, SPECS["k"].high)
-    if axis == "k"
-    else FloatDistribution(0.0, math.nextafter(1.0, 0.0))
-    for axis in AXES
-}
+
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """The parameters of a study: the axes of every stage, whether varied or not.
+
+    Starting points may lie outside the search's bounds, hence the axes' own ranges.
+    """
+    ratio, k = FloatDistribution(0.0, math.nextafter(1.0, 0.0)), FloatDistribution(SPECS["k"].low, SPECS["k"].high)
+    return {
+        axis: k if name == "k" else ratio
+        for stage in range(1, space.stages + 1)
+        for name, axis in axes_of(stage).items()
+    }
 
 
 class AnnealingSampler(optuna.samplers.BaseSampler):
-    """Algorithm 1 over the parameters ``down``, ``mid``, ``up`` and ``k``, to maximise.
+    """Algorithm 1 over the parameters ``down``, ``mid``, ``up`` and ``k``, and those of further stages, to maximise.
 
     Args:
         space: what may be varied.
@@ -60,9 +65,10 @@ class AnnealingSampler(optuna.samplers.BaseSampler):
         self.schedule = schedule or Schedule()
         self._others = optuna.samplers.RandomSampler(seed)
 
-    def point(self, trial: FrozenTrial) -> Point:
+    def point(self, trial: FrozenTrial | optuna.Trial) -> Point:
         """The configuration of a trial; axes its objective did not ask for have their fixed values."""
-        return Point(**{axis: trial.params.get(axis, self.space.fixed[axis]) for axis in AXES})
+        fixed = {axis: self.space.fixed[axis] for axis in AXES}
+        return Point.of_axes({**fixed, **trial.params}, self.space.stages).merged
 
     def replay(self, trials: Sequence[FrozenTrial]) -> tuple[Walk, dict[int, bool]]:
         """Where the annealing stands after these trials, and which of them were accepted, by number."""
@@ -85,7 +91,7 @@ class AnnealingSampler(optuna.samplers.BaseSampler):
         return walk, accepted
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return dict(DISTRIBUTIONS)
+        return distributions(self.space)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -103,7 +109,8 @@ class AnnealingSampler(optuna.samplers.BaseSampler):
         if walk.phase == "done":
             with suppress(RuntimeError):  # not in study.optimize
                 study.stop()
-        return point.to_dict()
+        whole = point.in_stages(self.space.stages)
+        return {axis: whole[axis] for axis in search_space}
 
     def _seed_to_score(self, number: int, trials: Sequence[FrozenTrial]) -> int | None:
         """The starting point of this trial: the first ones in turn, then those whose trials failed."""

@@ -19,7 +19,7 @@ from crdiff.search.errors import STOPPED, AbortSearchError, JournalError
 from crdiff.search.evaluation import Evaluator, Failures
 from crdiff.search.journal import differing, plain
 from crdiff.search.objective import Objective
-from crdiff.search.optuna_sampler import DISTRIBUTIONS, KIND, AnnealingSampler
+from crdiff.search.optuna_sampler import KIND, AnnealingSampler, distributions
 from crdiff.search.report import Evaluation, Report
 from crdiff.search.search import Budget
 from crdiff.search.strategies.annealing import Schedule
@@ -190,9 +190,9 @@ class StudySearch:
 
     def _trial(self, evaluator: Evaluator, failures: Failures, halt: Callable[[], bool]) -> None:
         self._give_up_lost_trials()
-        trial = self.study.ask(dict(DISTRIBUTIONS))
+        trial = self.study.ask(distributions(self.sampler.space))
         try:
-            point = Point(**trial.params)
+            point = self.sampler.point(trial)
             repeat = not evaluator.is_new(point)
             with self._alive(trial):
                 found = evaluator.measure(point, halt=halt)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from crdiff.method.groups import Ratios
+from crdiff.method.schedule import Schedule
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
 from demo.evaluate.judge import Interval, Judge, Verdict, gain_interval, mean_interval
@@ -41,7 +42,9 @@ class Sample:
         """The scene of each image."""
         return [scene for scene in self.scenes for _ in self.seeds]
 
-    def draw(self, model: DemoModel, size: Size, ratios: Ratios, k: float, drawing: Drawing) -> list[NDArray[np.uint8]]:
+    def draw(
+        self, model: DemoModel, size: Size, ratios: Ratios | Schedule, k: float, drawing: Drawing
+    ) -> list[NDArray[np.uint8]]:
         """All images."""
         prompts = [scene.caption() for scene in self.asked]
         noises = [noise_seed(scene.caption(), seed) for scene in self.scenes for seed in self.seeds]

@@ -107,8 +107,8 @@ class DemoModel:
 
     @torch.no_grad()
     def draw(
-        self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], ratios: Ratios, k: float,
-        drawing: Drawing,
+        self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], ratios: Ratios | Schedule,
+        k: float, drawing: Drawing,
     ) -> list[NDArray[np.uint8]]:  # fmt: skip
         """An image ``[height, width, 3]`` for each prompt and seed, in order.
 
@@ -116,14 +116,15 @@ class DemoModel:
             prompts: one for each image.
             seeds: of the starting noise, as long as ``prompts``.
             size: height and width in pixels.
-            ratios: pruning ratios.
-            k: amplification; with 0, or ratios 0, the dense model draws.
+            ratios: pruning ratios, at every step or over the steps.
+            k: amplification, in stages that have none of their own; with 0, or ratios 0, the dense model draws.
             drawing: steps, guidance, batch.
         """
+        schedule = ratios if isinstance(ratios, Schedule) else Schedule.constant(ratios)
         drawn: list[NDArray[np.uint8]] = []
         for start in range(0, len(prompts), drawing.batch):
             part = slice(start, start + drawing.batch)
-            drawn += self._draw(prompts[part], seeds[part], size, ratios, k, drawing)
+            drawn += self._draw(prompts[part], seeds[part], size, schedule, k, drawing)
         return drawn
 
     @torch.no_grad()
@@ -145,12 +146,13 @@ class DemoModel:
         self._store = Store(calibrations=Gathered(calibration, made))
 
     def _draw(
-        self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], ratios: Ratios, k: float,
+        self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], schedule: Schedule, k: float,
         drawing: Drawing,
     ) -> list[NDArray[np.uint8]]:  # fmt: skip
-        if not any(ratios) or k == 0.0:
+        plan = Plan(schedule, k, "")
+        if plan.idle:
             return self._sample(prompts, seeds, size, None, drawing)
-        planner = Planner.fixed(Plan(Schedule.constant(ratios), k, ""), drawing.mode, drawing.criterion)
+        planner = Planner.fixed(plan, drawing.mode, drawing.criterion)
         with Run(planner, PlainAccess(sha256=self.sha256), self._store) as run:
             return self._sample(prompts, seeds, size, run, drawing)
 

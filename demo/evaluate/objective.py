@@ -23,7 +23,7 @@ def scores_at(model: DemoModel, judge: Judge, size: Size, drawing: Drawing) -> E
 
     def evaluate_many(point: Point, images: Sequence[tuple[str, int]]) -> list[float]:
         prompts, seeds = [prompt for prompt, _ in images], [noise_seed(*image) for image in images]
-        drawn = model.draw(prompts, seeds, (size.height, size.width), point.ratios, point.k, drawing)
+        drawn = model.draw(prompts, seeds, (size.height, size.width), point.schedule, point.k, drawing)
         scores: list[float] = judge.verdict(drawn, [Scene.from_caption(prompt) for prompt in prompts]).scores.tolist()
         return scores
 

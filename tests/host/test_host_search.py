@@ -50,16 +50,17 @@ def waited(studio: Studio, path: str, evaluations: int | None = None) -> dict[st
 
 def test_a_trial_is_the_picture_that_the_host_draws(studio: Studio) -> None:
     strong = {"ratios": [0.6, 0.95], "starts": [{"down": 0.9, "mid": 0.9, "up": 0.9, "k": 1.0}]}
-    found = waited(studio, started(studio, evaluations=4, racing="off", **strong))
+    found = waited(studio, started(studio, evaluations=4, racing="off", stages=2, **strong))
     assert (found["state"], found["evaluations"]) == ("done", 4), found["message"]
     dense = studio.draw(seed=3)
     compared = 0
     for entry in found["history"]:
-        ratios = {group: entry[group] for group in ("down", "mid", "up")}
-        if tuple(ratios.values()) == DENSE:
+        if entry["kind"] == "baseline":
             assert entry["score"] == pytest.approx(1.0, abs=1e-6)
             continue
-        drawn = studio.crdiff({**ratios, "k": entry["k"]}, seed=3)
+        drawn = studio.crdiff(
+            {name: entry[name] for name in ("down", "mid", "up", "k", "stages") if name in entry}, seed=3
+        )
         studio.assert_changed(drawn, dense)
         assert entry["score"] == pytest.approx(similarity(drawn.pictures[0], dense.pictures[0]), abs=2e-3)
         compared += 1

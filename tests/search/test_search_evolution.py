@@ -75,3 +75,21 @@ def test_what_is_cut_short_is_no_survivor_and_one_axis_is_enough():
         cut = number > 8 and proposal.threshold is not None
         survives = strategy.tell(proposal, None if cut else score(proposal.point))
         assert not (cut and survives)
+
+
+def test_over_stages_levels_are_switched_between_stages():
+    space = Space.vary(AXES, fixed=START, stages=3, k_by_stage=True)
+    strategy = Evolution(space, [START, DENSE], seed=2)
+    switched = 0
+    for number in range(40):
+        proposal = strategy.ask()
+        if proposal.kind == "child":
+            parents = [parent for parent, _ in strategy._survivors()]
+            placed = [strategy._at(strategy._levels(parent)) for parent in parents]
+            moves = [{axis for axis in space.axes if one[axis] != proposal.point[axis]} for one in placed]
+            least = min(moves, key=len)
+            assert len(least) == 1 or len({axis.rstrip("23") for axis in least}) == 1, least
+            switched += len(least) == 2
+        assert number < 2 or len(proposal.point.stages) == 3
+        strategy.tell(proposal, score(proposal.point))
+    assert 8 < switched < 26

@@ -13,7 +13,7 @@ from problems import Counted, course, hill, objective
 
 from crdiff.errors import MissingPackageError
 from crdiff.search.errors import AbortSearchError, JournalError
-from crdiff.search.optuna_sampler import DISTRIBUTIONS, AnnealingSampler
+from crdiff.search.optuna_sampler import AnnealingSampler, distributions
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.strategies.space import DENSE, START, Point, Space
@@ -123,7 +123,7 @@ def test_a_starting_point_whose_trial_failed_is_tried_again(storage):
 
 def test_a_starting_point_of_a_worker_that_was_killed_is_tried_by_another(storage, monkeypatch):
     killed = study(storage)
-    claimed = killed.study.ask(dict(DISTRIBUTIONS))
+    claimed = killed.study.ask(distributions(killed.sampler.space))
     assert Point(**claimed.params) == STARTS[0]
     report = study(storage).run(Budget(evaluations=3))
     assert {entry.point for entry in report.history if entry.kind == "seed"} == set(STARTS[1:])  # it may still live

@@ -117,10 +117,23 @@ def test_search_ends_with_the_best_image_beside_the_dense_one(host: Any) -> None
     assert (host.data / "params.txt").read_text(encoding="utf-8") == "mine"
     assert host.run(before_a_search)["text"] == plain["text"]
     assert not list(host.data.rglob("*.png"))
-    # Generate after Apply draws the very image.
+    # Generate after Apply draws the very image; over stages too.
+    assert host.run(before_a_search, best_applied(seen))["pixels"] == seen["pixels"][0]
+    stages = [{"from": 0.0, "down": 0.5, "mid": 0.4, "up": 0.3, "k": 1.5},
+              {"from": 0.5, "down": 0.8, "mid": 0.8, "up": 0.8, "k": 2.0}]  # fmt: skip
+    staged = host.run(searched, evaluations=2, starts=[{"stages": stages}], vary=["down", "k"], stages=2)
+    assert staged["summary"]["best"]["stages"] == stages
+    assert "CR-Diff stages: 0.5/0.4/0.3/1.5; 0.8/0.8/0.8/2 from 0.5" in staged["texts"][0]
+    assert "0.500 → 0.800" in staged["panel"]
+    drawn = host.run(before_a_search, best_applied(staged))
+    assert drawn["pixels"] == staged["pixels"][0] != seen["pixels"][0]
+    assert drawn["text"] == staged["texts"][0]
+
+
+def best_applied(seen: dict[str, Any]) -> dict[str, Any]:
+    """The settings after Apply below the best image."""
     (values,) = set(re.findall(r'data-crdiff-apply="([^"]*)"', seen["panel"].split("</figure>")[1]))
-    applied = {"enabled": True, "preset": "custom", **json.loads(html.unescape(values))}
-    assert host.run(before_a_search, applied)["pixels"] == seen["pixels"][0]
+    return {"enabled": True, "preset": "custom", **json.loads(html.unescape(values))}
 
 
 def test_the_same_search_goes_on_where_it_was_and_draws_nothing_twice(host: Any) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import xml.etree.ElementTree as ElementTree
 from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -50,6 +51,11 @@ def test_a_result_is_offered_for_its_checkpoint_size_and_prompt_only(tmp_path):
     (found,) = found_for(tmp_path / "new", prompt=" a red house\n")
     assert (found.down, found.mid, found.up, found.k) == (0.31, 0.42, 0.53, 1.2)
     assert found.describe() == "last search: 0.310/0.420/0.530, k 1.2 (score 0.750, dense 0.250 by own)"
+    staged = replace(BEST, point=Point(0.31, 0.42, 0.53, 1.2, (Point(0.1, 0.42, 0.53, 1.2),)))
+    results.save(tmp_path / "new", results.results_of(replace(STATUS, report=Report(best=staged)), "two stages"))
+    found = found_for(tmp_path / "new")[0]
+    assert found.describe().startswith("two stages: 0.31/0.42/0.53; 0.1/0.42/0.53 from 0.5, k 1.2")
+    assert found.applied()["stages"] == "0.31/0.42/0.53; 0.1/0.42/0.53 from 0.5"
     other = Checkpoint("model-2", SD15, "cd" * 32)
     assert not found_for(tmp_path / "new", checkpoint=other)
     assert not found_for(tmp_path / "new", size=Size(64, 96))
@@ -125,6 +131,7 @@ def test_what_is_offered_can_be_applied_and_is_escaped(tmp_path):
         "criterion": "magnitude",
         "layers": "released",
         "threshold": "auto",
+        "stages": "",
     }
     assert json.loads(html.unescape(values)) == applied
     assert results_html([]) == ""

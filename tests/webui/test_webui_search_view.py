@@ -146,13 +146,21 @@ def test_panel_applies_what_it_shows():
     shown = panel_html(SearchStatus("running", report=REPORT, evaluations=40, settings=drawn_with, score_name="own"), 7)
     values = [json.loads(html.unescape(text)) for text in re.findall(r'data-crdiff-apply="([^"]*)"', shown)]
     others = {"start": 0.1, "end": 0.9, "mode": "fast", **found_for}
-    assert values[0] == {"down": 0.25, "mid": 0.35, "up": 0.45, "k": 1.0, **others}
+    assert values[0] == {"down": 0.25, "mid": 0.35, "up": 0.45, "k": 1.0, "stages": "", **others}
     row = re.search("<tbody><tr>(.*?)</tr>", shown)[1]
     assert re.findall("<td>([^<]*)</td>", row)[1:] == ["0.700", "0.250", "0.350", "0.450", "1"]
     assert 'data-crdiff-search="running"' in shown
     assert 'data-crdiff-version="7"' in shown
     assert 'data-crdiff-found="True"' in shown
     ElementTree.fromstring(shown)
+    # Over stages, what differs is shown stage by stage.
+    point = Point(0.25, 0.35, 0.45, 1.5, (Point(0.5, 0.35, 0.45, 2.0),))
+    best = Evaluation(1, point, "sample", 0.7, 0.7, (0.7,), True, False)
+    shown = panel_html(SearchStatus("done", report=Report(best=best, history=(best,))), 7)
+    (values,) = [json.loads(html.unescape(text)) for text in re.findall(r'data-crdiff-apply="([^"]*)"', shown)]
+    assert (values["stages"], values["k"]) == ("0.25/0.35/0.45/1.5; 0.5/0.35/0.45/2 from 0.5", None)
+    row = re.search("<tbody><tr>(.*?)</tr>", shown)[1]
+    assert re.findall("<td>([^<]*)</td>", row)[1:] == ["0.700", "0.250 → 0.500", "0.350", "0.450", "1.5 → 2"]
 
 
 def test_the_best_can_be_applied_below_its_image_and_nothing_where_nothing_was_found():

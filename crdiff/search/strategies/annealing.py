@@ -118,7 +118,7 @@ def neighbour(space: Space, schedule: Schedule, point: Point, temperature: float
     inside = space.clip(point)
     low, high = space.bounds[axis]
     moved = inside[axis] + size * (2.0 * numbers.random() - 1.0)
-    return inside.moved(axis, min(high, max(low, moved)))
+    return space.clip(inside.moved(axis, min(high, max(low, moved))))
 
 
 def threshold(walk: Walk, seed: int, number: int) -> float:
@@ -237,6 +237,8 @@ class SimulatedAnnealing:
 
     def state(self) -> dict[str, Any]:
         walk = asdict(self.walk)
+        for name, point in (("current", self.walk.current), ("best", self.walk.best)):
+            walk[name] = None if point is None else point.to_dict()
         for name in ("current_score", "best_score"):  # JSON has no infinity
             walk[name] = None if walk[name] == -math.inf else walk[name]
         return {"number": self._number, "walk": walk}

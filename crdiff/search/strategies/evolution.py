@@ -1,8 +1,9 @@
 """Evolution as in Diff-ES (Ruan et al.), on levels of the ratios and k, one child at a time.
 
 Diff-ES evaluates children by generations of 16, which would be all of a budget of a few dozen; here each is the child
-of one of the best of all before it. Its move, levels switched between two genes so that their sum stays, keeps the
-compression that Diff-ES asks for. CR-Diff asks for none, so that as often one gene moves by itself.
+of one of the best of all before it. Its move, levels switched between two stages so that their sum stays, keeps the
+compression that Diff-ES asks for. CR-Diff asks for none, so that as often one gene moves by itself; and where there is
+one stage only, levels are switched between two of its genes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ SURVIVORS = 4
 LARGEST_MOVE = 3
 """Levels."""
 SWITCHED = 0.5
-"""Share of the children that switch levels between two axes; the others move one axis."""
+"""Share of the children that switch levels between two stages, or two axes; the others move one axis."""
 _TRIES = 32
 
 
@@ -77,7 +78,7 @@ class Evolution:
         known = {rounded(point) for point, _ in self._told}
         for _ in range(_TRIES):
             parent = survivors[int(len(survivors) * numbers.random())][0]
-            child = self._at(_mutated(self._levels(parent), numbers))
+            child = self._at(self._mutated(self._levels(parent), numbers))
             if rounded(child) not in known:
                 return Proposal(number, child, "child", limit, last)
         return Proposal(number, self._random(numbers), "sample", limit, last)
@@ -91,6 +92,22 @@ class Evolution:
 
     def _at(self, levels: Sequence[int]) -> Point:
         return self.space.at([level / LEVELS for level in levels])
+
+    def _mutated(self, levels: list[int], numbers: random.Random) -> list[int]:
+        """The levels after one move: some of one gene's given to another, or one gene's raised or lowered."""
+        axes = self.space.axes
+        kind, size = numbers.random(), 1 + int(LARGEST_MOVE * numbers.random())
+        first, partner = int(len(axes) * numbers.random()), numbers.random()
+        others = self.space.same_in_other_stages(axes[first]) or (*axes[first + 1 :], *axes[:first])
+        if kind < SWITCHED and others:
+            second = axes.index(others[int(len(others) * partner)])
+            size = min(size, levels[first], LEVELS - levels[second])
+            levels[first] -= size
+            levels[second] += size
+        else:
+            up = numbers.random() < 0.5
+            levels[first] = min(LEVELS, levels[first] + size) if up else max(0, levels[first] - size)
+        return levels
 
     def tell(self, proposal: Proposal, score: float | None) -> bool:
         check_pending(self.ask(), proposal, score)
@@ -109,19 +126,3 @@ class Evolution:
 
     def status(self) -> dict[str, float]:
         return {"samples": len(self._told)}
-
-
-def _mutated(levels: list[int], numbers: random.Random) -> list[int]:
-    """The levels after one move: some of one gene's given to another, or one gene's raised or lowered."""
-    count = len(levels)
-    kind, size = numbers.random(), 1 + int(LARGEST_MOVE * numbers.random())
-    first, step = int(count * numbers.random()), 1 + int((count - 1) * numbers.random())
-    if kind < SWITCHED and count > 1:
-        second = (first + step) % count
-        size = min(size, levels[first], LEVELS - levels[second])
-        levels[first] -= size
-        levels[second] += size
-    else:
-        up = numbers.random() < 0.5
-        levels[first] = min(LEVELS, levels[first] + size) if up else max(0, levels[first] - size)
-    return levels

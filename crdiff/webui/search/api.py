@@ -89,7 +89,7 @@ class SearchFacts:
 def status_to_dict(status: SearchStatus) -> dict[str, Any]:
     """What clients are told of a search, as plain JSON."""
     report = status.report
-    dense = next((entry for entry in report.history if not any(entry.point.ratios)), None) if report else None
+    dense = next((entry for entry in report.history if entry.point.is_dense), None) if report else None
     best = report.best if report else None
     running = status.state == "running" and not status.message
     return {

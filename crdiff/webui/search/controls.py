@@ -12,7 +12,7 @@ from crdiff.errors import SettingsError
 from crdiff.search.objective import RACING
 from crdiff.search.strategies import registry as strategies
 from crdiff.search.strategies.annealing import Schedule
-from crdiff.search.strategies.space import AXES, PAPER_K
+from crdiff.search.strategies.space import AXES, MAX_STAGES, PAPER_K
 from crdiff.webui.events import QUIET, guarded
 from crdiff.webui.jobs.api import WAITING
 from crdiff.webui.jobs.host import has_jobs
@@ -97,6 +97,12 @@ class SearchControls:
         with gr.Row(elem_classes=["crdiff-search-k"]):
             self._low_k = gr.Number(low_k, label="Minimum k", elem_id=named("low_k"))
             self._high_k = gr.Number(high_k, label="Maximum k", elem_id=named("high_k"))
+            self._k_by_stage = gr.Checkbox(
+                defaults.k_by_stage, label="k of its own in each stage", elem_id=named("k_by_stage")
+            )
+        self._stages = gr.Slider(
+            1, MAX_STAGES, value=defaults.stages, step=1, label="Stages to search", elem_id=named("stages")
+        )
         self._paper_k = gr.Checkbox(False, label="Trials with k = 1, as in the paper", elem_id=named("paper_k"))
         hires = {"label": "Hires. fix in trials too", "elem_id": named("hires")}
         self._hires = gr.Checkbox(False, visible=self._tab == "txt2img", **hires)
@@ -118,7 +124,8 @@ class SearchControls:
         return [
             self._scores.score, self._evaluations, self._minutes, self._prompts, self._seeds, self._vary,
             self._paper_k, self._fresh, self._hires,
-            self._low, self._high, self._low_k, self._high_k, self._strategy, self._racing, self._seed,
+            self._low, self._high, self._low_k, self._high_k, self._k_by_stage, self._stages,
+            self._strategy, self._racing, self._seed,
             self._temperature,
         ]  # fmt: skip
 
@@ -140,7 +147,7 @@ class SearchControls:
 
     def _requested(self, *values: Any) -> list[Any]:
         score, evaluations, minutes, prompts, seeds, vary, paper_k, fresh, hires, *bounds_and_more = values
-        low, high, low_k, high_k, *advanced = bounds_and_more
+        low, high, low_k, high_k, k_by_stage, stages, *advanced = bounds_and_more
         strategy, racing, seed, temperature = advanced
         request = SearchRequest.from_dict(
             {
@@ -151,6 +158,8 @@ class SearchControls:
                 "vary": list(vary or ()),
                 "ratios": [low, high],
                 "k": [low_k, high_k],
+                "stages": int(stages),
+                "k_by_stage": bool(k_by_stage),
                 "trial_k": PAPER_K if paper_k else None,
                 "fresh_seeds": int(fresh or 0),
                 "hires": bool(hires),

@@ -13,7 +13,7 @@ from crdiff.search.fresh import Gain, fresh_seeds
 from crdiff.search.objective import Objective, images_of
 from crdiff.search.report import Report
 from crdiff.search.search import Search
-from crdiff.search.strategies.space import DENSE, Point
+from crdiff.search.strategies.space import DENSE, Point, rounded
 from crdiff.webui.jobs.host import finished, undisturbed_host
 from crdiff.webui.search import results
 from crdiff.webui.search.context import SearchContext
@@ -121,7 +121,7 @@ class SearchJob:
         start = next((point for point in request.points if any(point.ratios)), DENSE)
         if not request.fresh_seeds or found is None or request.score == EYE:
             return report
-        if found.point.rounded == start.rounded:
+        if rounded(found.point) == rounded(start):
             return replace(report, message=f"{report.message} The best is where the search started.")
         differences: list[float] = []
         images = images_of(request.prompts or (), fresh_seeds(request.seeds or (), request.fresh_seeds))

@@ -95,7 +95,7 @@ class Resumed:
     """
 
     settings: Mapping[str, Any]
-    held: Mapping[str, float]
+    held: Mapping[str, Any]
 
 
 def restore(p: Any, path: Path) -> Resumed | None:

@@ -94,13 +94,13 @@ class SearchStatus(JobStatus):
     def found(self) -> Evaluation | None:
         """The best configuration, if it is better than the dense model."""
         best = self.report.best if self.report else None
-        return None if best is None or best.kind == "baseline" or not any(best.point.ratios) else best
+        return None if best is None or best.kind == "baseline" or best.point.is_dense else best
 
-    def applied(self, entry: Evaluation) -> dict[str, float | str]:
-        """The settings that draw a configuration as its trial was drawn, by their names."""
+    def applied(self, entry: Evaluation) -> dict[str, float | str | None]:
+        """The settings that draw a configuration as its trial was drawn, by their names; see ``Point.settings``."""
         settings = self.settings
         return {
-            **entry.point.rounded.to_dict(), "start": settings.start, "end": settings.end, "mode": settings.mode,
+            **entry.point.settings, "start": settings.start, "end": settings.end, "mode": settings.mode,
             **{name: getattr(settings, name) for name in FOUND_FOR},
         }  # fmt: skip
 

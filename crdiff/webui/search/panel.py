@@ -9,12 +9,13 @@ import html
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from crdiff.method.groups import GROUPS
 from crdiff.search.objective import FAILED_SCORE
 from crdiff.search.report import Evaluation, Report
 from crdiff.search.score_text import score_text
-from crdiff.search.strategies.space import Point
+from crdiff.search.strategies.space import AXES, Point
 from crdiff.webui.markup import status_html
 from crdiff.webui.search.monitor import Question, SearchStatus, Thumbnail
 from crdiff.webui.search.results import SearchResult
@@ -30,8 +31,8 @@ def best_ten(report: Report) -> list[Evaluation]:
     rows = []
     scored = [entry for entry in report.history if entry.score is not None and entry.kind != "baseline"]
     for entry in sorted(scored, key=lambda entry: -(entry.score or 0.0)):
-        key = entry.point.rounded
-        if key in seen or not any(entry.point.ratios):
+        key = entry.point.rounded.merged
+        if key in seen or key.is_dense:
             continue
         seen.add(key)
         rows.append(entry)
@@ -94,8 +95,8 @@ def _marks(report: Report) -> list[Mark]:
         Mark(
             entry.number,
             drawn(entry.score),
-            entry.point.to_dict(),
-            entry.kind == "baseline" or not any(entry.point.ratios),
+            {axis: fmean(stage[axis] for stage in entry.point.stages) for axis in AXES},
+            entry.kind == "baseline" or entry.point.is_dense,
         )
         for entry in report.history
     ]
@@ -126,10 +127,17 @@ def _table(status: SearchStatus) -> str:
 
 
 def _row(place: int, entry: Evaluation, status: SearchStatus) -> str:
-    ratios = "".join(f"<td>{entry.point[group]:.3f}</td>" for group in GROUPS)
+    ratios = "".join(f"<td>{_over_stages(entry.point, group, '.3f')}</td>" for group in GROUPS)
     button = _apply("Apply", status.applied(entry))
     score = "" if entry.score is None else score_text(entry.score)
-    return f"<tr><td>{place}</td><td>{score}</td>{ratios}<td>{entry.point.k:.3g}</td><td>{button}</td></tr>"
+    k = _over_stages(entry.point, "k", ".3g")
+    return f"<tr><td>{place}</td><td>{score}</td>{ratios}<td>{k}</td><td>{button}</td></tr>"
+
+
+def _over_stages(point: Point, axis: str, digits: str) -> str:
+    """The value of an axis, or those of the stages in their order where they differ."""
+    texts = [format(stage[axis], digits) for stage in point.stages]
+    return texts[0] if len(set(texts)) == 1 else " → ".join(texts)
 
 
 def _apply(text: str, values: Mapping[str, float | str | None]) -> str:
@@ -153,7 +161,7 @@ class Mark:
     Attributes:
         number: counts from 1.
         score: its mean; None if its evaluation was cut.
-        point: down, mid, up and k.
+        point: down, mid, up and k; of several stages their means.
         baseline: whether it is the dense model.
     """
 

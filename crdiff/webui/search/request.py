@@ -35,6 +35,7 @@ _LARGEST_SEED = (1 << 64) - 1
 """Of torch's generators."""
 
 _NOT_THE_COURSE = ("evaluations", "minutes", "journal", "fresh_seeds")
+_LATER = ("trial_k", "stages", "k_by_stage")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class SearchRequest:
         strategy: name of the search strategy.
         seed: of the strategy's random numbers.
         racing: how evaluations that cannot win are cut short: exact, likely or off.
+        stages: of equal length, in each of which the ratios are searched; 1 is the same at every step.
+        k_by_stage: whether k, where it is varied, is searched in each of them too.
         trial_k: k of the trials, where it is not varied, such as the paper's 1; None takes the starting points' or the
             user's own.
         fresh_seeds: with how many seeds that the search has not seen its find is compared with its start, at the end.
@@ -76,6 +79,8 @@ class SearchRequest:
     vary: tuple[str, ...] = GROUPS
     ratios: tuple[float, float] = RATIO_BOUNDS
     k: tuple[float, float] = K_BOUNDS
+    stages: int = 1
+    k_by_stage: bool = False
     strategy: str = Evolution.name
     seed: int = 0
     racing: str = RACING[0]
@@ -84,7 +89,7 @@ class SearchRequest:
     hires: bool = False
     iterations: int | None = None
     temperature: float | None = None
-    starts: tuple[Mapping[str, float], ...] | None = None
+    starts: tuple[Mapping[str, Any], ...] | None = None
     journal: str | None = None
 
     def __post_init__(self) -> None:
@@ -117,7 +122,9 @@ class SearchRequest:
 
     def space(self, fixed: Point) -> Space:
         """What may be varied; the other axes stay as in ``fixed``."""
-        return Space.vary(self.vary, fixed=fixed, ratios=self.ratios, k=self.k)
+        return Space.vary(
+            self.vary, fixed=fixed, ratios=self.ratios, k=self.k, stages=self.stages, k_by_stage=self.k_by_stage
+        )
 
     def make_strategy(self, space: Space, starts: Sequence[Point]) -> Strategy:
         """The strategy in its initial state."""
@@ -141,9 +148,9 @@ class SearchRequest:
 
     def course(self) -> dict[str, Any]:
         """What the scores and the course of the search depend on: all but the budget, which may be raised later."""
-        # Version 1.0.0 had no trial_k, and its journals are still those of their searches.
-        left_out = _NOT_THE_COURSE if self.trial_k is not None else (*_NOT_THE_COURSE, "trial_k")
-        return {name: value for name, value in self.to_dict().items() if name not in left_out}
+        # Version 1.0.0 had none of the later ones, and its journals are still those of their searches.
+        usual = [name for name in _LATER if getattr(self, name) == getattr(SearchRequest, name)]
+        return {name: value for name, value in self.to_dict().items() if name not in (*_NOT_THE_COURSE, *usual)}
 
 
 def _check_kinds(request: SearchRequest) -> None:
@@ -170,12 +177,14 @@ def _check_kinds(request: SearchRequest) -> None:
     for start in request.starts or ():
         if not isinstance(start, Mapping):
             raise SettingsError(
-                f"starts of a search must be objects with down, mid, up and k, not {checks.shown(start)}."
+                "starts of a search must be objects with down, mid, up and k, or with stages, "
+                f"not {checks.shown(start)}."
             )
     journal = request.journal
     if journal is not None and (not isinstance(journal, str) or Path(journal).name != journal):
         raise SettingsError(f"The journal of a search must be the name of a file, not {checks.shown(journal)}.")
-    checks.flag("hires of a search", request.hires)
+    for name in ("hires", "k_by_stage"):
+        checks.flag(f"{name} of a search", getattr(request, name))
 
 
 def _list(name: str, value: Any) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from crdiff import checks
 from crdiff.errors import CRDiffError
 from crdiff.method.groups import GROUPS, Ratios
+from crdiff.method.schedule import Schedule
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.scope import AUTO_THRESHOLD, RELEASED
 from crdiff.presets.size import Size
@@ -38,10 +40,11 @@ class SearchResult:
         checkpoint: its sha256, or its name where the host has no hash.
         size: height x width.
         prompt: as in the tab.
-        down: ratio.
+        down: ratio, of the first stage if there are several.
         mid: ratio.
         up: ratio.
-        k: the amplification; None in results of version 1.0.0 that leave it to the user.
+        k: the amplification; None where every stage has its own, and in results of version 1.0.0 that leave it to the
+            user.
         score: of the best.
         dense: score of the dense model.
         score_name: what both were scored by.
@@ -49,6 +52,7 @@ class SearchResult:
         criterion: what the ratios were found for, as are layers and threshold.
         layers: of a transformer.
         threshold: what shares one.
+        stages: ratios that change over the steps, in text; empty if they do not.
     """
 
     checkpoint: str
@@ -65,6 +69,7 @@ class SearchResult:
     criterion: str = DEFAULT_CRITERION
     layers: str = RELEASED
     threshold: str = AUTO_THRESHOLD
+    stages: str = ""
 
     def describe(self) -> str:
         """One line."""
@@ -78,7 +83,8 @@ class SearchResult:
         usual = {name: getattr(SearchResult, name) for name in FOUND_FOR}
         of = "".join(f", {name} {value}" for name, value in self._found_for.items() if value != usual[name])
         k = "" if self.k is None else f", k {checks.exact(self.k)}"
-        return f"{what}: {self.down:.3f}/{self.mid:.3f}/{self.up:.3f}{k}{of}{by}"
+        ratios = self.stages or f"{self.down:.3f}/{self.mid:.3f}/{self.up:.3f}"
+        return f"{what}: {ratios}{k}{of}{by}"
 
     @property
     def _found_for(self) -> dict[str, str]:
@@ -86,7 +92,8 @@ class SearchResult:
 
     def applied(self) -> dict[str, float | str | None]:
         """The settings that it sets, by their names; None leaves k as the user has it."""
-        return {**{group: getattr(self, group) for group in GROUPS}, "k": self.k, **self._found_for}
+        drawn = {name: getattr(self, name) for name in (*GROUPS, "k", "stages")}
+        return {**drawn, **self._found_for}
 
 
 def results_of(status: SearchStatus, name: str = "") -> list[SearchResult]:
@@ -96,11 +103,12 @@ def results_of(status: SearchStatus, name: str = "") -> list[SearchResult]:
         return []
     dense = report.baseline.score if report is not None and report.baseline is not None else None
     settings = status.settings
+    drawn: Mapping[str, Any] = best.point.settings
     return [
         SearchResult(
-            checkpoint.key, str(status.size), prompt.strip(), **best.point.rounded.to_dict(), score=best.score,
-            dense=dense, score_name=status.score_name, name=name, criterion=settings.criterion,
-            layers=settings.layers, threshold=settings.threshold,
+            checkpoint.key, str(status.size), prompt.strip(), **drawn, score=best.score, dense=dense,
+            score_name=status.score_name, name=name, criterion=settings.criterion, layers=settings.layers,
+            threshold=settings.threshold,
         )
         for prompt in status.prompts
     ]  # fmt: skip
@@ -157,6 +165,8 @@ def _read(line: str) -> SearchResult | None:
             **{field.name: values[field.name] for field in fields(SearchResult) if field.name in values}
         )
         Ratios(found.down, found.mid, found.up)
+        if found.stages:
+            Schedule.parse(found.stages)
         for name in _NUMBERS:
             if getattr(found, name) is not None:
                 checks.number(name, getattr(found, name))

@@ -116,8 +116,11 @@ class ResultControls:
             raise PresetError("The family of the model that was searched for is not known.")
         if only_this and checkpoint.sha256 is None:
             raise PresetError("The host has not computed this checkpoint's hash yet; try again in a moment.")
-        note = f"found by a search, {status.score_name} {score_text(found.score or 0.0)}"
+        point, note = (
+            found.point.rounded.merged,
+            f"found by a search, {status.score_name} {score_text(found.score or 0.0)}",
+        )
         return Preset.own(
-            name, checkpoint.family, size, found.point.rounded.ratios, found.point.rounded.k, checkpoint.sha256,
-            note, limited=only_this, criterion=status.settings.criterion, scope=status.settings.scope,
+            name, checkpoint.family, size, point.schedule, point.common_k, checkpoint.sha256, note,
+            limited=only_this, criterion=status.settings.criterion, scope=status.settings.scope,
         )  # fmt: skip

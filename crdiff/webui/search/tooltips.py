@@ -30,6 +30,9 @@ TOOLTIPS: Mapping[str, str] = {
     "high": "The largest ratio that is tried, for each group that is varied, below 1.",
     "low_k": "The least amplification k that is tried.",
     "high_k": "The largest amplification k that is tried.",
+    "k_by_stage": "Whether k may differ from stage to stage as the ratios do; it counts with two stages or more.",
+    "stages": "Parts of the steps, all of the same length, each with ratios of its own. Every stage is more to search "
+    "for, and takes more evaluations.",
     "strategy": "How the next ratios are chosen: annealing is the paper's, evolution changes the best a little as "
     "Diff-ES does, random samples evenly, cmaes needs the Python package cmaes.",
     "racing": "Whether ratios that cannot win are given up early: exact never misses the best, likely saves more, off "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -85,21 +86,10 @@ class Trials:
 
     def settings_of(self, point: Point) -> Settings:
         """The accordion's settings for a configuration."""
-        point = point.rounded
-        if point.k == 0.0 or not any(point.ratios):
+        if point.rounded.is_dense:
             return Settings()
-        down, mid, up = point.ratios
-        return replace(
-            self._settings,
-            enabled=True,
-            preset=CUSTOM,
-            down=down,
-            mid=mid,
-            up=up,
-            k=point.k,
-            hires_ratios="",
-            stages="",
-        )
+        drawn: Mapping[str, Any] = point.settings
+        return replace(self._settings, enabled=True, preset=CUSTOM, hires_ratios="", **drawn)
 
     def _job(self, point: Point, prompt: str, seed: int, hires: bool) -> Any:
         # The copy is shallow: what a job writes into must not be shared.
