@@ -31,6 +31,7 @@ from demo.evaluate import (
     find_presets,
     overhead,
     prompts,
+    stages,
     strategies,
     strip,
 )
@@ -152,6 +153,31 @@ def test_presets_are_found_kept_and_resumed(checkpoint, tmp_path, monkeypatch, c
     find_presets.main()
     (again,) = from_text(out.read_text("utf-8"))
     assert again.ratios == Ratios(0.2, 0.2, 0.2) and again.k in (1.0, 1.5)
+    monkeypatch.setattr(sys, "argv", [*command, "--vary-k", "--criteria", "attenuation", "--stages", "2"])
+    find_presets.main()
+    kept, found = from_text(out.read_text("utf-8"))
+    assert kept == again and found.criterion == "attenuation"
+    assert found.k == 1.5 and set(found.ratios) in ({0.03}, {0.1}, {0.3})  # of three evaluations two are pruned
+
+
+def test_stages_are_compared_with_one_stage_caption_by_caption(checkpoint, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "stages.json"
+    command = ["stages", "64x96", "--searches", "1", "--evaluations", "2", "--prompts", "1", "--judged", "2"]
+    command += ["--steps", "1", "--checkpoint", str(checkpoint), "--work", str(tmp_path), "--json", str(path)]
+    monkeypatch.setattr(sys, "argv", command)
+    stages.main()
+    results = json.loads(path.read_text("utf-8"))
+    (found,) = results["64x96"]["magnitude, 3"]
+    assert found["point"] == {"down": 0.1, "mid": 0.1, "up": 0.1, "k": 1.5} and len(found["right"]) == 4
+    # Two captions of two images each: one stage has 1 of 4 right, three stages 3 of 4, dense none.
+    for name, right in (("dense", "0000"), ("magnitude, 1", "0100"), ("magnitude, 3", "1101")):
+        results["64x96"][name] = [{"right": right}]
+    path.write_text(json.dumps(results), encoding="utf-8")
+    capsys.readouterr()
+    stages.main()
+    lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
+    assert [line[3].split()[0] for line in lines[2:]] == ["0.0", "25.0", "75.0"]
+    assert [line[5].split()[0] for line in lines[2:]] == ["|", "|", "+50.0"]
 
 
 def scores_by_k(model, preset):
