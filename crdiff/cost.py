@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Stage, StepWindow
-from crdiff.models.family import OTHER
+from crdiff.models.family import OTHER, Family
 from crdiff.modes.mode import Mode
+from crdiff.modes.registry import MODES
 from crdiff.plan import Plan
+from crdiff.pruning.registry import CRITERIA
+from crdiff.settings import Settings
 
 
 def _nothing(ratios: Ratios) -> float:
     return 0.0
+
+
+def passes_of(settings: Settings, plan: Plan, family: Family) -> float:
+    """What the plan of these settings costs with a model of this family."""
+    saves = partial(CRITERIA[settings.criterion].saves, family)
+    return unet_passes(plan, MODES[settings.mode], settings.window, saves, family.shared)
 
 
 def unet_passes(

@@ -12,6 +12,8 @@ from typing import Any
 FINDER = Path(__file__).resolve().parents[1] / "tests" / "browser" / "chromium.py"
 READY = "#txt2img_hr-visible-checkbox"
 """What the host's script makes."""
+PANEL = "#txt2img_results .crdiff-compare"
+"""The comparison above the gallery."""
 VARIANTS = 2
 """The fewest that Compare shows: dense, CR-Diff, and the pruned model alone where that is another one."""
 
@@ -59,7 +61,7 @@ def _compare(page: Any, height: int, width: int, images: int, shown: Shown) -> N
             arg=[height, width],
         )
         page.locator("#demo_compare").click()
-        page.wait_for_selector("#demo_panel figure, #html_log_txt2img .error")
+        page.wait_for_selector(f"{PANEL} figure, #html_log_txt2img .error")
         _read(page, height, width, shown)
     except Error as error:
         shown.faults.append(str(error).splitlines()[0])
@@ -120,7 +122,7 @@ def _only_this_machine(route: Any) -> None:
 
 def _read(page: Any, height: int, width: int, shown: Shown) -> None:
     shown.faults += page.locator("#html_log_txt2img .error").all_inner_texts()
-    sections = page.locator("#demo_panel section").all()
+    sections = page.locator(f"{PANEL} section").all()
     if len(sections) < VARIANTS:
         shown.faults.append(f"Compare shows {len(sections)} variants, not {VARIANTS}")
     for section in sections:
@@ -129,5 +131,5 @@ def _read(page: Any, height: int, width: int, shown: Shown) -> None:
         shown.lines.append(f"{header}: {len(sizes)} of {', '.join(sorted(set(sizes)))}")
         if set(sizes) != {f"{height}x{width}"}:
             shown.faults.append(f"the images are not of {height}x{width}")
-    shown.lines += page.locator("#demo_panel .demo-sentences p").all_inner_texts()
+    shown.lines += page.locator(f"{PANEL} .crdiff-compare-sentences p").all_inner_texts()
     shown.lines.append(page.locator("#html_info_txt2img").first.inner_text().strip().split("\n")[0])

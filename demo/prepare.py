@@ -26,6 +26,10 @@ close = demo_score.close
 
 def score(images, prompt):
     return demo_score.score(images, prompt)
+
+
+def right(images, prompt):
+    return demo_score.right(images, prompt)
 '''
 NAME = "crdiff-demo.safetensors"
 """What the checkpoint is called in the host, whatever file it comes from."""

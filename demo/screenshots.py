@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from demo.browse import READY, NoBrowserError, opened_page
+from demo.browse import PANEL, READY, NoBrowserError, opened_page
 from demo.running import StartError, running
 
 PATIENCE_S = 300
@@ -29,11 +29,11 @@ EMOJI = ":lang=und-zsye"
 def take(page: Any, folder: Path) -> None:
     """Compare as a visitor's first click does, then the accordion, then a search of a few evaluations."""
     page.locator("#demo_compare").click()
-    page.wait_for_selector("#demo_panel figure")
+    page.wait_for_selector(f"{PANEL} figure")
     page.wait_for_function("() => !document.querySelector('.progressDiv')")
     _settle(page)
     page.mouse.move(0, 0)
-    end = page.locator("#demo_panel").first.evaluate("panel => panel.getBoundingClientRect().bottom + scrollY")
+    end = page.locator(PANEL).first.evaluate("panel => panel.getBoundingClientRect().bottom + scrollY")
     clip = {"x": 0, "y": 0, "width": VIEWPORT["width"], "height": end + FRAME}
     page.screenshot(path=folder / "demo.png", full_page=True, clip=clip)
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from PIL import Image
 
+from demo import score
 from demo.browse import NoBrowserError, compare_in_browser
-from demo.compare.scores import Scores
 from demo.prepare import CHECKPOINT, PRESETS
 from demo.running import StartError, running
 from demo.scenes.scene import OTHER_SIZES, judging_scenes
@@ -105,9 +105,8 @@ def check_api(url: str, settings: dict[str, Any]) -> None:
         infotext = json.loads(answer["info"])["infotexts"][0]
     except (KeyError, IndexError, OSError, ValueError) as error:
         raise CheckError(f"the answer holds no image with its text ({type(error).__name__}: {error})") from None
-    judged, sentence = Scores().of([image], prompt)
-    score = sentence if judged is None else f"score {judged.scores[0]:.2f}"
-    print(f"API: {image.height}x{image.width}, {seconds:.1f} s, {score}", flush=True)
+    judged = f", score {score.score([image], prompt)[0]:.2f}" if score.WEIGHTS.is_file() else ""
+    print(f"API: {image.height}x{image.width}, {seconds:.1f} s{judged}", flush=True)
     print(f"API: {infotext.splitlines()[0]}", flush=True)
     if image.size != (WIDTH, HEIGHT):
         raise CheckError(f"the image is {image.height}x{image.width}, not {HEIGHT}x{WIDTH}")

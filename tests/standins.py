@@ -61,8 +61,12 @@ class Server:
         return self.log_file.read_text(encoding="utf-8", errors="replace")
 
     def get(self, path: str) -> Any:
+        return json.loads(self.download(path))
+
+    def download(self, path: str) -> bytes:
         with urllib.request.urlopen(self.url + path, timeout=60) as answer:
-            return json.loads(answer.read())
+            content: bytes = answer.read()
+        return content
 
     def post(self, path: str, body: Any) -> Any:
         data = json.dumps(body).encode()

@@ -5,7 +5,8 @@
         return [my_model(image, prompt) for image in images]
 
 What else the file may hold: ``HIGHEST``, a number no score can exceed, which lets a search stop early on images that
-cannot win; ``close()``, called when the scores are no longer needed. The file is run as any Python program of the user:
+cannot win; ``right(images, prompt) -> list[bool]``, whether each image shows its prompt, which a comparison counts;
+``close()``, called when the scores are no longer needed. The file is run as any Python program of the user:
 ``score`` may be anything that can be called, and what lies beside the file can be imported.
 """
 
@@ -15,11 +16,11 @@ import ast
 import importlib.util
 import symtable
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL.Image import Image
@@ -30,6 +31,7 @@ from crdiff.scoring.local_imports import LocalImports
 from crdiff.scoring.preprocessing import check_images
 
 _MODULE = "crdiff_own_score"
+T = TypeVar("T")
 
 
 class OwnScorer:
@@ -102,17 +104,28 @@ class OwnScorer:
         return prompt
 
     def score(self, prepared: str, images: Sequence[Image]) -> list[float]:
+        return finite(self._asked("score", float, prepared, images), "own")
+
+    def right(self, prepared: str, images: Sequence[Image]) -> list[bool] | None:
+        """Whether each image shows the prompt; None if the file does not tell."""
+        if self._module is not None and not callable(getattr(self._module, "right", None)):
+            return None
+        return self._asked("right", bool, prepared, images)
+
+    def _asked(self, name: str, kind: Callable[[Any], T], prepared: str, images: Sequence[Image]) -> list[T]:
+        """What a function of the file says of each image."""
         if self._module is None:
             raise ScoringError("Your score.py must be loaded before it scores.")
         check_images(images)
         if not images:
             return []
         with self._calling():
-            answer: Any = self._module.score(list(images), prepared)
-            scores = [float(value) for value in answer]
-        if len(scores) != len(images):
-            raise ScoringError(f"{self._path} gave {len(scores)} scores for {len(images)} images.")
-        return finite(scores, "own")
+            answer: Any = getattr(self._module, name)(list(images), prepared)
+            told = [kind(value) for value in answer]
+        if len(told) != len(images):
+            what = "scores" if name == "score" else "answers"
+            raise ScoringError(f"{self._path} gave {len(told)} {what} for {len(images)} images.")
+        return told
 
     def close(self) -> None:
         module, self._module = self._module, None

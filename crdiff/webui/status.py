@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 
-from crdiff.cost import unet_passes
+from crdiff.cost import passes_of
 from crdiff.errors import CRDiffError
 from crdiff.method.groups import GROUPS
 from crdiff.method.schedule import Schedule
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import Family
 from crdiff.models.scope import RELEASED
-from crdiff.modes.registry import MODES
 from crdiff.plan import Plan, plan_for
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
 from crdiff.pruning.calibrations import Calibrations
 from crdiff.pruning.lacking import lacking
-from crdiff.pruning.registry import CRITERIA
 from crdiff.settings import AUTO, Settings
 from crdiff.webui.markup import few
 
@@ -78,9 +75,7 @@ def describe(
         return Status(_join(_capital(f"{family}: {problem}"), problems), None, None, "problem")
     if checkpoint.sha256 is not None and (lack := lacking(settings.criterion, checkpoint.sha256, calibrations)):
         return Status(_join(f"{_capital(family)}: {lack}", _WITHOUT, problems), None, None, "problem")
-    saves = partial(CRITERIA[settings.criterion].saves, checkpoint.family)
-    times = unet_passes(plan, MODES[settings.mode], settings.window, saves, checkpoint.family.shared)
-    paid = f"{_times(times)} {checkpoint.family.denoiser} time"
+    paid = f"{times_text(passes_of(settings, plan, checkpoint.family))} {checkpoint.family.denoiser} time"
     if not settings.enabled:
         paid = f"off; when on, {paid}"
     origin = plan.origin if family in plan.origin else f"{family}: {plan.origin}"
@@ -131,7 +126,8 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _times(times: float) -> str:
+def times_text(times: float) -> str:
+    """A cost in UNet passes as users read it, such as ``2.0x``."""
     return f"{times:.2f}".rstrip("0").ljust(3, "0") + "x"
 
 

@@ -36,12 +36,10 @@ class PageControls:
     """Adds the demo's controls while the host builds its page.
 
     Args:
-        script: what the host tells about its components.
-        panel_of: the comparison's panel for the host's information on a job.
+        script: the comparison, which the host tells about its components.
     """
 
-    def __init__(self, script: Any, panel_of: Callable[[str], str]) -> None:
-        self._panel_of = panel_of
+    def __init__(self, script: Any) -> None:
         self._made: dict[str, Any] = {}
         for name in DEFAULTS:
             script.on_after_component(self._start_with(name), elem_id=f"txt2img_{name}")
@@ -49,8 +47,9 @@ class PageControls:
         script.on_after_component(self._examples, elem_id="txt2img_neg_prompt")
         script.on_after_component(self._sizes, elem_id="txt2img_height")
         script.on_after_component(self._compare, elem_id="txt2img_generate")
-        script.on_before_component(self._panel, elem_id="txt2img_gallery_container")
-        script.on_after_component(self._connect_panel, elem_id="generation_info_txt2img")
+        script.on_before_component(
+            lambda _: script.make_panel("txt2img", "txt2img_demo_crdiff_compare"), elem_id="txt2img_gallery_container"
+        )
 
     def _start_with(self, name: str) -> Callable[[Any], None]:
         def start(created: Any) -> None:
@@ -88,11 +87,3 @@ class PageControls:
     def _compare(self, _: Any) -> None:
         button = gr.Button("Compare", elem_id="demo_compare")
         button.click(None, [], [], _js="demoCompare", **_IN_PAGE)
-
-    def _panel(self, _: Any) -> None:
-        self._made["panel"] = gr.HTML(elem_id="demo_panel")
-
-    def _connect_panel(self, created: Any) -> None:
-        # Pressed by the page's script when a job is over: gradio 4 tells of changes of HTML that are none.
-        show = gr.Button("Show", elem_id="demo_show")
-        show.click(self._panel_of, [created.component], [self._made["panel"]], **_IN_PAGE)

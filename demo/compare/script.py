@@ -2,51 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import secrets
-from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
+from crdiff.presets.library import PresetLibrary
+from crdiff.webui.checkpoints import CheckpointReader
+from crdiff.webui.compare.api import add_compare_routes
+from crdiff.webui.compare.context import CompareContext
+from crdiff.webui.compare.script import make_compare_script
 from demo.compare.controls import PageControls
-from demo.compare.drawing import SUMMARY_KEY, compare
-from demo.compare.scores import Scores
-from modules import scripts
+from modules import paths, script_callbacks
 
-KEPT = 16
+TITLE = "Compare"
+_FOLDER = Path(paths.data_path) / "crdiff"
+
+context = CompareContext(_FOLDER, PresetLibrary(_FOLDER), CheckpointReader(), path="demo/compare")
+script_callbacks.on_app_started(lambda _, app: add_compare_routes(app, context))
 
 
-class CompareScript(scripts.Script):
-    """Draws the dense image, the pruned one and CR-Diff's, and hands the panel to the page that asked."""
+class CompareScript(make_compare_script(context, TITLE)):
+    """CR-Diff's own comparison, in its usual ways, with its panel above the gallery."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._scores = Scores()
-        self._panels: OrderedDict[str, str] = OrderedDict()
-        PageControls(self, self.panel_of)
-
-    def title(self) -> str:
-        return SUMMARY_KEY
+        PageControls(self)
 
     def show(self, is_img2img: bool) -> bool:
         return not is_img2img
 
     def ui(self, is_img2img: bool) -> list[Any]:
         return []
-
-    def run(self, p: Any, *args: Any) -> Any:
-        result, comparison = compare(p, self._scores)
-        if comparison.columns:
-            key = secrets.token_hex(8)
-            self._panels[key] = comparison.to_html()
-            while len(self._panels) > KEPT:
-                self._panels.popitem(last=False)
-            result.extra_generation_params[SUMMARY_KEY]["panel"] = key
-        return result
-
-    def panel_of(self, generation_info: str) -> str:
-        """The panel of a job, by what the host tells the page about it; empty if it was no comparison."""
-        try:
-            key = json.loads(generation_info)["extra_generation_params"][SUMMARY_KEY]["panel"]
-        except (ValueError, KeyError, TypeError):
-            return ""
-        return self._panels.get(key, "")

@@ -41,10 +41,11 @@ def test_compare_with_a_batch_where_pruned_only_would_be_the_same_again(server):
     alwayson = {"cr-diff": {"args": [{"enabled": True, "down": 0.3, "end": 0.5, "k": 1}]}}
     answer = server.post("/sdapi/v1/txt2img", {**COMPARE, "batch_size": 2, "alwayson_scripts": alwayson})
     info = json.loads(answer["info"])
-    assert len(answer["images"]) == len(info["infotexts"]) == 4
-    assert info["all_seeds"] == [7, 7, 8, 8]
-    assert [" CR-Diff k: " in text for text in info["infotexts"]] == [False, True] * 2
-    assert [f"Seed: {seed}," in text for seed, text in zip(info["all_seeds"], info["infotexts"])] == [True] * 4
+    # The labelled grid comes first.
+    assert len(answer["images"]) == len(info["infotexts"]) == 5
+    assert info["all_seeds"][1:] == [7, 7, 8, 8]
+    assert [" CR-Diff k: " in text for text in info["infotexts"][1:]] == [False, True] * 2
+    assert [f"Seed: {seed}," in text for seed, text in zip(info["all_seeds"], info["infotexts"])] == [True] * 5
     summary = info["extra_generation_params"]["Compare"]
     assert [column["name"] for column in summary["columns"]] == ["dense", "CR-Diff"]
     assert all(len(column["right"]) == len(column["scores"]) == 2 for column in summary["columns"])
@@ -75,7 +76,7 @@ def test_progress_and_interrupt_reach_into_compare(server):
     assert server.get("/sdapi/v1/progress")["progress"] == 0
     job.start()
     end = time.monotonic() + 30
-    while (seen := server.get("/sdapi/v1/progress?skip_current_image=true"))["state"]["sampling_step"] < 2:
+    while (seen := server.get("/sdapi/v1/progress?skip_current_image=true"))["state"]["job_no"] < 1:
         assert time.monotonic() < end, "the job did not start"
         time.sleep(0.05)
     assert set(seen) == {"progress", "eta_relative", "state", "current_image", "textinfo"}
@@ -84,6 +85,7 @@ def test_progress_and_interrupt_reach_into_compare(server):
     assert server.post("/sdapi/v1/interrupt", {}) == {}
     job.join(30)
     summary = json.loads(answers[0]["info"])["extra_generation_params"]["Compare"]
-    assert [column["name"] for column in summary["columns"]] == ["dense"]
-    assert "Interrupted." in summary["sentences"]
+    # The first image was done, the second was not.
+    assert [(column["name"], len(column["scores"])) for column in summary["columns"]] == [("dense", 1)]
+    assert "Interrupted; these are the images that were done." in summary["sentences"]
     assert server.get("/sdapi/v1/progress")["state"]["job_count"] == 0

@@ -12,13 +12,12 @@ import pytest
 from browser.search_panel import Search
 from PIL import Image
 
-from crdiff.settings import Settings
-from demo.compare.scores import WEIGHTS
-from demo.compare.variants import variants
 from demo.scenes.scene import Scene
 from demo.scenes.scorer import load_scorer
+from demo.score import WEIGHTS
 
 pytestmark = pytest.mark.browser
+PANEL = "#txt2img_results .crdiff-compare"
 RATIOS = {"down": 0.31, "mid": 0.32, "up": 0.33}
 FEW_STEPS = 3
 
@@ -37,20 +36,32 @@ def drawn(server, settings, **fields):
     return Image.open(io.BytesIO(base64.b64decode(answer["images"][0]))), json.loads(answer["info"])["infotexts"][0]
 
 
-def compare(host_page):
-    """Presses Compare; of each variant the lines above its images, all images, and the sentences of the panel."""
-    before = host_page.page.locator("#demo_panel").first.inner_html()
+def compare(host_page, server):
+    """Presses Compare; of each way the lines above its images, all images, and the sentences of the panel."""
+    before = shown_key(host_page)
     host_page.one("demo_compare").click()
     host_page.page.wait_for_function(
-        "before => document.querySelectorAll('#demo_panel figure').length"
-        " && document.querySelector('#demo_panel').innerHTML !== before",
-        arg=before,
+        "([panel, before]) => (document.querySelector(panel)?.dataset.crdiffCompare ?? '') !== before",
+        arg=[PANEL, before],
     )
-    headers = host_page.page.locator("#demo_panel header").all()
+    headers = host_page.page.locator(f"{PANEL} header").all()
     captions = [[part.inner_text() for part in header.locator("> *").all()] for header in headers]
-    sources = [image.get_attribute("src") for image in host_page.page.locator("#demo_panel img").all()]
-    images = [Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) for source in sources]
-    return captions, images, host_page.page.locator("#demo_panel .demo-sentences p").all_inner_texts()
+    sources = [image.get_attribute("src") for image in host_page.page.locator(f"{PANEL} figure img").all()]
+    images = [Image.open(io.BytesIO(server.download(f"/{source}"))) for source in sources]
+    return captions, images, host_page.page.locator(f"{PANEL} .crdiff-compare-sentences p").all_inner_texts()
+
+
+def shown_key(host_page):
+    """What the panel says of its comparison; empty if there is none."""
+    return host_page.page.evaluate("panel => document.querySelector(panel)?.dataset.crdiffCompare ?? ''", PANEL)
+
+
+def shown_pair(host_page):
+    """Of the viewer: the addresses of its two images, and what it says of the seed."""
+    sides = [
+        host_page.page.locator(f"{PANEL} .crdiff-compare-{side}").get_attribute("src") for side in ("left", "right")
+    ]
+    return *sides, host_page.page.locator(f"{PANEL} .crdiff-compare-seed").inner_text()
 
 
 def same(one, other):
@@ -72,17 +83,41 @@ def test_a_visitor_picks_a_size_and_compares(host_page, server):
     host_page.set_number("txt2img_steps", FEW_STEPS)
     host_page.set_number("txt2img_batch_size", 2)
     host_page.one("demo_size_96x128").click()
-    captions, images, sentences = compare(host_page)
-    assert [caption[0] for caption in captions] == ["dense", "CR-Diff", "pruned only (k = 1)"]
+    captions, images, sentences = compare(host_page, server)
+    assert [caption[0] for caption in captions] == ["dense", "pruned (k = 1)", "CR-Diff"]
     assert all(caption[1].endswith(" s") for caption in captions)
     assert [image.size for image in images] == [(128, 96)] * 6
     assert all(image.info["parameters"].startswith(f"{example}\n") for image in images)
     # There are no presets for a random model.
     scored = WEIGHTS.is_file()
-    assert [text.partition(":")[0] for text in sentences] == ["CR-Diff did not act", *([] if scored else ["No score"])]
+    assert [text for text in sentences if text.startswith("CR-Diff did not act: ")]
+    assert any(text.startswith("No scores: ") for text in sentences) != scored
     assert all((" of 2 right, " in caption[1]) == scored for caption in captions)
-    marks = host_page.page.locator("#demo_panel figcaption").all_inner_texts()
-    assert all(re.fullmatch(r"[✓✗] [01]\.\d\d", mark) for mark in marks) and len(marks) == (6 if scored else 0)
+    marks = host_page.page.locator(f"{PANEL} figcaption").all_inner_texts()
+    assert all(re.fullmatch(r"(right|wrong) [01]\.\d\d", mark) for mark in marks) and len(marks) == (6 if scored else 0)
+    # The pair of the moment: keys step through the seeds, a select changes a side, a box shows the difference.
+    figures = [image.get_attribute("src") for image in host_page.page.locator(f"{PANEL} figure img").all()]
+    assert shown_pair(host_page) == (figures[0], figures[4], "Seed 1 (1 of 2)")
+    host_page.page.locator(PANEL).first.focus()
+    host_page.page.keyboard.press("ArrowRight")
+    assert shown_pair(host_page) == (figures[1], figures[5], "Seed 2 (2 of 2)")
+    host_page.page.keyboard.press("ArrowRight")
+    host_page.page.locator(f"{PANEL} [data-crdiff-side=right]").select_option("pruned")
+    assert shown_pair(host_page) == (figures[0], figures[2], "Seed 1 (1 of 2)")
+    host_page.page.locator(f"{PANEL} .crdiff-compare-pair input").fill("20")
+    assert (
+        host_page.page.evaluate(
+            "panel => getComputedStyle(document.querySelector(`${panel} .crdiff-compare-right`)).clipPath", PANEL
+        )
+        == "inset(0px 0px 0px 20%)"
+    )
+    host_page.page.locator(f"{PANEL} .crdiff-compare-difference").check()
+    assert (
+        host_page.page.evaluate(
+            "panel => getComputedStyle(document.querySelector(`${panel} .crdiff-compare-right`)).mixBlendMode", PANEL
+        )
+        == "difference"
+    )
 
 
 def test_what_compare_shows_is_what_the_host_draws(host_page, server):
@@ -97,9 +132,9 @@ def test_what_compare_shows_is_what_the_host_draws(host_page, server):
     host_page.open_accordion("txt2img_crdiff_details")
     for name, value in RATIOS.items():
         host_page.set_number(f"txt2img_crdiff_{name}", value)
-    captions, images, _ = compare(host_page)
+    captions, images, _ = compare(host_page, server)
     assert [caption[2:] for caption in captions] == [[], ["custom ratios"], ["custom ratios"]]
-    for image, settings in zip(images, ({"enabled": False}, {**RATIOS, "k": 1.5}, {**RATIOS, "k": 1.0})):
+    for image, settings in zip(images, ({"enabled": False}, {**RATIOS, "k": 1.0}, {**RATIOS, "k": 1.5})):
         expected, text = drawn(server, {"enabled": True, **settings}, prompt=prompt)
         assert same(image, expected)
         assert image.info["parameters"] == text
@@ -109,7 +144,7 @@ def test_what_compare_shows_is_what_the_host_draws(host_page, server):
     # The next job is the host's own again, and the panel goes.
     assert "Compare" not in host_page.generate()
     assert host_page.chosen("script_list") == "None"
-    host_page.page.wait_for_function("() => !document.querySelector('#demo_panel figure')")
+    host_page.page.wait_for_function("() => !document.querySelector('#txt2img_results .crdiff-compare')")
 
 
 def test_ratios_are_searched_with_the_demos_own_score(host_page, server):
@@ -124,14 +159,3 @@ def test_ratios_are_searched_with_the_demos_own_score(host_page, server):
     assert float(figure.locator("figcaption span").inner_text()) == pytest.approx(expected, rel=0.1, abs=5e-4)
     search.page.locator(f"#{search.id}panel .crdiff-apply").first.click()
     host_page.page.wait_for_function("() => document.querySelector('#txt2img_crdiff_preset input').value === 'Custom'")
-
-
-def test_auto_stands_in_where_the_accordion_is_off():
-    dense, amplified, pruned = variants(Settings(enabled=False, preset="custom", k=2.0))
-    assert not dense.settings.enabled
-    assert (pruned.settings.preset, pruned.settings.k) == ("auto", 1.0)
-    assert amplified.settings == Settings(enabled=True)
-    dense, amplified, pruned = variants(Settings(enabled=True, preset="custom", k=2.0, end=0.5))
-    assert not dense.settings.enabled
-    assert (pruned.settings.k, pruned.settings.end) == (1.0, 0.5)
-    assert amplified.settings == Settings(enabled=True, preset="custom", k=2.0, end=0.5)

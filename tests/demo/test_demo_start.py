@@ -16,7 +16,6 @@ from PIL import Image
 from crdiff.scoring.own import OwnScorer
 from demo import selfcheck as checking
 from demo.__main__ import main
-from demo.compare.scores import Judged, Scores
 from demo.prepare import provide_checkpoint, provide_presets, provide_score
 from demo.scenes.draw import draw
 from demo.scenes.scene import held_out
@@ -58,6 +57,7 @@ def test_the_demos_score_is_a_score_of_ones_own_and_never_replaces_one(tmp_path)
     image = Image.fromarray(draw(scene, 128, 128, random.Random(1)))
     right, wrong = (scorer.score(scorer.prepare(one.caption()), [image])[0] for one in (scene, other))
     assert wrong < right <= scorer.highest == 1.0
+    assert [scorer.right(scorer.prepare(one.caption()), [image]) for one in (scene, other)] == [[True], [False]]
     scorer.close()
     path.write_text("mine", encoding="utf-8")
     provide_score(tmp_path)
@@ -160,27 +160,3 @@ def test_a_checkpoint_that_is_not_there_is_told_in_one_sentence(more, tmp_path, 
 def test_selfcheck_fails_when_the_demo_does_not_start(checkpoint, capsys):
     assert checking.selfcheck(Path(sys.executable), checkpoint, ["--host-flavour", "comfy"]) == 1
     assert "FAILED: the demo did not start: " in capsys.readouterr().out
-
-
-def test_a_missing_score_is_explained(tmp_path, monkeypatch):
-    image = Image.new("RGB", (16, 8))
-    weights = tmp_path / "scorer.safetensors"
-    judged, sentence = Scores(weights).of([image], "a cat")
-    assert judged is None
-    assert sentence == "No score: scorer.safetensors is missing."
-
-    class Scorer:
-        def judge(self, images, caption):
-            if caption == "a cat":
-                raise ValueError("no caption")
-            return [0.5] * len(images), [True] * len(images)
-
-    weights.write_bytes(b"")
-    fake = type(sys)("demo.scenes.scorer")
-    fake.load_scorer = lambda path: Scorer()
-    monkeypatch.setitem(sys.modules, "demo.scenes.scorer", fake)
-    known = Scores(weights)
-    assert known.of([image, image], "a caption") == (Judged([0.5, 0.5], [True, True]), "")
-    judged, sentence = known.of([image], "a cat")
-    assert judged is None
-    assert sentence == "No score: the prompt is no caption of the demo's scenes."

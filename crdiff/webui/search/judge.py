@@ -164,6 +164,12 @@ class Judge:
             self._put_back = False  # such as memory that has run out
             raise
 
+    def right(self, image: Any, prompt: str) -> bool | None:
+        """Whether an image shows its prompt; None where the score cannot tell, as only a user's own can."""
+        tell = getattr(self._scorer, "right", None)
+        told = None if tell is None else tell(plain_text(prompt), [image.convert("RGB")])
+        return None if told is None else bool(told[0])
+
     def _prepare(self, prompt: str, seed: int, dense: Any) -> None:
         self._prepared[self._prompt_key(prompt, seed)] = self._scorer.prepare(plain_text(prompt), dense)
 

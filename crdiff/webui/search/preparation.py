@@ -17,11 +17,11 @@ from crdiff.search.search import ScoreJournal
 from crdiff.search.strategies.points_to_evaluate import PointsToEvaluate
 from crdiff.search.strategies.space import DENSE, START, Point, Space
 from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, Settings
+from crdiff.webui.jobs.copies import accordion_settings
 from crdiff.webui.search import journals
 from crdiff.webui.search.context import SearchContext
 from crdiff.webui.search.judge import choose_scorer
 from crdiff.webui.search.request import EYE, RANDOM_SEED, SearchRequest
-from crdiff.webui.search.trials import accordion_settings
 
 
 @dataclass(frozen=True)

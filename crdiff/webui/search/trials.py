@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +11,8 @@ from crdiff.search.errors import STOPPED, AbortSearchError
 from crdiff.search.strategies.space import Point
 from crdiff.settings import CUSTOM, Settings
 from crdiff.webui.infotext import NOTE_KEY, SOURCE_KEY
+from crdiff.webui.jobs.copies import copied
 
-_TITLE = "CR-Diff"
 _WATCHED = ("sd_model_checkpoint", "sd_vae", "CLIP_stop_at_last_layers")
 """Options of the host that change every image: scores from before and after a change must not be compared."""
 
@@ -47,7 +46,6 @@ class Trials:
         self._p = p
         self._settings = settings
         self._hires = hires
-        self._place = _place_of_crdiff(p.scripts)
         # Hosts do not always put back an option that a job overrides.
         watched = [name for name in _WATCHED if name not in (p.override_settings or {})]
         self._options = {name: getattr(shared.opts, name, None) for name in watched}
@@ -92,24 +90,12 @@ class Trials:
         return replace(self._settings, enabled=True, preset=CUSTOM, hires_ratios="", **drawn)
 
     def _job(self, point: Point, prompt: str, seed: int, hires: bool) -> Any:
-        # The copy is shallow: what a job writes into must not be shared.
-        p = self._p
-        job = copy(p)
-        job.extra_generation_params = dict(p.extra_generation_params)
-        job.override_settings = dict(p.override_settings)
-        job.styles = list(p.styles or [])
-        job.comments = {}
-        if getattr(p, "extra_result_images", None) is not None:
-            job.extra_result_images = []
+        job = copied(self._p, self.settings_of(point))
         job.prompt, job.seed = prompt, seed
         job.n_iter = job.batch_size = 1
         job.do_not_save_samples = job.do_not_save_grid = True
-        if not hires and getattr(p, "enable_hr", False):
+        if not hires and getattr(job, "enable_hr", False):
             job.enable_hr = False
-        args = list(p.script_args)
-        place = self._place
-        args[place] = [self.settings_of(point).to_dict(), *[None] * (place.stop - place.start - 1)]
-        job.script_args = tuple(args)
         return job
 
     def _check_options(self) -> None:
@@ -130,15 +116,3 @@ class Trials:
             self._model = name
         elif self._model != name:
             raise AbortSearchError("The checkpoint was switched during the search; the best so far is kept.")
-
-
-def _place_of_crdiff(runner: Any) -> slice:
-    for script in getattr(runner, "alwayson_scripts", ()):
-        if script.title() == _TITLE:
-            return slice(script.args_from, script.args_to)
-    raise CRDiffError("A search needs the accordion CR-Diff, which this job was made without.")
-
-
-def accordion_settings(p: Any) -> Settings:
-    """The accordion's settings in a job."""
-    return Settings.from_args(p.script_args[_place_of_crdiff(p.scripts)])

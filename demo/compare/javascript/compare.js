@@ -25,13 +25,4 @@ function demoCompare() {
         demoPage.armed = false;
         return values;
     };
-
-    // Every job ends with a new line below the gallery.
-    let shown = "";
-    onAfterUiUpdate(() => {
-        const line = gradioApp().querySelector("#html_log_txt2img .performance")?.parentElement.innerHTML ?? "";
-        if (line === shown) return;
-        shown = line;
-        if (line) gradioApp().querySelector("#demo_show").click();
-    });
 })();

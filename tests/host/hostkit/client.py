@@ -89,7 +89,7 @@ class Client:
         kind = "img2img" if "init_images" in payload else "txt2img"
         answer = self.post(f"/sdapi/v1/{kind}", payload)
         return Drawing(
-            pictures=tuple(_decode(picture) for picture in answer["images"]),
+            pictures=tuple(decoded(picture) for picture in answer["images"]),
             infotexts=tuple(json.loads(answer["info"])["infotexts"]),
             encoded=tuple(answer["images"]),
         )
@@ -117,7 +117,7 @@ class Client:
             self.post("/sdapi/v1/options", {name: before})
 
 
-def _decode(picture: str) -> Pixels:
+def decoded(picture: str) -> Pixels:
     with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
         return np.asarray(image.convert("RGB")).astype(np.int16)
 

@@ -63,7 +63,7 @@ def _next_number(path: str) -> int:
 
 
 def save_image(image: Image.Image, path: str, basename: str | None, seed: Any = None, prompt: Any = None,
-               extension: str = "png", info: str | None = None, p: Any = None) -> tuple[str, None]:
+               extension: str = "png", info: str | None = None, grid: bool = False, p: Any = None) -> tuple[str, None]:
     """Writes a numbered PNG, asking the save callbacks before and telling them after."""
     os.makedirs(path, exist_ok=True)
     name = f"{_next_number(path):05}-{seed}.{extension}"

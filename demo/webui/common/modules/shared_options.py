@@ -19,7 +19,8 @@ def _section(identifier: tuple, **values: Any) -> None:
 
 _section(
     ("saving-images", "Saving images/grids"),
-    samples_save=True, samples_format="png", grid_only_if_multiple=True, return_grid=True, enable_pnginfo=True,
+    samples_save=True, samples_format="png", grid_save=True, grid_format="png", grid_only_if_multiple=True,
+    return_grid=True, enable_pnginfo=True,
     save_incomplete_images=False,
 )
 _section(

@@ -1,0 +1,83 @@
+"""The images of one way: the tab's own job again, with other settings of CR-Diff."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from crdiff.settings import Settings
+from crdiff.webui.compare.comparison import Drawn
+from crdiff.webui.infotext import NOTE_KEY, SOURCE_KEY, key_of
+from crdiff.webui.jobs.copies import copied
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What was drawn in one way.
+
+    Attributes:
+        images: those that are done.
+        seconds: it took.
+        origin: where the ratios came from; empty if CR-Diff did not act.
+        k: amplification that was used; None if CR-Diff did not act.
+        note: what the infotext says of it.
+        result: the host's.
+    """
+
+    images: list[Drawn]
+    seconds: float
+    origin: str
+    k: float | None
+    note: str
+    result: Any
+
+
+def draw(p: Any, settings: Settings, images: int) -> Batch:
+    """Draw as many images, from the job's seed on, with these settings of CR-Diff.
+
+    Args:
+        p: the host's processing object, its seed fixed; not changed.
+        settings: CR-Diff's.
+        images: how many.
+    """
+    from modules import processing
+    from modules.shared import state
+
+    job = copied(p, settings)
+    job.do_not_save_grid = True
+    # As many at a time as the tab draws, or fewer, so that no image more is drawn than was asked for.
+    job.batch_size = next(size for size in range(min(p.batch_size, images), 0, -1) if images % size == 0)
+    job.n_iter = images // job.batch_size
+    started = time.perf_counter()
+    result = processing.process_images(job)
+    seconds = time.perf_counter() - started
+    done = _singles(result)
+    if state.interrupted:
+        # What was being drawn is not done.
+        done = done[: (len(done) - 1) // job.batch_size * job.batch_size]
+    params = job.extra_generation_params
+    k = params.get(key_of("k"))
+    acted = SOURCE_KEY in params
+    return Batch(
+        done,
+        seconds,
+        str(params.get(SOURCE_KEY, "")),
+        float(k) if acted and k is not None else None,
+        str(params.get(NOTE_KEY, "")),
+        result,
+    )
+
+
+def _singles(result: Any) -> list[Drawn]:
+    """The host's images without its grid, and without what extensions add, which has no text of its own."""
+    first = result.index_of_first_image
+    told = zip(
+        result.images[first:],
+        result.infotexts[first:],
+        result.all_prompts,
+        result.all_negative_prompts,
+        result.all_seeds,
+        result.all_subseeds,
+    )
+    return [Drawn(*one) for one in told]

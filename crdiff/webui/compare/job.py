@@ -1,0 +1,160 @@
+"""The comparison as a job of the host: each way in turn, in one place of the queue."""
+
+from __future__ import annotations
+
+import logging
+from copy import copy
+from typing import Any
+
+from crdiff.cost import passes_of
+from crdiff.errors import CRDiffError
+from crdiff.plan import plan_for
+from crdiff.presets.size import Size
+from crdiff.settings import Settings
+from crdiff.webui.compare.comparison import Column, Comparison
+from crdiff.webui.compare.context import CompareContext
+from crdiff.webui.compare.drawing import Batch, draw
+from crdiff.webui.compare.grid import labelled_grid
+from crdiff.webui.compare.request import MAX_SEEDS, CompareRequest
+from crdiff.webui.compare.scores import score, scorer_for
+from crdiff.webui.compare.ways import CRDIFF, DENSE, PRUNED, WAYS
+from crdiff.webui.generation import read_settings
+from crdiff.webui.jobs.copies import accordion_args
+
+_log = logging.getLogger("crdiff")
+
+
+def run_compare(p: Any, request: CompareRequest, context: CompareContext, key: str) -> Any:
+    """Draw the job ``p`` of the host in every way that is asked for, from the same seeds.
+
+    Args:
+        p: the host's processing object.
+        request: what to compare.
+        context: the surroundings.
+        key: of what the result tells of the comparison, among its generation parameters.
+
+    Returns:
+        The host's result: the labelled grid, then all images row by row, each with its own infotext.
+
+    Raises:
+        SettingsError: a setting, the accordion's included, cannot be used; nothing is drawn then.
+    """
+    from modules import processing
+    from modules.shared import state
+
+    present = read_settings(accordion_args(p), {}, context.library)
+    scorer, sentence = scorer_for(request.score, context)
+    processing.fix_seed(p)
+    comparison = Comparison()
+    try:
+        results = _draw_all(p, request, present, context, comparison)
+        comparison.say(sentence)
+        if scorer is not None and comparison.columns:
+            state.textinfo = "Scoring"
+            score(comparison, scorer, context)
+    finally:
+        state.textinfo = None
+    return _joined(p, results, comparison, context, key)
+
+
+def _draw_all(
+    p: Any, request: CompareRequest, present: Settings, context: CompareContext, comparison: Comparison
+) -> list[Any]:
+    """Draw, into the comparison; the host's results."""
+    from modules.shared import state
+
+    images = min(request.seeds or p.batch_size * p.n_iter, MAX_SEEDS)
+    # CR-Diff tells the k that it was drawn with, by which pruned may be the same.
+    ways = sorted(request.ways, key=lambda way: (way != DENSE, way != CRDIFF))
+    state.job_count = len(ways) * images // min(p.batch_size, images)
+    results: list[Any] = []
+    same = False
+    for number, way in enumerate(ways, 1):
+        if state.interrupted or state.stopping_generation:
+            break
+        if way == PRUNED and same:
+            continue
+        state.job = f"{number} out of {len(ways)}"
+        state.textinfo = f"{WAYS[way].label}, {number} of {len(ways)}"
+        settings = WAYS[way].settings(present)
+        try:
+            batch = draw(p, settings, images)
+        except Exception as error:
+            if not comparison.columns:
+                raise
+            _log.exception("%s could not be drawn", WAYS[way].label)
+            text = str(error) if isinstance(error, CRDiffError) else f"{type(error).__name__}: {error}"
+            comparison.say(f"{WAYS[way].label} could not be drawn ({text}); what was drawn before it is kept.")
+            break
+        results.append(batch.result)
+        if batch.images:
+            passes = _passes(settings, p, context)
+            comparison.columns.append(Column(way, batch.images, batch.seconds, passes, batch.origin))
+        if not state.interrupted:
+            comparison.say(_idle(settings, batch))
+        if way == CRDIFF and batch.k == 1.0:
+            same = True
+            comparison.say("k is 1 here, so CR-Diff is the pruned model alone.")
+    if state.interrupted or state.stopping_generation:
+        done = "these are the images that were done" if comparison.columns else "no image was done"
+        comparison.say(f"Interrupted; {done}.")
+    comparison.columns.sort(key=lambda column: list(WAYS).index(column.way))
+    return results
+
+
+def _idle(settings: Settings, batch: Batch) -> str:
+    """A sentence where CR-Diff was to act and did not; empty otherwise."""
+    if not settings.enabled or batch.origin:
+        return ""
+    return f"CR-Diff did not act: {batch.note or 'the infotext does not say why.'}"
+
+
+def _passes(settings: Settings, p: Any, context: CompareContext) -> float | None:
+    """What a way costs, in UNet passes for each of the host's own; None where the checkpoint does not tell."""
+    if not settings.enabled:
+        return 1.0
+    checkpoint = context.checkpoints.selected()
+    if checkpoint is None or checkpoint.family is None:
+        return None
+    try:
+        plan = plan_for(settings, Size(p.height, p.width), context.library).make(checkpoint)
+    except CRDiffError:
+        return 1.0
+    return passes_of(settings, plan, checkpoint.family)
+
+
+def _joined(p: Any, results: list[Any], comparison: Comparison, context: CompareContext, key: str) -> Any:
+    from modules import processing
+
+    if not comparison.columns:
+        empty = processing.Processed(p, [])
+        empty.comments = "\n".join(comparison.sentences)
+        empty.extra_generation_params = {**p.extra_generation_params, key: comparison.summary()}
+        return empty
+    result = copy(results[0])
+    drawn = [column.images[row] for column, row in comparison.cells()]
+    grid = labelled_grid(comparison)
+    shown = [drawn[0], *drawn]
+    result.images = [grid, *(one.image for one in drawn)]
+    result.infotexts = [one.infotext for one in shown]
+    result.all_seeds = [one.seed for one in shown]
+    result.all_subseeds = [one.subseed for one in shown]
+    result.all_prompts = [one.prompt for one in shown]
+    result.all_negative_prompts = [one.negative_prompt for one in shown]
+    result.index_of_first_image = 1
+    result.comments = "\n".join(comparison.sentences)
+    told = {**comparison.summary(), "panel": context.kept.add(comparison)}
+    result.extra_generation_params = {**result.extra_generation_params, key: told}
+    _save(grid, result, p)
+    return result
+
+
+def _save(grid: Any, result: Any, p: Any) -> None:
+    """Save the grid where the host saves its own."""
+    from modules import images
+    from modules.shared import opts
+
+    if p.do_not_save_grid or not opts.grid_save:
+        return
+    about = {"info": result.infotexts[0], "prompt": result.all_prompts[0], "seed": result.all_seeds[0]}
+    images.save_image(grid, p.outpath_grids, "compare", extension=opts.grid_format, grid=True, p=p, **about)

@@ -1,0 +1,54 @@
+"""The scores of a comparison's images, by the scores of the search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from crdiff.errors import CRDiffError, SettingsError
+from crdiff.scoring.scorer import Scorer
+from crdiff.search.strategies.space import DENSE as DENSE_POINT
+from crdiff.webui.compare.comparison import Comparison
+from crdiff.webui.compare.context import CompareContext
+from crdiff.webui.compare.request import NO_SCORE
+from crdiff.webui.compare.ways import DENSE
+from crdiff.webui.search.judge import OWN_FILE, Judge, choose_scorer
+
+
+def scorer_for(name: str | None, context: CompareContext) -> tuple[Scorer | None, str]:
+    """The scorer, not loaded; or None and a sentence on why there is none.
+
+    Raises:
+        SettingsError: the one that was asked for cannot be used.
+    """
+    if name == NO_SCORE:
+        return None, ""
+    try:
+        return choose_scorer(name, context.folder), ""
+    except SettingsError as problem:
+        if name is not None:
+            raise
+        return None, f"No scores: {problem}"
+
+
+def score(comparison: Comparison, scorer: Scorer, context: CompareContext) -> None:
+    """Score all images; what keeps it from doing so is said in the comparison."""
+    dense = next((column.images for column in comparison.columns if column.way == DENSE), [])
+    images = {(one.prompt, one.seed): one.image for one in dense}
+
+    def dense_image(prompt: str, seed: int) -> Any:
+        if (prompt, seed) not in images:
+            raise CRDiffError("this score compares with the dense image, which was not drawn.")
+        return images[prompt, seed]
+
+    try:
+        with Judge(scorer, dense_image, context.scorers, context.folder / OWN_FILE, put_back=False) as judge:
+            for column in comparison.columns:
+                column.scores = [judge.score(one.image, one.prompt, one.seed, DENSE_POINT) for one in column.images]
+                right = [judge.right(one.image, one.prompt) for one in column.images]
+                column.right = None if None in right else [bool(one) for one in right]
+    except CRDiffError as problem:
+        for column in comparison.columns:
+            column.scores = column.right = None
+        comparison.say(f"No scores: {problem}")
+    else:
+        comparison.judge()

@@ -1,0 +1,150 @@
+"""A comparison without a host: its ways, what is counted, what is shown, what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from crdiff.errors import SettingsError
+from crdiff.settings import Settings
+from crdiff.webui.compare import grid
+from crdiff.webui.compare.comparison import Column, Comparison, Drawn
+from crdiff.webui.compare.context import CompareContext
+from crdiff.webui.compare.panel import panel_html
+from crdiff.webui.compare.request import CompareRequest
+from crdiff.webui.compare.scores import score
+from crdiff.webui.compare.ways import WAYS
+
+
+def column(way, scores=None, count=None, **more):
+    images = [
+        Drawn(Image.new("RGB", (24, 16), (10 * number, 0, 0)), "text", "a <cat>", "", 5 + number, 1)
+        for number in range(len(scores) if count is None else count)
+    ]
+    return Column(way, images, 1.0, scores=scores, **more)
+
+
+def test_each_way_has_its_settings():
+    present = Settings(
+        enabled=True, preset="custom", end=0.5, k=2.0, stages="0.4/0.3/0.3; 0.2/0.2/0.1/1.2 from 0.5",
+        hires_ratios="0.1/0.1/0.1/2",
+    )  # fmt: skip
+    assert not WAYS["dense"].settings(present).enabled
+    assert WAYS["crdiff"].settings(present) == present
+    pruned = WAYS["pruned"].settings(present)
+    assert (pruned.k, pruned.end) == (1.0, 0.5)
+    assert pruned.stages == "0.4/0.3/0.3; 0.2/0.2/0.1/1 from 0.5"
+    assert pruned.hires_ratios == "0.1/0.1/0.1/1"
+
+
+def test_auto_stands_in_where_the_accordion_is_off():
+    off = Settings(enabled=False, preset="custom", k=2.0)
+    assert WAYS["crdiff"].settings(off) == Settings(enabled=True)
+    assert WAYS["pruned"].settings(off) == Settings(enabled=True, k=1.0)
+
+
+def test_wins_and_gains_are_counted_seed_by_seed():
+    # Seeds 1 and 3 go to CR-Diff, 2 to dense, 4 is a draw of the two best, and pruned lacks the last.
+    dense = column("dense", [0.1, 0.9, 0.2, 0.5])
+    amplified = column("crdiff", [0.2, 0.8, 0.6, 0.5])
+    pruned = column("pruned", [0.0, 0.0, 0.0])
+    comparison = Comparison([dense, pruned, amplified])
+    assert [comparison.wins(one) for one in comparison.columns] == [1, 0, 2]
+    assert dense.mean == pytest.approx(0.425)
+    comparison.judge()
+    # Differences 0.1, -0.1, 0.4, 0: mean 0.1, deviation 0.21602, and 3.182 standard errors of 0.10801.
+    assert comparison.sentences[1] == (
+        "CR-Diff scores higher than dense at 2 of 4 seeds, lower at 1; "
+        "on average +0.1 (95 % interval -0.244 to +0.444)."
+    )
+    assert comparison.sentences[0].startswith("pruned (k = 1) scores higher than dense at 0 of 3 seeds, lower at 3;")
+    seeds = [one["wins"] for one in json.loads(json.dumps(comparison.summary()))["columns"]]
+    assert seeds == [1, 0, 2]
+
+
+def test_a_seed_that_one_way_lacks_leaves_the_others_in_their_places():
+    comparison = Comparison([column("dense", count=2), column("crdiff", count=1)])
+    assert [(one.way, row) for one, row in comparison.cells()] == [("dense", 0), ("crdiff", 0), ("dense", 1)]
+    page = panel_html(comparison, "images", "key")
+    assert re.findall(r"images/key/\d\.png", page.partition("<figure")[2]) == [f"images/key/{n}.png" for n in (0, 2, 1)]
+    assert json.loads(re.search(r'data-crdiff-compare="([^"]*)"', page)[1].replace("&quot;", '"'))["seeds"] == [
+        "5",
+        "6",
+    ]
+
+
+def test_nothing_of_a_prompt_or_a_sentence_is_markup():
+    comparison = Comparison([column("dense", count=1, origin="preset <b>")], ["<script>"])
+    page = panel_html(comparison, "images", "key")
+    assert "<script>" not in page and "preset <b>" not in page
+
+
+def test_the_grid_shows_every_image_in_its_place(monkeypatch):
+    monkeypatch.setitem(sys.modules, "modules", SimpleNamespace(images=SimpleNamespace()))
+    comparison = Comparison([column("dense", [0.1, 0.2]), column("crdiff", [0.3])])
+    drawn = grid.labelled_grid(comparison)
+    reds = [(x, y) for x in range(drawn.width) for y in range(drawn.height) if drawn.getpixel((x, y)) == (10, 0, 0)]
+    # The second image of dense alone has this colour: once, whole, in the left column's lower row.
+    assert len(reds) == 24 * 16
+    assert max(x for x, _ in reds) < drawn.width * 0.6 and min(y for _, y in reds) > drawn.height / 2
+    assert (drawn.width - 1, drawn.height - 1) not in reds
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"ways": ["dense", "best"]}, "'best'"),
+        ({"ways": []}, "ways"),
+        ({"ways": "dense"}, "ways"),
+        ({"seeds": 17}, "seeds"),
+        ({"seeds": 1.5}, "seeds"),
+        ({"score": "beauty"}, "'beauty'"),
+        ({"seed": 1}, "'seed'"),
+    ],
+)
+def test_what_cannot_be_used_is_named(asked, named):
+    with pytest.raises(SettingsError, match=named):
+        CompareRequest.from_args([asked])
+
+
+def test_the_pages_values_and_the_apis_object_say_the_same():
+    assert CompareRequest.from_args([["crdiff", "dense"], 4.0, None]) == CompareRequest(("dense", "crdiff"), 4)
+    assert CompareRequest.from_args([{"ways": ["dense", "crdiff"], "seeds": 4}]) == CompareRequest(
+        ("dense", "crdiff"), 4
+    )
+    assert CompareRequest.from_args([]).ways == ("dense", "pruned", "crdiff")
+
+
+class Redness:
+    """Scores by the red channel, and fails on nothing else."""
+
+    name, highest, needs_dense = "red", None, False
+
+    def load(self, device):
+        self.loaded = True
+
+    def prepare(self, prompt, dense=None):
+        return prompt
+
+    def score(self, prepared, images):
+        return [image.getpixel((0, 0))[0] / 10 for image in images]
+
+    def close(self):
+        self.loaded = False
+
+
+def test_every_image_is_scored_and_the_scorer_is_freed(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "modules", SimpleNamespace(devices=SimpleNamespace(device="cpu")))
+    comparison, scorer = Comparison([column("dense", count=2), column("crdiff", count=2)]), Redness()
+    score(comparison, scorer, CompareContext(tmp_path, None, None))
+    assert [one.scores for one in comparison.columns] == [[0.0, 1.0]] * 2
+    assert [one.right for one in comparison.columns] == [None] * 2
+    assert not scorer.loaded
+    assert comparison.sentences == [
+        "CR-Diff scores higher than dense at 0 of 2 seeds, lower at 0; on average +0 (95 % interval +0 to +0)."
+    ]
