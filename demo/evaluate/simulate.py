@@ -2,6 +2,9 @@
 
 Between the configurations of a landscape every image's expected score is a Gaussian process's mean. A search sees other
 images than those by which its find is judged, and their scores are drawn by that expectation.
+
+A strategy with ``+`` behind its name ends as a search in the accordion does: the best few and the start race on fresh
+noises. It then tries fewer configurations, so that it draws no more images than the others do.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crdiff import console
+from crdiff.search.fresh import FINALISTS, finalists, race
 from crdiff.search.objective import Objective
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies import registry
@@ -29,8 +33,10 @@ from demo.evaluate.landscape import FOLDER, SPACE, Landscape
 
 START = Point(0.3, 0.3, 0.3, 1.5)
 BUDGETS = (12, 24, 48)
+DEFAULTS = ("random+", "evolution+")
 IMAGES = 12
 """Of a configuration, each of another caption as far as there are enough."""
+FINALS = "+"
 LENGTH, NOISE = 0.7, 0.01
 """Of the process: those that tell best what was left out, of lengths from 0.3 to 1.5 and noises from 0.003 to 0.3."""
 
@@ -90,40 +96,52 @@ def _unit(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def simulate(terrain: Terrain, space: Space, name: str, seed: int, budgets: Sequence[int], racing: str) -> list[float]:
-    """One search; the mean score of its best configuration on the images it has not seen, after each budget.
+    """One search; the mean score of its find on the images that no search has seen, after each budget.
 
     Args:
         terrain: where.
         space: what it may vary.
-        name: of the strategy; behind a colon the annealing's temperature.
+        name: of the strategy; behind a colon the annealing's temperature, and behind all ``+`` for a race at the end.
         seed: of the strategy, and of which images the search sees.
-        budgets: evaluations, rising; the dense model's is not among them.
+        budgets: in evaluations of ``IMAGES`` images, rising; the dense model's is not among them.
         racing: see Objective.
     """
     random = np.random.default_rng(seed)
     captions: dict[str, list[int]] = {}
     for column, (caption, _) in enumerate(terrain.images):
         captions.setdefault(caption, []).append(column)
-    seen = sorted(int(random.choice(columns)) for columns in list(captions.values())[:IMAGES])
+    shuffled = [[int(column) for column in random.permutation(columns)] for columns in captions.values()]
+    rounds = [sorted(columns[place] for columns in shuffled[:IMAGES]) for place in range(_rounds(max(budgets)) + 1)]
     chances = random.random(len(terrain.images))
-    column_of = {terrain.images[column]: column for column in seen}
+    column_of = {terrain.images[column]: column for columns in rounds for column in columns}
 
     def evaluate_many(point: Point, images: Sequence[tuple[str, int]]) -> list[float]:
         scores = terrain.drawn(point, chances)
         return [float(scores[column_of[image]]) for image in images]
 
-    unseen = np.setdiff1d(np.arange(len(terrain.images)), seen)
-    objective = _objective(terrain, seen, evaluate_many, racing)
-    kind, _, temperature = name.partition(":")
+    unseen = np.setdiff1d(np.arange(len(terrain.images)), list(column_of.values()))
+    objective = _objective(terrain, rounds[0], evaluate_many, racing)
+    kind, _, temperature = name.removesuffix(FINALS).partition(":")
     options = Options(seed, iterations_for(max(budgets)), float(temperature) if temperature else None)
-    strategy = registry.make(kind, space, [space.clip(START)], options)
+    start = space.clip(START)
+    strategy = registry.make(kind, space, [start], options)
     report = Search(space, strategy, objective, None, DENSE).run(Budget(evaluations=max(budgets) + 1))
     tried = [entry for entry in report.history if not entry.repeat]
     found = []
     for budget in budgets:
-        best = max(tried[: budget + 1], key=lambda entry: -math.inf if entry.score is None else entry.score)
-        found.append(float(terrain.means(best.point)[unseen].mean()))
+        more = _rounds(budget) if name.endswith(FINALS) else 0
+        seen = tried[: budget - more * (FINALISTS + 1) + 1]
+        point = max(seen, key=lambda entry: -math.inf if entry.score is None else entry.score).point
+        if more:
+            fresh = [[terrain.images[column] for column in columns] for columns in rounds[1 : more + 1]]
+            point = race(finalists(seen, start), fresh, lambda point, image: evaluate_many(point, [image])[0])
+        found.append(float(terrain.means(point)[unseen].mean()))
     return found
+
+
+def _rounds(budget: int) -> int:
+    """Fresh noises of every caption in a race for up to half of a budget."""
+    return budget // (2 * (FINALISTS + 1))
 
 
 def _objective(terrain: Terrain, seen: Sequence[int], evaluate_many: Callable[..., list[float]], racing: str) -> Any:
@@ -142,7 +160,7 @@ def main() -> None:
     console.allow_any_text()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", help="HEIGHTxWIDTH (default: all landscapes)")
-    parser.add_argument("--strategies", nargs="*", default=list(registry.available()))
+    parser.add_argument("--strategies", nargs="*", default=[*registry.available(), *DEFAULTS])
     parser.add_argument("--vary", nargs="*", default=list(AXES), choices=AXES)
     parser.add_argument("--searches", type=int, default=200)
     parser.add_argument("--budgets", type=int, nargs="*", default=list(BUDGETS))

@@ -49,6 +49,7 @@ def test_a_search_is_started_watched_applied_and_saved(host_page, server):
     search.press("start")
     search.message("lower bound")
     search.number("low", 0.1)
+    search.number("fresh_seeds", 0)
     search.number("evaluations", 4)
     search.press("start")
     assert "Done: 4 of 4 evaluations" in search.ended("done")

@@ -40,8 +40,8 @@ def hill(tmp_path):
     points = landscape.sobol_points(64)
     table = np.array([[point[axis] for axis in AXES] for point in points])
     chance = np.exp(-4 * ((table[:, :3] - 0.4) ** 2).sum(axis=1))
-    scores = np.rint(255 * np.repeat(chance[:, None], 32, axis=1)).astype(np.uint8)
-    found = Landscape("made", tuple(f"caption {number}" for number in range(16)), 2, table, scores)
+    scores = np.rint(255 * np.repeat(chance[:, None], 64, axis=1)).astype(np.uint8)
+    found = Landscape("made", tuple(f"caption {number}" for number in range(16)), 4, table, scores)
     found.write(tmp_path / "80x128.npz")
     return found
 
@@ -51,7 +51,7 @@ def test_between_its_points_a_landscape_is_smooth_and_images_vary_as_they_should
     top, away = Point(0.4, 0.4, 0.4, 1.5), Point(0.1, 0.1, 0.1, 1.5)
     for point, expected in ((top, 1.0), (away, np.exp(-4 * 3 * 0.09))):
         assert terrain.means(point) == pytest.approx(expected, abs=0.05)
-    drawn = np.mean([terrain.drawn(away, np.random.default_rng(n).random(32)) for n in range(100)])
+    drawn = np.mean([terrain.drawn(away, np.random.default_rng(n).random(64)) for n in range(100)])
     assert drawn == pytest.approx(terrain.means(away).mean(), abs=0.03)
     error, spread = terrain.left_out_error()
     assert error < spread / 2
@@ -59,7 +59,7 @@ def test_between_its_points_a_landscape_is_smooth_and_images_vary_as_they_should
 
 def test_simulated_searches_climb_and_are_the_same_again(hill, tmp_path, monkeypatch):
     figures = tmp_path / "figures.json"
-    command = ["simulate", "--searches", "4", "--budgets", "1", "24", "--strategies", "random", "evolution"]
+    command = ["simulate", "--searches", "4", "--budgets", "1", "24", "--strategies", "random", "evolution+"]
     monkeypatch.setattr(sys, "argv", [*command, "--landscapes", str(tmp_path), "--json", str(figures)])
     written = []
     for _ in range(2):

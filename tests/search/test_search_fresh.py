@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from crdiff.search.fresh import Gain, fresh_seeds, student
+from crdiff.search.fresh import Gain, finalists, fresh_seeds, race, student
+from crdiff.search.report import Evaluation
+from crdiff.search.strategies.space import DENSE, START, Point
+
+POINTS = [Point(ratio, ratio, ratio, 1.5) for ratio in (0.1, 0.2, 0.4, 0.5, 0.6)]
+GOOD, GRAY, BAD = POINTS[:3]
 
 
 @pytest.mark.parametrize(("freedom", "expected"), [(1, 12.706), (4, 2.776), (6, 2.447), (10, 2.228), (30, 2.042)])
@@ -20,3 +25,35 @@ def test_a_gain_says_whether_there_is_one():
     )
     assert "no better than where the search started" in Gain.of([0.5, -0.4, 0.1]).sentence
     assert fresh_seeds((7, 3), 2) == (8, 9)
+
+
+def evaluated(number, point, *scores):
+    whole = None if None in scores else sum(scores) / len(scores)
+    return Evaluation(number, point, "sample", whole, whole, scores, True, False)
+
+
+def test_the_best_four_and_the_start_go_on():
+    history = [evaluated(1, DENSE, 0.9, 0.9), evaluated(2, START, 0.1, 0.2), evaluated(9, GRAY, 0.8, None)]
+    history += [evaluated(3 + n, point, 0.3 + n / 10, 0.3) for n, point in enumerate(POINTS)]
+    found = finalists(history, START)
+    assert list(found) == [*reversed(POINTS[1:]), START]
+    assert found[START] == [0.1, 0.2] and found[GRAY] == [0.4, 0.3]
+    # Without the start's scores there is nothing that the others' could be compared with.
+    assert set(map(len, finalists(history[2:], START).values())) == {0}
+
+
+def test_a_race_adds_seeds_while_candidates_are_apart_by_chance_only():
+    drawn = []
+
+    def score(point, image):
+        drawn.append((point, image))
+        return {GOOD: 0.6, GRAY: 0.55, BAD: 0.1}[point] + 0.04 * (hash((point.down, image[1])) % 5)
+
+    rounds = [[("one", seed), ("two", seed)] for seed in range(8)]
+    # The luckiest of those that were seen is not the best.
+    found = race({GOOD: [0.5], GRAY: [0.7], BAD: [0.9]}, rounds, score)
+    assert found == GOOD
+    images = {point: [image for one, image in drawn if one == point] for point in (GOOD, GRAY, BAD)}
+    assert len(images[GOOD]) == 16 and images[GOOD] == [image for images in rounds for image in images]
+    assert 3 <= len(images[BAD]) < 16 and images[BAD] == images[GOOD][: len(images[BAD])]
+    assert race({BAD: [0.2]}, rounds, score) == BAD and race({GOOD: [], BAD: []}, [], score) == GOOD

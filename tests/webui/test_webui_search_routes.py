@@ -218,12 +218,17 @@ def test_the_best_is_compared_with_the_start_on_fresh_seeds(host: Any) -> None:
     start = {"down": 0.2, "mid": 0.3, "up": 0.4, "k": 1.0}
     seen = host.run(done, {"starts": [start], "evaluations": 5, "seeds": [60], "fresh_seeds": 3}, steps=1)
     best = {axis: seen["best"][axis] for axis in start}
-    assert seen["gain"]["images"] == 3 and best != start
-    listed = {"strategy": "listed", "starts": [best, start], "seeds": [61, 62, 63], "evaluations": 2}
-    found, first = (entry["scores"] for entry in host.run(done, listed, steps=1)["history"])
-    expected = sum(one - other for one, other in zip(found, first)) / 3
+    assert seen["gain"]["images"] == 2 and best != start
+    # Of three fresh seeds the first decides which of the best is taken, with those that the search has seen.
+    tried = sorted(seen["history"][1:], key=lambda entry: -entry["score"])
+    starts = [{axis: entry[axis] for axis in start} for entry in tried]
+    listed = {"strategy": "listed", "starts": starts, "seeds": [60, 61, 62, 63], "evaluations": len(starts)}
+    scores = [entry["scores"] for entry in host.run(done, listed, steps=1)["history"]]
+    assert best == starts[max(range(len(starts)), key=lambda place: sum(scores[place][:2]))]
+    found, first = scores[starts.index(best)][2:], scores[starts.index(start)][2:]
+    expected = sum(one - other for one, other in zip(found, first)) / 2
     assert seen["gain"]["value"] == pytest.approx(expected, abs=1e-9)
-    assert "On 3 images with fresh seeds it gains" in seen["message"]
+    assert "On 2 images with fresh seeds it gains" in seen["message"]
 
 
 def test_the_jobs_of_one_search_elsewhere_load_its_score_once(host: Any) -> None:

@@ -27,6 +27,8 @@ from crdiff.webui.search.saving import ResultControls
 from crdiff.webui.search.score_controls import ScoreControls, chosen_score
 from crdiff.webui.search.tooltips import TOOLTIPS
 
+FRESH_SEEDS = 8
+"""Of the page, where a search is for one prompt: half choose among the best few, half tell what the choice gains."""
 NOT_BEGUN = -2
 """The version of a panel that says no more than that its search waits."""
 
@@ -86,7 +88,7 @@ class SearchControls:
             )
             self._minutes = gr.Number(0, label="Minutes (0: no limit)", elem_id=named("minutes"))
             self._fresh = gr.Number(
-                defaults.fresh_seeds, label="Fresh seeds at the end", precision=0, elem_id=named("fresh_seeds")
+                FRESH_SEEDS, label="Fresh seeds at the end", precision=0, elem_id=named("fresh_seeds")
             )
         self._vary = gr.CheckboxGroup(
             list(AXES), value=list(defaults.vary), label="What to vary", elem_id=named("vary")

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from crdiff.errors import CRDiffError
-from crdiff.search.fresh import Gain, fresh_seeds
-from crdiff.search.objective import Objective, images_of
+from crdiff.search.fresh import Gain, finalists, fresh_seeds, race
+from crdiff.search.objective import Image, Objective, images_of
 from crdiff.search.report import Report
 from crdiff.search.search import Search
 from crdiff.search.strategies.space import DENSE, Point, rounded
@@ -25,6 +25,8 @@ from crdiff.webui.search.request import EYE, SearchRequest
 from crdiff.webui.search.trials import Drawn, SkippedError, Trials
 
 SUMMARY_KEY = "CR-Diff search"
+ANOTHER = "On fresh seeds another of the best few was better than the highest score."
+NO_BETTER = "On fresh seeds nothing is better than where the search started."
 _WITHOUT = "drawn without CR-Diff"
 
 _log = logging.getLogger("crdiff")
@@ -116,23 +118,24 @@ class SearchJob:
         return self._outcome.finish(report, self._drawn, draw=self._draw_at_end)
 
     def _compared(self, report: Report) -> Report:
-        """With the find compared with the search's start on fresh seeds, if that was asked for."""
+        """With the best of the last candidates on fresh seeds, and its gain there, if that was asked for."""
         request, found = self._setup.request, self._monitor.update(report=report).found
-        start = next((point for point in request.points if any(point.ratios)), DENSE)
-        if not request.fresh_seeds or found is None or request.score == EYE:
+        start = next((point for point in request.points if not point.is_dense), DENSE)
+        if not request.fresh_seeds or found is None or request.score == EYE or self._setup.listed:
             return report
-        if rounded(found.point) == rounded(start):
-            return replace(report, message=f"{report.message} The best is where the search started.")
-        differences: list[float] = []
-        images = images_of(request.prompts or (), fresh_seeds(request.seeds or (), request.fresh_seeds))
+        candidates = finalists(report.history, start)
+        seeds = fresh_seeds(request.seeds or (), request.fresh_seeds)
+        rounds = [images_of(request.prompts or (), [seed]) for seed in seeds]
+        racing = len(seeds) // 2
         try:
-            for prompt, seed in images:
-                self._monitor.update(message=f"Comparing on fresh seeds: {len(differences)} of {len(images)}.")
-                best, first = (
-                    self._judge.score(self._trials.draw(point, prompt, seed).image, prompt, seed, point)
-                    for point in (found.point, start)
-                )
-                differences.append(best - first)
+            best = race(candidates, rounds[:racing], self._scored)
+            if best != found.point:
+                entry = next((one for one in report.history if rounded(one.point) == rounded(best)), found)
+                report = replace(report, best=entry, message=f"{report.message} {ANOTHER}")
+            if rounded(best) == rounded(start):
+                return replace(report, message=f"{report.message} {NO_BETTER}")
+            images = [image for images in rounds[racing:] for image in images]
+            differences = [self._scored(best, image) - self._scored(start, image) for image in images]
         except CRDiffError as error:  # the search itself is over, and its find stays
             return replace(report, message=f"{report.message} The comparison on fresh seeds ended: {error}")
         if len(differences) < 2:
@@ -140,6 +143,12 @@ class SearchJob:
         gain = Gain.of(differences)
         self._monitor.update(gain=gain)
         return replace(report, message=f"{report.message} {gain.sentence}")
+
+    def _scored(self, point: Point, image: Image) -> float:
+        """The score of an image with a fresh seed."""
+        prompt, seed = image
+        self._monitor.update(message=f"Comparing the best few with the start on fresh seeds: {prompt}, seed {seed}.")
+        return self._judge.score(self._trials.draw(point, prompt, seed).image, prompt, seed, point)
 
     def _evaluate(self, point: Point, prompt: str, seed: int) -> float:
         dense = point == DENSE

@@ -59,7 +59,8 @@ class SearchRequest:
         k_by_stage: whether k, where it is varied, is searched in each of them too.
         trial_k: k of the trials, where it is not varied, such as the paper's 1; None takes the starting points' or the
             user's own.
-        fresh_seeds: with how many seeds that the search has not seen its find is compared with its start, at the end.
+        fresh_seeds: with how many seeds that the search has not seen its best few are compared with its start, at the
+            end.
         hires: whether Hires. fix stays on in the trials.
         iterations: of the annealing; None follows from the budget.
         temperature: of the annealing at its start; None takes the authors' 0.1, made for scores such as ImageReward's.
