@@ -94,8 +94,8 @@ SPECS: Mapping[str, Spec] = {
     "criterion": Spec(
         "Criterion",
         "What the pruned pass leaves out or weakens. "
-        + " ".join(f"{name.capitalize()}: {kind.help}" for name, kind in CRITERIA.items()),
-        offered=CRITERIA,
+        + " ".join(f"{name.capitalize()}: {kind.help}" for name, kind in CRITERIA.items() if kind.offered),
+        offered=[name for name, kind in CRITERIA.items() if kind.offered],
     ),
     "hires_ratios": Spec(
         "Ratios of the hires pass",

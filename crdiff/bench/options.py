@@ -13,7 +13,8 @@ from crdiff.errors import SettingsError
 from crdiff.method.groups import Ratios
 from crdiff.models.family import Family
 from crdiff.presets.size import Size
-from crdiff.pruning.registry import CRITERIA, DEFAULT_CRITERION
+from crdiff.pruning.registry import DEFAULT_CRITERION
+from crdiff.settings import SPECS
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -75,7 +76,7 @@ def parse_options(
         None if rounds is None else parse_rounds(rounds),
         Ratios.parse(ratios),
         parse_number("k", k),
-        choice("The criterion", criterion, CRITERIA),
+        choice("The criterion", criterion, SPECS["criterion"].choices),
     )
     if not 0.0 < found.scale <= 1.0:
         raise SettingsError(f"The scale must lie in (0, 1], not {found.scale:g}.")

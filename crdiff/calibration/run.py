@@ -85,11 +85,18 @@ class Gathered:
     Args:
         calibration: that is over.
         made: see Statistics.
+        gradients: see Statistics.
     """
 
-    def __init__(self, calibration: Calibration, made: Mapping[str, str]) -> None:
+    def __init__(
+        self, calibration: Calibration, made: Mapping[str, str], gradients: Mapping[str, torch.Tensor] | None = None
+    ) -> None:
         self._found = {
-            state: replace(gathering.statistics(made), hessians=gathering.whole() if gathering.hessians else None)
+            state: replace(
+                gathering.statistics(made),
+                hessians=gathering.whole() if gathering.hessians else None,
+                gradients=gradients,
+            )
             for state, gathering in calibration.gatherings.items()
         }
 

@@ -71,9 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
     from crdiff.method.schedule import Schedule
     from crdiff.models.scope import LAYER_SETS, THRESHOLDS, Scope
     from crdiff.presets.size import Size
-    from crdiff.pruning.registry import CRITERIA
+    from crdiff.settings import SPECS
 
-    criterion = choice("The criterion", arguments.criterion, CRITERIA)
+    criterion = choice("The criterion", arguments.criterion, SPECS["criterion"].choices)
     scope = Scope(
         choice("The set of layers", arguments.layers, LAYER_SETS),
         choice("The threshold", arguments.threshold, THRESHOLDS),

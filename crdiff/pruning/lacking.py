@@ -32,4 +32,6 @@ def meets(known: Statistics | None, needs: Needs) -> bool:
         return False
     if needs is Needs.WHOLE_HESSIANS:
         return known.hessians is not None
+    if needs is Needs.GRADIENTS:
+        return known.gradients is not None
     return needs is not Needs.HESSIANS or len(known.uninverted) < len(known.layers)

@@ -26,6 +26,7 @@ class Needs(Enum):
     CALIBRATION = "a calibration"
     HESSIANS = "a calibration with Hessians"
     WHOLE_HESSIANS = "a calibration with whole Hessians"
+    GRADIENTS = "a calibration with gradients"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class CriterionKind:
     make: CriterionMaker
     needs: Needs = Needs.NOTHING
     saves: Callable[[Family, Ratios], float] = lambda family, ratios: 0.0
+
+    @property
+    def offered(self) -> bool:
+        """Whether users can choose it: no WebUI gathers gradients."""
+        return self.needs is not Needs.GRADIENTS
 
 
 def _later(module: str, name: str, /, **options: Any) -> CriterionMaker:
@@ -117,6 +123,11 @@ CRITERIA: dict[str, CriterionKind] = {
         "the same with two of every four weights of a row left out, wherever the ratio is not 0.",
         _later("obs_diff", "make", name="obs-diff-2of4", by="two of four"),
         Needs.WHOLE_HESSIANS,
+    ),
+    "taylor": CriterionKind(
+        "leaves out the weights whose absence would change the denoising loss least, to first order.",
+        _later("taylor", "make", name="taylor"),
+        Needs.GRADIENTS,
     ),
     "channels": CriterionKind(
         "leaves out whole channels inside self-attention and feed-forward, those that their outputs need least.",

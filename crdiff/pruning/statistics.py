@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from crdiff.pruning.hessian import Hessians
 from crdiff.pruning.store import Record
@@ -52,12 +53,15 @@ class Statistics:
             over the images.
         made: how it was made, such as the size, the number of images and the sampler, in words for users and reports.
         hessians: the whole ones, which are stored apart; None if they were not kept.
+        gradients: (out, in) float32 of each layer's weight, by name, of a denoising loss, which are not stored; None if
+            they were not gathered.
     """
 
     layers: Mapping[str, LayerStatistics]
     blocks: Mapping[str, float]
     made: Mapping[str, str] = field(default_factory=dict)
     hessians: Hessians | None = field(default=None, compare=False)
+    gradients: Mapping[str, torch.Tensor] | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:

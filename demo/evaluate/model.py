@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import common.kdiff  # makes k-diffusion importable  # noqa: F401
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from crdiff.calibration.gradients import summed_gradients
 from crdiff.calibration.run import Calibration, CalibrationRun, Gathered
 from crdiff.guidance.access import PlainAccess
 from crdiff.guidance.run import Run
@@ -131,6 +133,8 @@ class DemoModel:
     def calibrate(self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], drawing: Drawing) -> None:
         """Watch the layers, Hessians included, while the dense model draws; the calibration is then the one in force.
 
+        Its gradients are those of the denoising loss on these images, noised to the drawing's steps.
+
         Args:
             prompts: one for each image.
             seeds: of the starting noise, as long as ``prompts``.
@@ -138,12 +142,28 @@ class DemoModel:
             drawing: steps, guidance, batch.
         """
         calibration = Calibration(GROUPS, by_step=True)
+        losses: list[Callable[[], Tensor]] = []
         with CalibrationRun(calibration, PlainAccess(sha256=self.sha256)) as run:
             for start in range(0, len(prompts), drawing.batch):
                 part = slice(start, start + drawing.batch)
-                self._sample(prompts[part], seeds[part], size, run, drawing)
+                latents = self._sample(prompts[part], seeds[part], size, run, drawing)
+                losses += self._denoising_losses(latents, self.text(list(prompts[part])), drawing.steps)
         made = {"images": str(len(prompts)), "size": f"{size[0]}x{size[1]}", "steps": str(drawing.steps)}
-        self._store = Store(calibrations=Gathered(calibration, made))
+        gradients = summed_gradients(self.unet, losses)
+        self._store = Store(calibrations=Gathered(calibration, made, gradients))
+
+    def _denoising_losses(self, latents: Tensor, context: Tensor, steps: int) -> Iterator[Callable[[], Tensor]]:
+        """Of images noised to each step, the mean squared error of the UNet's prediction of v."""
+        generator, schedule = torch.Generator().manual_seed(0), alphas_cumprod()
+        for time in torch.linspace(0, len(schedule) - 1, steps).round().long():
+            signal, noisy = schedule[time].sqrt(), (1.0 - schedule[time]).sqrt()
+            noise = torch.randn(latents.shape, generator=generator).to(latents)
+            given, target = signal * latents + noisy * noise, signal * noise - noisy * latents
+            times = time.to(self._device).expand(len(latents))
+            yield partial(self._loss, given, times, context, target)
+
+    def _loss(self, given: Tensor, times: Tensor, context: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.mse_loss(self.unet(given, times, context), target)
 
     def _draw(
         self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], schedule: Schedule, k: float,
@@ -151,15 +171,20 @@ class DemoModel:
     ) -> list[NDArray[np.uint8]]:  # fmt: skip
         plan = Plan(schedule, k, "")
         if plan.idle:
-            return self._sample(prompts, seeds, size, None, drawing)
+            return self._decoded(self._sample(prompts, seeds, size, None, drawing))
         planner = Planner.fixed(plan, drawing.mode, drawing.criterion)
         with Run(planner, PlainAccess(sha256=self.sha256), self._store) as run:
-            return self._sample(prompts, seeds, size, run, drawing)
+            return self._decoded(self._sample(prompts, seeds, size, run, drawing))
+
+    def _decoded(self, latents: Tensor) -> list[NDArray[np.uint8]]:
+        images = (self.vae.decode(latents).permute(0, 2, 3, 1) + 1) * 127.5
+        return list(images.round().clamp(0, 255).byte().cpu().numpy())
 
     def _sample(
         self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], run: Run | CalibrationRun | None,
         drawing: Drawing,
-    ) -> list[NDArray[np.uint8]]:  # fmt: skip
+    ) -> Tensor:  # fmt: skip
+        """Latents ``[images, channels, height, width]``."""
         shape = (LATENT_CHANNELS, size[0] // FACTOR, size[1] // FACTOR)
         noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
         context = torch.cat([self.text(list(prompts)), self.text([""] * len(prompts))])
@@ -167,11 +192,10 @@ class DemoModel:
         sigmas = denoiser.get_sigmas(drawing.steps)
         start = noise.to(self._device) * sigmas[0]
         with _scaled_attention(self.unet, size) if drawing.scaled_attention else nullcontext():
-            latents = getattr(sampling, f"sample_{drawing.sampler}")(denoiser, start, sigmas, disable=True)
+            latents: Tensor = getattr(sampling, f"sample_{drawing.sampler}")(denoiser, start, sigmas, disable=True)
         if run is not None and run.refusals:
             raise RuntimeError(run.refusals[0])
-        images = (self.vae.decode(latents).permute(0, 2, 3, 1) + 1) * 127.5
-        return list(images.round().clamp(0, 255).byte().cpu().numpy())
+        return latents
 
 
 @contextmanager

@@ -21,7 +21,9 @@ from crdiff.webui.calibration.room import check_disk, inputs_of, size_text
 
 def lacking(statistics: Statistics | None) -> dict[str, str]:
     """The criteria that cannot be used with a calibration, each with what it needs; None stands for none at all."""
-    return {name: kind.needs.value for name, kind in CRITERIA.items() if not meets(statistics, kind.needs)}
+    return {
+        name: kind.needs.value for name, kind in CRITERIA.items() if kind.offered and not meets(statistics, kind.needs)
+    }
 
 
 def describe(checkpoint: Checkpoint | None, found: Sequence[Stored]) -> str:

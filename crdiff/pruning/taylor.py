@@ -1,0 +1,56 @@
+"""Taylor: the weights go without which the loss would change least, |w * dL/dw| to first order (Molchanov, 2019).
+
+The gradients are those of a denoising loss, see ``crdiff.calibration.gradients``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from crdiff.errors import UnsupportedModelError
+from crdiff.pruning.calibrations import MissingCalibrationError, needed
+from crdiff.pruning.criterion import Criterion, LinearCall
+from crdiff.pruning.scored import GroupScoredCriterion
+from crdiff.pruning.store import Store, WeightsState
+
+
+class TaylorScores:
+    """See Score.
+
+    Args:
+        gradients: (out, in) float32 for each layer, by name.
+    """
+
+    def __init__(self, gradients: Mapping[str, torch.Tensor]) -> None:
+        self._gradients = dict(gradients)
+
+    def __call__(self, call: LinearCall) -> torch.Tensor:
+        """(out, in).
+
+        Raises:
+            UnsupportedModelError: the layer's gradient is not known, or of another shape.
+        """
+        known = self._gradients.get(call.layer.name)
+        if known is None or known.shape != call.weight.shape:
+            raise UnsupportedModelError(
+                f"The calibration has no gradient of the model's layer {call.layer.name}: calibrate it anew."
+            )
+        # All scores are changes of one loss. This factor keeps small ones from vanishing, and changes no order.
+        return call.weight.detach().float().mul(known.to(call.weight.device)).abs_().mul_(_SCALE)
+
+
+_SCALE = 2.0**40
+
+
+def make(state: WeightsState, store: Store, *, name: str) -> Criterion:
+    """Taylor for these weights, with one threshold over all layers of a group, which one loss makes comparable.
+
+    Raises:
+        MissingCalibrationError: the weights are not calibrated, or without gradients.
+    """
+    statistics = needed(name, state, store)
+    if statistics.gradients is None:
+        raise MissingCalibrationError(f"The criterion {name} needs a calibration with gradients; this one has none.")
+    return GroupScoredCriterion(state, store, name, TaylorScores(statistics.gradients), statistics.id)
