@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=SEARCH_POOL, help="captions to choose by")
     parser.add_argument("--prompts", type=int, default=200, help="captions to judge by")
     parser.add_argument("--seeds", type=int, default=2, help="noises of each")
-    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch", type=int, default=600)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
