@@ -74,7 +74,7 @@ class AnnealingSampler(optuna.samplers.BaseSampler):
         """Where the annealing stands after these trials, and which of them were accepted, by number."""
         done = sorted((trial for trial in trials if trial.state == TrialState.COMPLETE), key=lambda trial: trial.number)
         seeds = max(1, sum(trial.number < len(self.starts) for trial in done))
-        walk, accepted = Walk(self.schedule.temperature), {}
+        walk, accepted = Walk.begin(self.schedule), {}
         for trial in done:
             score = float(trial.value or 0.0)
             late = walk.phase == "done" or (walk.phase == "restart" and trial.user_attrs.get(KIND) != "restart")

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from crdiff.search.errors import STOPPED, AbortSearchError, JournalError
@@ -101,7 +101,7 @@ class StudySearch:
             "space": space.to_dict(),
             "starts": [point.to_dict() for point in self.sampler.starts],
             "seed": seed,
-            "schedule": asdict(self.sampler.schedule),
+            "schedule": self.sampler.schedule.to_dict(),
             "objective": self.objective.settings(),
         }
         opened = open_storage(storage)
@@ -237,7 +237,7 @@ class StudySearch:
             status={
                 "iteration": walk.iteration,
                 "iterations": self.sampler.schedule.iterations,
-                "temperature": walk.temperature,
+                "temperature": walk.temperature * walk.unit,
                 "reheats": walk.reheats,
                 "restarts": walk.restarts,
                 "done": walk.phase == "done",

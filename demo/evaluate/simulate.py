@@ -122,7 +122,7 @@ def simulate(terrain: Terrain, space: Space, name: str, seed: int, budgets: Sequ
     unseen = np.setdiff1d(np.arange(len(terrain.images)), list(column_of.values()))
     objective = _objective(terrain, rounds[0], evaluate_many, racing)
     kind, _, temperature = name.removesuffix(FINALS).partition(":")
-    options = Options(seed, iterations_for(max(budgets)), float(temperature) if temperature else None)
+    options = Options(seed, iterations_for(max(budgets)), float(temperature or 0))
     start = space.clip(START)
     strategy = registry.make(kind, space, [start], options)
     report = Search(space, strategy, objective, None, DENSE).run(Budget(evaluations=max(budgets) + 1))

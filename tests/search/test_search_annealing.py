@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from statistics import pstdev
 
 import pytest
 from problems import hill
@@ -14,7 +15,7 @@ from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.strategies.random_search import RandomSearch
 from crdiff.search.strategies.registry import available, make
 from crdiff.search.strategies.space import DENSE, START, Point, Space
-from crdiff.search.strategies.strategy import rng
+from crdiff.search.strategies.strategy import Options, rng
 
 T_INIT, ALPHA, N_ITER, R_MAX = 0.1, 0.95, 120, 2
 LOW, HIGH = 0.1, 0.8
@@ -284,3 +285,30 @@ def test_a_point_in_json():
     assert Point.from_dict(json.loads(json.dumps(point.to_dict()))) == point
     assert point.ratios == Ratios(0.397, 0.434, 0.387)
     assert str(point) == "0.397/0.434/0.387, k 1.25"
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.01])
+def test_a_temperature_of_the_first_scores_walks_the_same_on_every_scale(scale):
+    walks = []
+    for factor, options in ((1.0, Options(3, 40, 0.0)), (scale, Options(3, 40, 0.0))):
+        strategy = SimulatedAnnealing.create(Space(), [START], options)
+        accepted, scores = [], []
+        while len(scores) < 40 and (proposal := strategy.ask()):
+            scores.append(factor * 0.02 * ((97 * proposal.number) % 11))  # as good as chance
+            accepted.append(strategy.tell(proposal, scores[-1]))
+            again = SimulatedAnnealing.create(Space(), [START], options)
+            again.restore(json.loads(json.dumps(strategy.state())))
+            assert again.ask() == strategy.ask()
+            if len(scores) == 6:
+                six = pstdev(scores)
+        walks.append((accepted, six / factor))
+        assert strategy.status()["temperature"] == pytest.approx(strategy.walk.temperature * six)
+    assert walks[0] == (walks[1][0], pytest.approx(walks[1][1]))
+    # Many steps for the worse would be taken at the authors' temperature.
+    assert 3 < sum(walks[0][0]) < 35
+
+
+def test_journals_of_annealings_with_a_given_temperature_are_what_they_were():
+    assert "relative" not in SimulatedAnnealing(Space()).settings()["schedule"]
+    assert SimulatedAnnealing.create(Space(), [START], Options(temperature=0.0)).settings()["schedule"]["relative"]
+    assert SimulatedAnnealing.create(Space(), [START], Options()).settings()["schedule"]["temperature"] == 0.1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from statistics import pstdev
 from typing import Any, ClassVar
 
 from crdiff import checks
@@ -33,6 +34,7 @@ class Schedule:
         reheating: a reheat multiplies the temperature by it.
         reheat_above: reheats happen only once the best score has passed this.
         leap: a restart point is a neighbour of the best with ``step`` times this.
+        relative: whether temperatures count in standard deviations of the first scores, whatever the score's scale.
     """
 
     temperature: float = 0.1
@@ -46,9 +48,24 @@ class Schedule:
     reheating: float = 1.5
     reheat_above: float = 0.8
     leap: float = 3.0
+    relative: bool = False
+
+    @classmethod
+    def at(cls, temperature: float | None, iterations: int | None) -> Schedule:
+        """With what users can set: 0 takes the temperature from the first scores, None the authors' constants."""
+        iterations = cls.iterations if iterations is None else iterations
+        if temperature == 0.0:
+            return cls(1.0, iterations=iterations, relative=True)
+        return cls(cls.temperature if temperature is None else temperature, iterations=iterations)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON; what earlier versions did not have is named only where it is set."""
+        return {name: value for name, value in asdict(self).items() if name != "relative" or value}
 
     def __post_init__(self) -> None:
         for entry in fields(self):
+            if entry.type == "bool":
+                continue
             check = checks.integer if entry.type == "int" else checks.number
             check(f"Annealing: {entry.name}", getattr(self, entry.name), **_LIMITS.get(entry.name, {"low": 0}))
 
@@ -58,6 +75,8 @@ class Schedule:
         return max(5, int(self.iterations * self.patience))
 
 
+FIRST_SCORES = 6
+"""That a relative temperature takes its unit from."""
 _POSITIVE: Mapping[str, Any] = {"low": 0, "low_open": True}
 _LIMITS: Mapping[str, Mapping[str, Any]] = {
     "temperature": _POSITIVE,
@@ -92,6 +111,8 @@ class Walk:
         stale: iterations since the last new best.
         reheats: so far.
         restarts: so far (C_restart).
+        relative: see Schedule.
+        first: the first few scores, where the temperature is relative to their spread.
     """
 
     temperature: float
@@ -105,6 +126,20 @@ class Walk:
     stale: int = 0
     reheats: int = 0
     restarts: int = 0
+    relative: bool = False
+    first: tuple[float, ...] = ()
+
+    @classmethod
+    def begin(cls, schedule: Schedule) -> Walk:
+        """Before the first seed."""
+        return cls(schedule.temperature, relative=schedule.relative)
+
+    @property
+    def unit(self) -> float:
+        """Of the temperature: 1, or the standard deviation of the first scores; 0 before there are two."""
+        if not self.relative:
+            return 1.0
+        return pstdev(self.first) if len(self.first) > 1 else 0.0
 
 
 def neighbour(space: Space, schedule: Schedule, point: Point, temperature: float, seed: int, number: int) -> Point:
@@ -130,11 +165,13 @@ def threshold(walk: Walk, seed: int, number: int) -> float:
     numbers = rng(seed, number)
     numbers.random(), numbers.random()  # those of the neighbour
     u = numbers.random()
-    return walk.current_score + walk.temperature * math.log(u) if u > 0.0 else -math.inf
+    return walk.current_score + walk.temperature * walk.unit * math.log(u) if u > 0.0 else -math.inf
 
 
 def advance(schedule: Schedule, starts: int, walk: Walk, point: Point, score: float | None, limit: float) -> Walk:
     """The walk after ``point`` was scored; None is a score that does not exceed the threshold ``limit``."""
+    if walk.relative and score is not None and len(walk.first) < FIRST_SCORES:
+        walk = replace(walk, first=(*walk.first, score))
     accepted = score is not None and (walk.phase == "restart" or score > limit)
     if accepted and score is not None:
         walk = replace(walk, current=point, current_score=score)
@@ -189,7 +226,7 @@ class SimulatedAnnealing:
         self.starts = tuple(starts)
         self.seed = check_seed(seed)
         self.schedule = schedule or Schedule()
-        self.walk = Walk(self.schedule.temperature)
+        self.walk = Walk.begin(self.schedule)
         self._number = 0
 
     @staticmethod
@@ -198,18 +235,14 @@ class SimulatedAnnealing:
 
     @classmethod
     def create(cls, space: Space, starts: Sequence[Point], options: Options) -> SimulatedAnnealing:
-        schedule = Schedule(
-            temperature=Schedule.temperature if options.temperature is None else options.temperature,
-            iterations=Schedule.iterations if options.iterations is None else options.iterations,
-        )
-        return cls(space, starts, options.seed, schedule)
+        return cls(space, starts, options.seed, Schedule.at(options.temperature, options.iterations))
 
     def settings(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "seed": self.seed,
             "starts": [point.to_dict() for point in self.starts],
-            "schedule": asdict(self.schedule),
+            "schedule": self.schedule.to_dict(),
         }
 
     def ask(self) -> Proposal | None:
@@ -250,6 +283,7 @@ class SimulatedAnnealing:
                 values[name] = None if values[name] is None else Point.from_dict(values[name])
             for name in ("current_score", "best_score"):
                 values[name] = -math.inf if values[name] is None else float(values[name])
+            values["first"] = tuple(map(float, values.get("first", ())))
             walk, number = Walk(**values), int(state["number"])
         except (KeyError, TypeError, ValueError) as error:
             raise SettingsError(f"This is not the state of an annealing run ({error}).") from None
@@ -260,7 +294,7 @@ class SimulatedAnnealing:
         return {
             "iteration": walk.iteration,
             "iterations": self.schedule.iterations,
-            "temperature": walk.temperature,
+            "temperature": walk.temperature * walk.unit,
             "reheats": walk.reheats,
             "restarts": walk.restarts,
         }

@@ -39,7 +39,8 @@ class Options:
     Attributes:
         seed: of the random numbers.
         iterations: of the annealing; None takes the authors' 120.
-        temperature: of the annealing at its start; None takes the authors' 0.1.
+        temperature: of the annealing at its start; 0 takes it from the spread of the first scores, None the authors'
+            0.1.
     """
 
     seed: int = 0

@@ -11,7 +11,6 @@ import gradio as gr
 from crdiff.errors import SettingsError
 from crdiff.search.objective import RACING
 from crdiff.search.strategies import registry as strategies
-from crdiff.search.strategies.annealing import Schedule
 from crdiff.search.strategies.space import AXES, MAX_STAGES, PAPER_K
 from crdiff.webui.events import QUIET, guarded
 from crdiff.webui.jobs.api import WAITING
@@ -115,7 +114,9 @@ class SearchControls:
             self._racing = gr.Radio(list(RACING), value=defaults.racing, label="Racing", elem_id=named("racing"))
         with gr.Row():
             self._seed = gr.Number(defaults.seed, label="Search seed", precision=0, elem_id=named("seed"))
-            self._temperature = gr.Number(Schedule.temperature, label="Temperature", elem_id=named("temperature"))
+            self._temperature = gr.Number(
+                defaults.temperature, label="Temperature (0: from the scores)", elem_id=named("temperature")
+            )
         with gr.Row(elem_classes=["crdiff-buttons"]):
             self._scores.build_test()
             self._resume = gr.Button("Resume", size="sm", elem_id=named("resume"))
@@ -168,7 +169,7 @@ class SearchControls:
                 "strategy": str(strategy),
                 "racing": str(racing),
                 "seed": int(seed or 0),
-                "temperature": temperature or None,
+                "temperature": float(temperature or 0),
             }
         )
         return [self._text(request), ""]

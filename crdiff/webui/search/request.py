@@ -63,7 +63,8 @@ class SearchRequest:
             end.
         hires: whether Hires. fix stays on in the trials.
         iterations: of the annealing; None follows from the budget.
-        temperature: of the annealing at its start; None takes the authors' 0.1, made for scores such as ImageReward's.
+        temperature: of the annealing at its start; 0 takes it from the spread of the first scores, None the authors'
+            0.1, made for scores such as ImageReward's.
         starts: configurations to start from; None takes the matching preset and the dense model.
         journal: name of the journal to go on with; None takes the one that belongs to the settings.
 
@@ -89,7 +90,7 @@ class SearchRequest:
     fresh_seeds: int = 0
     hires: bool = False
     iterations: int | None = None
-    temperature: float | None = None
+    temperature: float | None = 0.0
     starts: tuple[Mapping[str, Any], ...] | None = None
     journal: str | None = None
 
@@ -165,7 +166,7 @@ def _check_kinds(request: SearchRequest) -> None:
     if request.trial_k is not None and not check_k("trial_k of a search", request.trial_k):
         raise SettingsError("trial_k of a search must not be 0: every trial would be the dense model's.")
     if request.temperature is not None:
-        checks.number("temperature of a search", request.temperature)
+        checks.number("temperature of a search", request.temperature, 0.0)
     if request.evaluations is None and request.minutes is None:
         raise SettingsError("A search needs a budget of evaluations or of minutes.")
     Budget(request.evaluations, request.minutes)

@@ -38,8 +38,8 @@ TOOLTIPS: Mapping[str, str] = {
     "racing": "Whether ratios that cannot win are given up early: exact never misses the best, likely saves more, off "
     "draws every image.",
     "seed": "Of the search's own random numbers; another one tries other ratios.",
-    "temperature": "Of the annealing: how much worse a step may be. About the spread of the score, such as 0.1 for "
-    "ImageReward and 0.01 for CLIP.",
+    "temperature": "Of the annealing: how much worse a step may be. 0 takes the spread of the first scores; the "
+    "paper's is 0.1, for ImageReward.",
     "files": "Where a score's model comes from, and a button that downloads it.",
     "source": "The model to download; nothing is downloaded before the button is pressed.",
     "download": "Downloads the files named above, checks them, and goes on with a download that was cut off.",
