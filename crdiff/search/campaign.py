@@ -14,7 +14,7 @@ from typing import Any
 from crdiff.errors import SettingsError
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import OTHER
-from crdiff.presets.lookup import look_up
+from crdiff.presets.lookup import look_up, uniform
 from crdiff.presets.names import fitted
 from crdiff.presets.size import Size
 from crdiff.presets.store import Clash, PresetStore
@@ -28,7 +28,7 @@ from crdiff.search.score_text import score_text
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies import registry as strategies
 from crdiff.search.strategies.annealing import Schedule, iterations_for
-from crdiff.search.strategies.space import DENSE, K_BOUNDS, PAPER_K, RATIO_BOUNDS, START, Point, Space
+from crdiff.search.strategies.space import DENSE, K_BOUNDS, PAPER_K, RATIO_BOUNDS, Point, Space
 from crdiff.search.strategies.strategy import Options
 
 _RACING_JOBS = 4
@@ -46,7 +46,8 @@ class Campaign:
         seeds: image seeds; every prompt is drawn with each.
         score: name of a score; None takes the first one the WebUI can use.
         budget: of each size; with a study its evaluations are those of all workers.
-        vary: the axes that are varied; the others keep the values of the built-in preset of the size, else 0.3.
+        vary: the axes that are varied; the others keep the values of the built-in preset of the size, else the family's
+            first guess.
         ratios: bounds of the ratios.
         k: bounds of k, where it is varied.
         stages: of equal length, in each of which the ratios are searched.
@@ -158,11 +159,10 @@ def _make(
 
 
 def _start(checkpoint: Checkpoint, size: Size, k: float) -> Point:
-    """The ratios of the built-in presets, which are the same for every worker, or the authors' starting point."""
+    """The ratios of the built-in presets, which are the same for every worker, else the family's first guess."""
     family = OTHER if checkpoint.family is None else checkpoint.family
     match = look_up(load_folder(BUILT_IN_FOLDER).presets, family, checkpoint.sha256, size)
-    ratios = START.ratios if match is None else match.ratios
-    return Point.of(ratios, k)
+    return Point.of((match or uniform(size, family)).ratios, k)
 
 
 def _journal_path(

@@ -33,6 +33,7 @@ class FakeWebUI:
         self.bodies = []
         self.seconds = 0.0
         self.sha256 = SHA256
+        self.family = "sd15"
         self.message = None
         self.drop = 0
         self.password = None
@@ -42,7 +43,7 @@ class FakeWebUI:
 
     def answer(self, method, path, body):
         if path.startswith("/crdiff/v1/checkpoint"):
-            return 200, {"name": "fake: model", "sha256": self.sha256, "family": "sd15", "problem": None}
+            return 200, {"name": "fake: model", "sha256": self.sha256, "family": self.family, "problem": None}
         if path.startswith("/crdiff/v1/calibrate"):
             return 200, self._calibrated(method, body)
         if path == "/sdapi/v1/samplers":

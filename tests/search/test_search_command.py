@@ -98,9 +98,12 @@ def test_k_is_kept_where_it_was_searched_for(webui, prompts, tmp_path, capsys):
     assert (tmp_path / "presets.json.bak").read_text(encoding="utf-8") == "{broken"
 
 
-def test_ratios_that_are_not_varied_are_those_of_the_sizes_preset(webui, prompts):
-    assert main(command(webui, prompts, "--vary", "up")) == 0
-    assert {point[:2] for *_, point in webui.asked} == {(0.0, 0.0), (0.319, 0.24)}  # dense, and presets/sd15.json
+@pytest.mark.parametrize(("family", "held"), [("sd15", (0.319, 0.24)), ("flux", (0.1, 0.1))])
+def test_ratios_that_are_not_varied_are_those_of_the_sizes_preset(family, held, webui, prompts):
+    """Of presets/sd15.json; there is none for transformers."""
+    webui.family = family
+    assert main(command(webui, prompts, "--vary", "up", evaluations=3)) == 0
+    assert {point[:2] for *_, point in webui.asked} == {(0.0, 0.0), held}  # dense, and the start's
 
 
 def test_journals_of_version_1_0_0_are_continued_by_the_same_command_and_by_no_other(webui, prompts, tmp_path):

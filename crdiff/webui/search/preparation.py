@@ -130,8 +130,8 @@ def _held_ratios(
     if settings.preset != AUTO:
         preset = context.library.named(settings.preset)
         found_for = preset.criterion, preset.scope
-        same = found_for == (settings.criterion, settings.scope.within(preset.family))
-        return preset.ratios if same else START.ratios
+        if found_for == (settings.criterion, settings.scope.within(preset.family)):
+            return preset.ratios
     return _auto_ratios(context, checkpoint, size, settings)
 
 
