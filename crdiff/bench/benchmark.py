@@ -1,4 +1,4 @@
-"""The benchmark: every mode against a dense pass and the authors' design, in turn, on one UNet."""
+"""The benchmark: every mode against a dense pass and the authors' design, in turn, on one model."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from crdiff.bench.graph import DenseGraph, GraphCosts, MeasuredBackend
 from crdiff.bench.modes import ACCESS, CASES, GRAPH, Case, Running
 from crdiff.bench.operations import OperationCounter
 from crdiff.bench.options import Options
-from crdiff.bench.random_unet import SHAPES, StepInputs, build_unet, make_steps, with_the_same_weights
+from crdiff.bench.random_model import PUBLISHED, StepInputs, build_model, make_steps, with_the_same_weights
+from crdiff.bench.reference import units_of
 from crdiff.bench.steps import SCHEDULE, StepFunction, mode_step, reference_step, take_turn
-from crdiff.bench.thresholds import ThresholdCosts, Weights, compare
+from crdiff.bench.thresholds import ThresholdCosts, compare
 from crdiff.bench.timing import Progress, Spread, Times, Turn, interleave, no_progress, ratio
-from crdiff.bench.unet import UNetModel
 from crdiff.guidance.graphs import CudaBackend
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import Schedule, StepWindow
@@ -81,11 +81,11 @@ class Results:
         dense_seconds: one dense pass.
         reference: the authors' design, all groups pruned.
         modes: by the case's name and that of the pruned groups.
-        floors: by the name of the pruned groups, at the UNet measured.
-        full_width_floors: the same of the family's own UNet at this size.
+        floors: by the name of the pruned groups, at the model measured.
+        full_width_floors: the same of the family's own model at this size.
         disabled: a pass with a run that has been closed over one that never had any.
         outside_window: the same of a step outside the window of a run that has acted.
-        thresholds: the profile against kthvalue on this UNet's weights.
+        thresholds: the profile against kthvalue on this model's weights.
         graph: a step in a CUDA graph; None where none was measured.
     """
 
@@ -104,7 +104,7 @@ class Results:
 
 @dataclass(frozen=True)
 class _Expected:
-    """What the authors' design gives, and the dense UNet, for the first steps of the schedule."""
+    """What the authors' design gives, and the dense model, for the first steps of the schedule."""
 
     reference: tuple[torch.Tensor, ...]
     dense: tuple[torch.Tensor, ...]
@@ -144,10 +144,10 @@ class _Checked:
 class _Memory:
     """Peaks beyond that of a dense pass."""
 
-    def __init__(self, unet: UNetModel, inputs: StepInputs, device: torch.device) -> None:
+    def __init__(self, model: torch.nn.Module, inputs: StepInputs, device: torch.device) -> None:
         self._device = device
-        unet(*inputs)
-        self._dense = measure(lambda: unet(*inputs), device).peak
+        model(*inputs)
+        self._dense = measure(lambda: model(*inputs), device).peak
 
     def watch(self, work: Callable[[], StepFunction], steps: int) -> _Watched:
         """Make a step function and compute the first steps of a schedule with it."""
@@ -173,30 +173,37 @@ def run_benchmark(
 ) -> Results:
     """Measure everything; the first of the sets of pruned groups must be that of all groups."""
     with torch.no_grad():
-        return _run(options, [replace(case, criterion=options.criterion) for case in cases], group_sets, progress)
+        return _run(
+            options,
+            [replace(case, criterion=options.criterion, scope=options.scope) for case in cases],
+            group_sets,
+            progress,
+        )
 
 
 def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned], progress: Progress) -> Results:
-    device, size = options.device, options.size
-    shape = SHAPES[options.family].scaled(options.scale)
-    progress("making a UNet")
-    operations = count_operations(shape, size)
-    unet = build_unet(shape, device, options.dtype)
-    steps = make_steps(shape, size, SCHEDULE, device, options.dtype)
-    memory = _Memory(unet, steps[0], device)
-    store = store_for(options.criterion, ACCESS, unet, steps[0])
+    device, size, scope = options.device, options.size, options.scope
+    published = PUBLISHED[options.family].scaled(options.scale)
+    progress("making a model")
+    operations = count_operations(published, size, scope)
+    model = build_model(published, device, options.dtype)
+    held = {layer.group for layer in find_layers(model, scope).layers}
+    group_sets = [pruned for pruned in group_sets if held.intersection(pruned.groups)]
+    steps = make_steps(published, size, SCHEDULE, device, options.dtype)
+    memory = _Memory(model, steps[0], device)
+    store = store_for(options.criterion, ACCESS, model, steps[0])
 
     backend = MeasuredBackend(device) if any(case.graphs for case in cases) else None
-    turns = {"dense": Turn(lambda index: unet(*steps[index % SCHEDULE]))}
+    turns = {"dense": Turn(lambda index: model(*steps[index % SCHEDULE]))}
     checked: dict[tuple[str, str], _Checked] = {}
     for pruned in group_sets:
         ratios = pruned.of(options.ratios)
         captures = backend if pruned is group_sets[0] else CudaBackend()
         chosen = [case for case in cases if pruned is group_sets[0] or case.all_groups]
         compared = max([case.steps for case in chosen], default=1)
-        dense = tuple(unet(*inputs) for inputs in steps[:compared])
+        dense = tuple(model(*inputs) for inputs in steps[:compared])
         progress(f"checking the reference, {pruned.name}")
-        watched = memory.watch(partial(reference_step, unet, ratios, options.k, steps), compared)
+        watched = memory.watch(partial(reference_step, model, ratios, options.k, steps, scope), compared)
         expected = _Expected(watched.found, dense)
         if pruned is group_sets[0]:
             turns["reference"] = Turn(partial(take_turn, watched.step, 1))
@@ -204,13 +211,13 @@ def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned], 
         for case in chosen:
             progress(f"checking {case.name}, {pruned.name}")
             watched = memory.watch(
-                partial(mode_step, case, unet, ratios, options.k, steps, store, captures), case.steps
+                partial(mode_step, case, model, ratios, options.k, steps, store, captures), case.steps
             )
             turns[_turn_name(case.name, pruned.name)] = Turn(partial(take_turn, watched.step, case.steps), case.steps)
             checked[case.name, pruned.name] = _check(watched, expected)
         del watched
     if backend is not None:
-        dense_graph = DenseGraph(unet, steps[0])
+        dense_graph = DenseGraph(model, steps[0])
         turns["dense graph"] = Turn(lambda index: dense_graph.step(steps[index % SCHEDULE]))
     times = interleave(turns, device, options.rounds, _STEPS_BUDGET, progress)
     floors = {pruned.name: operations.floor(pruned.groups) for pruned in group_sets}
@@ -242,7 +249,7 @@ def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned], 
     }
     turns.clear()
     progress("switched off")
-    off = _when_off(cases[0], unet, options, steps, store, progress)
+    off = _when_off(cases[0], model, options, steps, store, progress)
     progress("thresholds")
     return Results(
         options,
@@ -254,7 +261,9 @@ def _run(options: Options, cases: Sequence[Case], group_sets: Sequence[Pruned], 
         _full_width(options, operations, group_sets),
         ratio(off, "disabled", "dense"),
         ratio(off, "outside", "dense"),
-        compare(_weights(unet), options.ratios, device, min(options.rounds or _THRESHOLD_ROUNDS, _THRESHOLD_ROUNDS)),
+        compare(
+            units_of(model, scope), options.ratios, device, min(options.rounds or _THRESHOLD_ROUNDS, _THRESHOLD_ROUNDS)
+        ),
         None if backend is None else _graph_costs(times, backend),
     )
 
@@ -274,21 +283,26 @@ def _check(watched: _Watched, expected: _Expected) -> _Checked:
 
 
 def _when_off(
-    case: Case, unet: UNetModel, options: Options, steps: tuple[StepInputs, ...], store: Store, progress: Progress
+    case: Case,
+    model: torch.nn.Module,
+    options: Options,
+    steps: tuple[StepInputs, ...],
+    store: Store,
+    progress: Progress,
 ) -> Times:
-    """Dense passes of a UNet that never met a run, of one whose run was closed, and of one outside the window."""
-    closed_unet, outside_unet = with_the_same_weights(unet), with_the_same_weights(unet)
+    """Dense passes of a model that never met a run, of one whose run was closed, and of one outside the window."""
+    closed_model, outside_model = with_the_same_weights(model), with_the_same_weights(model)
     schedule = Schedule.constant(options.ratios)
-    closed = Running(case, closed_unet, schedule, options.k, steps, store)
+    closed = Running(case, closed_model, schedule, options.k, steps, store)
     closed.step(0)
     closed.run.close()
-    outside = Running(case, outside_unet, schedule, options.k, steps, store, StepWindow(0.0, 0.5))
+    outside = Running(case, outside_model, schedule, options.k, steps, store, StepWindow(0.0, 0.5))
     outside.step(0)
     last = SCHEDULE - 1
     inputs = steps[last]
     turns = {
-        "dense": Turn(lambda _: unet(*inputs)),
-        "disabled": Turn(lambda _: closed_unet(*inputs)),
+        "dense": Turn(lambda _: model(*inputs)),
+        "disabled": Turn(lambda _: closed_model(*inputs)),
         "outside": Turn(lambda _: outside.step(last)),
     }
     return interleave(turns, options.device, options.rounds, _DISABLED_BUDGET, progress)
@@ -296,10 +310,5 @@ def _when_off(
 
 def _full_width(options: Options, operations: Arithmetic, group_sets: Sequence[Pruned]) -> dict[str, float]:
     if options.scale != 1.0:
-        operations = count_operations(SHAPES[options.family], options.size)
+        operations = count_operations(PUBLISHED[options.family], options.size, options.scope)
     return {pruned.name: operations.floor(pruned.groups) for pruned in group_sets}
-
-
-def _weights(unet: UNetModel) -> Weights:
-    layers = find_layers(unet)
-    return {group: [layer.module.get_parameter("weight") for layer in layers.group(group)] for group in GROUPS}

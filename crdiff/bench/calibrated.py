@@ -1,9 +1,10 @@
-"""What a criterion has to know of the benchmark's UNet beside its weights."""
+"""What a criterion has to know of the benchmark's model beside its weights."""
 
 from __future__ import annotations
 
-from crdiff.bench.random_unet import StepInputs
-from crdiff.bench.unet import UNetModel
+import torch
+
+from crdiff.bench.random_model import StepInputs
 from crdiff.calibration.run import Calibration, CalibrationRun, Gathered
 from crdiff.errors import UnsupportedModelError
 from crdiff.guidance.access import PlainAccess
@@ -12,24 +13,24 @@ from crdiff.pruning.registry import CRITERIA, Needs
 from crdiff.pruning.store import Store
 
 
-def store_for(criterion: str, access: PlainAccess, unet: UNetModel, inputs: StepInputs) -> Store:
+def store_for(criterion: str, access: PlainAccess, model: torch.nn.Module, inputs: StepInputs) -> Store:
     """A store in which a criterion finds what it needs: a calibration by one pass, where it needs one.
 
     Args:
         criterion: a name in ``CRITERIA``.
-        access: by which runs see the UNet.
-        unet: the UNet.
+        access: by which runs see the model.
+        model: the model.
         inputs: of the pass.
 
     Raises:
-        UnsupportedModelError: the UNet cannot be calibrated.
+        UnsupportedModelError: the model cannot be calibrated.
     """
     needs = CRITERIA[criterion].needs
     if needs is Needs.NOTHING:
         return Store()
     calibration = Calibration(hessians=() if needs is Needs.CALIBRATION else GROUPS)
     with CalibrationRun(calibration, access) as run:
-        run.predict(unet, lambda: unet(*inputs), inputs.x.device)
+        run.predict(model, lambda: model(*inputs), inputs.x.device)
     if run.refusals:
         raise UnsupportedModelError(" ".join(run.refusals))
     return Store(calibrations=Gathered(calibration, {}))

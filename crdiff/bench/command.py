@@ -9,8 +9,8 @@ import sys
 
 HELP = "time every mode against a dense pass and the authors' design"
 DESCRIPTION = """\
-Build a UNet of a family's shape with random weights and compute its denoising steps in every way, in turn: one dense
-pass, the authors' design (two full UNets and two passes), and every mode of CR-Diff. Shown for each: time of a step in
+Build a model of a family's shape with random weights and compute its denoising steps in every way, in turn: one dense
+pass, the authors' design (two full models and two passes), and every mode of CR-Diff. Shown for each: time of a step in
 dense passes, with the least possible by arithmetic beside it, extra memory, and whether the result is bit for bit that
 of the authors' design. Then the thresholds: the magnitude profile against kthvalue over a concatenated clone.
 
@@ -19,6 +19,7 @@ EXAMPLES = """\
 examples:
   python -m crdiff bench
   python -m crdiff bench --family sdxl --scale 1 --size 1024x1024 --dtype float16 --device cuda
+  python -m crdiff bench --family flux --layers feed-forward --ratios 0.1/0.1/0.1
   python -m crdiff bench --overhead
   python -m crdiff bench --stages
   python -m crdiff bench --weights 200M --dtype float16 --rounds 1 --json"""
@@ -28,20 +29,31 @@ _STAGED = ("exact", "fast")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options; what they may be is checked when they are used, so that a bad one gets a sentence."""
-    parser.add_argument("--family", default="sd15", metavar="sd15|sdxl", help="whose shape the UNet has (sd15)")
+    parser.add_argument(
+        "--family", default="sd15", metavar="sd15|sdxl|sd3|flux", help="whose shape the model has (sd15)"
+    )
     parser.add_argument("--size", default="192x192", metavar="HEIGHTxWIDTH", help="image size in pixels (192x192)")
     parser.add_argument(
         "--dtype", metavar="float32|float16|bfloat16", help="float32 on a CPU, float16 on a GPU by default"
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (cpu)")
     parser.add_argument(
-        "--scale", default="0.25", help="width of the UNet as a share of the family's, in (0, 1] (0.25)"
+        "--scale", help="width of the model as a share of the family's, in (0, 1] (0.25; sd3 1/12, flux 1/24)"
     )
     parser.add_argument("--rounds", help="how often everything is timed; by default what fits into half a minute")
     parser.add_argument("--ratios", default="0.4/0.4/0.4", metavar="DOWN/MID/UP", help="pruning ratios (0.4/0.4/0.4)")
     parser.add_argument("--k", default="1.5", help="amplification (1.5)")
     parser.add_argument(
         "--criterion", default="magnitude", metavar="NAME", help="what decides which weights are pruned (magnitude)"
+    )
+    parser.add_argument(
+        "--layers",
+        default="released",
+        metavar="SET",
+        help="of a transformer: released, feed-forward or attention (released)",
+    )
+    parser.add_argument(
+        "--threshold", default="auto", metavar="auto|layer|group", help="what shares a threshold (auto)"
     )
     parser.add_argument("--modes", metavar="NAME,...", help="only these modes")
     parser.add_argument("--weights", metavar="COUNT", help="only the thresholds, of so many weights, such as 200M")
@@ -85,7 +97,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
         print(json.dumps(found_overhead) if arguments.json else "\n".join(overhead_lines(found_overhead)))
         return
-    given = ("family", "size", "dtype", "device", "scale", "rounds", "ratios", "k", "criterion")
+    given = ("family", "size", "dtype", "device", "scale", "rounds", "ratios", "k", "criterion", "layers", "threshold")
     options = parse_options(**{name: getattr(arguments, name) for name in given})
     offered = (*CASES, GRAPH) if options.device.type == "cuda" else CASES
     cases = {case.name: case for case in offered}

@@ -2,73 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch.utils._pytree import tree_flatten
 
 from crdiff.bench.operations import OperationCounter
-from crdiff.bench.random_unet import build_unet, make_steps
-from crdiff.bench.unet import ResBlock, UNetModel, UNetShape
-from crdiff.method.groups import GROUPS
+from crdiff.bench.random_model import Published, build_model, make_steps
 from crdiff.models.architecture import find_layers
+from crdiff.models.scope import Scope
 from crdiff.presets.size import Size
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """The operations of one UNet pass (2 for a multiplication and addition), classifier-free guidance included.
+    """The operations of one pass of a model (2 for a multiplication and addition), all rows included.
 
     Attributes:
-        total: of the pass.
-        before: up to the first pruned layer of each group.
-        shareable: later operations on the context or the time embedding alone: (position, number) of each.
+        operations: by the groups on whose prunable weights their result depends.
     """
 
-    total: int
-    before: Mapping[str, int]
-    shareable: tuple[tuple[int, int], ...]
+    operations: Mapping[frozenset[str], int]
 
-    def floor(self, pruned: tuple[str, ...]) -> float:
+    @property
+    def total(self) -> int:
+        """Of the pass."""
+        return sum(self.operations.values())
+
+    def floor(self, pruned: Sequence[str]) -> float:
         """The cost of both passes in dense passes when only these groups are pruned; at least one."""
-        prefix = min(self.before[group] for group in pruned)
-        later = sum(operations for position, operations in self.shareable if position >= prefix)
-        return 2.0 - (prefix + later) / self.total
+        again = sum(number for groups, number in self.operations.items() if groups.intersection(pruned))
+        return 1.0 + again / self.total
 
 
-def count_operations(shape: UNetShape, size: Size) -> Arithmetic:
+class _DependencyCounter(OperationCounter):  # type: ignore[no-untyped-call]
+    """Counts operations by what they depend on; tensors are told apart as long as they are held here."""
+
+    def __init__(self, weights: Mapping[str, Sequence[torch.Tensor]]) -> None:
+        super().__init__()
+        self.operations: dict[frozenset[str], int] = {}
+        self._held: list[torch.Tensor] = []
+        self._groups: dict[int, frozenset[str]] = {}
+        for group, some in weights.items():
+            self._depend(some, frozenset((group,)))
+
+    def _depend(self, tensors: Sequence[Any], groups: frozenset[str]) -> None:
+        for tensor in tensors:
+            if isinstance(tensor, torch.Tensor):
+                self._held.append(tensor)
+                self._groups[id(tensor)] = groups
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        before = self.total
+        result = super().__torch_dispatch__(func, types, args, kwargs)
+        groups = frozenset[str]().union(*(self._groups.get(id(part), ()) for part in tree_flatten((args, kwargs))[0]))
+        self._depend(tree_flatten(result)[0], groups)
+        self.operations[groups] = self.operations.get(groups, 0) + self.total - before
+        return result
+
+
+def count_operations(published: Published, size: Size, scope: Scope = Scope()) -> Arithmetic:  # noqa: B008 (frozen)
     """Count a pass without computing it."""
     meta = torch.device("meta")
-    unet = build_unet(shape, meta, torch.float32)
-    (inputs,) = make_steps(shape, size, 1, meta, torch.float32)
-    counter = OperationCounter()
-    before: dict[str, int] = {}
-    started: dict[nn.Module, int] = {}
-    shareable: list[tuple[int, int]] = []
-
-    def meet(group: str, *_: Any) -> None:
-        before.setdefault(group, counter.total)
-
-    def start(module: nn.Module, *_: Any) -> None:
-        started[module] = counter.total
-
-    def end(module: nn.Module, *_: Any) -> None:
-        shareable.append((started[module], counter.total - started[module]))
-
-    for layer in find_layers(unet).layers:
-        layer.module.register_forward_pre_hook(partial(meet, layer.group))
-    for module in _shareable_modules(unet):
-        module.register_forward_pre_hook(start)
-        module.register_forward_hook(end)
+    model = build_model(published, meta, torch.float32)
+    (inputs,) = make_steps(published, size, 1, meta, torch.float32)
+    weights: dict[str, list[torch.Tensor]] = {}
+    for layer in find_layers(model, scope).layers:
+        weights.setdefault(layer.group, []).append(layer.module.get_parameter("weight"))
+    counter = _DependencyCounter(weights)
     with torch.no_grad(), counter:
-        unet(*inputs)
-    assert set(before) == set(GROUPS)
-    return Arithmetic(counter.total, before, tuple(shareable))
-
-
-def _shareable_modules(unet: UNetModel) -> list[nn.Module]:
-    keys_and_values = [m for name, m in unet.named_modules() if name.endswith((".attn2.to_k", ".attn2.to_v"))]
-    return keys_and_values + [module.emb_layers for module in unet.modules() if isinstance(module, ResBlock)]
+        model(*inputs)
+    return Arithmetic(counter.operations)

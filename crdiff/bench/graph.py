@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from crdiff.bench.random_unet import StepInputs
+from crdiff.bench.random_model import StepInputs
 from crdiff.bench.timing import Spread
-from crdiff.bench.unet import UNetModel
 from crdiff.guidance.graphs import Arguments, CudaBackend, Graph
 
 
@@ -54,11 +53,11 @@ class MeasuredBackend(CudaBackend):
 class DenseGraph:
     """A dense pass captured once."""
 
-    def __init__(self, unet: UNetModel, inputs: StepInputs) -> None:
+    def __init__(self, model: torch.nn.Module, inputs: StepInputs) -> None:
         self._inputs = [None if part is None else part.clone() for part in inputs]
         for _ in range(2):
-            unet(*self._inputs)
-        self._graph, self._output = CudaBackend().capture(lambda: unet(*self._inputs))
+            model(*self._inputs)
+        self._graph, self._output = CudaBackend().capture(lambda: model(*self._inputs))
 
     def step(self, inputs: StepInputs) -> torch.Tensor:
         """The pass on other inputs."""
@@ -69,7 +68,7 @@ class DenseGraph:
         return self._output.clone()
 
 
-def arguments_of(unet: UNetModel, inputs: StepInputs) -> Arguments:
-    """A UNet call taken apart, as a host's module does it."""
+def arguments_of(model: torch.nn.Module, inputs: StepInputs) -> Arguments:
+    """A model call taken apart, as a host's module does it."""
     tensors = tuple(part for part in inputs if part is not None)
-    return Arguments(tensors, len(tensors), lambda others: unet(*others))
+    return Arguments(tensors, len(tensors), lambda others: model(*others))

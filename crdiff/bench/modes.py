@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 
 from crdiff.bench.graph import arguments_of
-from crdiff.bench.random_unet import StepInputs
-from crdiff.bench.unet import UNetModel
+from crdiff.bench.random_model import StepInputs
 from crdiff.guidance.access import PlainAccess
 from crdiff.guidance.graphs import Backend
 from crdiff.guidance.run import Run
 from crdiff.method.schedule import Position, Schedule, StepWindow
+from crdiff.models.scope import Scope
 from crdiff.modes.balanced import REFRESH
 from crdiff.modes.registry import DEFAULT_MODE, MODES
 from crdiff.plan import Plan, Planner
@@ -34,6 +34,7 @@ class Case:
         steps: number of consecutive steps that are timed together, for modes whose steps cost differently.
         graphs: whether steps are captured in CUDA graphs.
         criterion: what decides which weights are pruned.
+        scope: which layers are, and what shares a threshold.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Case:
     steps: int = 1
     graphs: bool = False
     criterion: str = DEFAULT_CRITERION
+    scope: Scope = Scope()  # noqa: RUF009 (frozen)
 
     @property
     def both_passes(self) -> bool:
@@ -69,11 +71,11 @@ GRAPH = Case("graph", DEFAULT_MODE, all_groups=True, graphs=True)
 
 
 class Running:
-    """A case at work on one UNet.
+    """A case at work on one model.
 
     Args:
         case: the case.
-        unet: the UNet; the run patches these modules.
+        model: the model; the run patches these modules.
         schedule: the pruning ratios over the steps.
         k: amplification.
         steps: the inputs of the schedule's steps.
@@ -85,7 +87,7 @@ class Running:
     def __init__(
         self,
         case: Case,
-        unet: UNetModel,
+        model: torch.nn.Module,
         schedule: Schedule,
         k: float,
         steps: tuple[StepInputs, ...],
@@ -94,8 +96,8 @@ class Running:
         backend: Backend | None = None,
     ) -> None:
         plan = Plan(schedule, k, "benchmark")
-        self._unet, self._steps = unet, steps
-        planner = Planner(lambda checkpoint: plan, window, case.mode, case.criterion)
+        self._model, self._steps = model, steps
+        planner = Planner(lambda checkpoint: plan, window, case.mode, case.criterion, case.scope)
         self.run = Run(planner, ACCESS, store, case.policy, backend if case.graphs else None)
 
     def step(self, index: int) -> torch.Tensor:
@@ -103,10 +105,10 @@ class Running:
         inputs = self._steps[index % len(self._steps)]
         self.run.position = Position(index, len(self._steps))
         return self.run.predict(
-            self._unet,
-            lambda: self._unet(*inputs),
+            self._model,
+            lambda: self._model(*inputs),
             inputs.x.device,
             inputs.context,
-            lambda: self._unet(*inputs.doubled()),
-            arguments_of(self._unet, inputs),
+            lambda: self._model(*inputs.doubled()),
+            arguments_of(self._model, inputs),
         )

@@ -40,7 +40,7 @@ _COUNTS: dict[str, Callable[[Sequence[Any], Any], int]] = {
 
 class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Within its block, ``total`` grows by 2 for each multiplication and addition of a matmul, convolution or
-    attention, on any device. Everything else a UNet computes is negligible beside them.
+    attention, on any device. Everything else a model computes is negligible beside them.
     """
 
     def __init__(self) -> None:

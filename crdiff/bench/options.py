@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from crdiff.bench.random_unet import SHAPES, check_size
+from crdiff.bench.random_model import PUBLISHED, check_size
 from crdiff.checks import choice
 from crdiff.errors import SettingsError
 from crdiff.method.groups import Ratios
 from crdiff.models.family import Family
+from crdiff.models.scope import Scope
 from crdiff.presets.size import Size
 from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.settings import SPECS
@@ -24,15 +25,16 @@ class Options:
     """What is measured.
 
     Attributes:
-        family: SD15 or SDXL.
+        family: one of ``PUBLISHED``.
         size: image size in pixels.
         dtype: of weights and activations.
         device: cpu or cuda.
-        scale: width of the UNet as a share of the family's, in (0, 1].
+        scale: width of the model as a share of the family's, in (0, 1].
         rounds: how often everything is timed; None for as often as fits into about half a minute.
         ratios: the pruning ratios.
         k: amplification.
         criterion: what decides which weights are pruned.
+        scope: which layers are pruned, and what shares a threshold.
     """
 
     family: Family
@@ -44,6 +46,7 @@ class Options:
     ratios: Ratios
     k: float
     criterion: str = DEFAULT_CRITERION
+    scope: Scope = Scope()  # noqa: RUF009 (frozen)
 
 
 def parse_options(
@@ -52,11 +55,13 @@ def parse_options(
     size: str,
     dtype: str | None,
     device: str,
-    scale: str,
+    scale: str | None,
     rounds: str | None,
     ratios: str,
     k: str,
     criterion: str = DEFAULT_CRITERION,
+    layers: str = Scope.layers,
+    threshold: str = Scope.threshold,
 ) -> Options:
     """Options from words.
 
@@ -66,17 +71,23 @@ def parse_options(
     where = parse_device(device)
     if dtype is None:
         dtype = "float32" if where.type == "cpu" else "float16"
-    families = {known.value: known for known in SHAPES}
+    families = {known.value: known for known in PUBLISHED}
+    chosen = families[choice("The family", family, families)]
+    published = PUBLISHED[chosen]
     found = Options(
-        families[choice("The family", family, families)],
-        check_size(Size.parse(size)),
+        chosen,
+        check_size(Size.parse(size), published.multiple),
         DTYPES[choice("The dtype", dtype, DTYPES)],
         where,
-        parse_number("scale", scale),
+        published.scale if scale is None else parse_number("scale", scale),
         None if rounds is None else parse_rounds(rounds),
         Ratios.parse(ratios),
         parse_number("k", k),
         choice("The criterion", criterion, SPECS["criterion"].choices),
+        Scope(
+            choice("The layers", layers, SPECS["layers"].choices),
+            choice("The threshold", threshold, SPECS["threshold"].choices),
+        ),
     )
     if not 0.0 < found.scale <= 1.0:
         raise SettingsError(f"The scale must lie in (0, 1], not {found.scale:g}.")

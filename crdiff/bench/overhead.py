@@ -1,6 +1,6 @@
 """Processor time of a step where launching rules, not arithmetic: what CR-Diff costs beside a fast GPU, without one.
 
-A fast GPU is done with a small image's kernels long before the processor has launched the next ones. A UNet with as
+A fast GPU is done with a small image's kernels long before the processor has launched the next ones. A model with as
 many layers as SDXL's or SD1.5's, a tenth as wide, at 64x64 and on one thread, shows the same on any machine.
 """
 
@@ -14,7 +14,7 @@ from functools import partial
 import torch
 
 from crdiff.bench.modes import CASES, Case, Running
-from crdiff.bench.random_unet import SHAPES, build_unet, make_steps, with_the_same_weights
+from crdiff.bench.random_model import PUBLISHED, build_model, make_steps, with_the_same_weights
 from crdiff.bench.steps import SCHEDULE, mode_step, reference_step, take_turn
 from crdiff.bench.timing import Progress, Times, Turn, interleave, no_progress, ratio
 from crdiff.method.groups import Ratios
@@ -29,7 +29,7 @@ _SCALE, _SIZE, _K = 0.1, Size(64, 64), 1.5
 _ALL, _DOWN_0 = Ratios(0.4, 0.4, 0.4), Ratios(0.0, 0.4, 0.4)
 _DTYPE, _DEVICE = torch.float32, torch.device("cpu")
 _SECONDS = {SDXL: 10.5, SD15: 6.5}
-"""For the timing; making the UNets and the first steps come on top, a few seconds in all."""
+"""For the timing; making the models and the first steps come on top, a few seconds in all."""
 _OFF_PASSES = 2
 """Timed together: what is asked of them is a hundredth."""
 
@@ -38,7 +38,7 @@ Ratio = dict[str, float]
 
 
 def measure_overhead(progress: Progress = no_progress, rounds: int | None = None) -> dict[str, Ratio]:
-    """Every case, the authors' design (``reference``) and a UNet whose run has ended (``off``), by family.
+    """Every case, the authors' design (``reference``) and a model whose run has ended (``off``), by family.
 
     Args:
         progress: told what is measured.
@@ -60,20 +60,20 @@ def _tell(progress: Progress, family: Family, line: str) -> None:
 
 
 def _turns(family: Family) -> dict[str, Turn]:
-    shape, store = SHAPES[family].scaled(_SCALE), Store()
-    unet = build_unet(shape, _DEVICE, _DTYPE)
-    steps = make_steps(shape, _SIZE, SCHEDULE, _DEVICE, _DTYPE)
-    turns = {"dense": Turn(lambda index: unet(*steps[index % SCHEDULE]))}
-    turns["reference"] = Turn(partial(take_turn, reference_step(unet, _ALL, _K, steps), 1))
+    published, store = PUBLISHED[family].scaled(_SCALE), Store()
+    model = build_model(published, _DEVICE, _DTYPE)
+    steps = make_steps(published, _SIZE, SCHEDULE, _DEVICE, _DTYPE)
+    turns = {"dense": Turn(lambda index: model(*steps[index % SCHEDULE]))}
+    turns["reference"] = Turn(partial(take_turn, reference_step(model, _ALL, _K, steps), 1))
     for case in (_as_on_a_gpu(case) for case in CASES):
-        step = mode_step(case, unet, _ALL, _K, steps, store)
+        step = mode_step(case, model, _ALL, _K, steps, store)
         turns[case.name] = Turn(partial(take_turn, step, case.steps), case.steps)
-    turns["down0"] = Turn(partial(take_turn, mode_step(_as_on_a_gpu(CASES[0]), unet, _DOWN_0, _K, steps, store), 1))
-    closed_unet = with_the_same_weights(unet)
-    closed = Running(CASES[0], closed_unet, Schedule.constant(_ALL), _K, steps, store)
+    turns["down0"] = Turn(partial(take_turn, mode_step(_as_on_a_gpu(CASES[0]), model, _DOWN_0, _K, steps, store), 1))
+    closed_model = with_the_same_weights(model)
+    closed = Running(CASES[0], closed_model, Schedule.constant(_ALL), _K, steps, store)
     closed.step(0)
     closed.run.close()
-    for name, one in (("plain", unet), ("off", closed_unet)):
+    for name, one in (("plain", model), ("off", closed_model)):
         turns[name] = Turn(partial(_passes, partial(one, *steps[0])), _OFF_PASSES)
     return turns
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,10 +13,9 @@ from crdiff.bench.calibrated import store_for
 from crdiff.bench.modes import ACCESS, Case, Running
 from crdiff.bench.operations import OperationCounter
 from crdiff.bench.options import Options
-from crdiff.bench.random_unet import SHAPES, StepInputs, build_unet, make_steps, with_the_same_weights
+from crdiff.bench.random_model import PUBLISHED, StepInputs, build_model, make_steps, with_the_same_weights
 from crdiff.bench.steps import SCHEDULE
 from crdiff.bench.timing import Progress, Spread, Turn, interleave, no_progress, ratio
-from crdiff.bench.unet import UNetModel
 from crdiff.guidance.graphs import CudaBackend
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Schedule
@@ -54,21 +53,27 @@ def measure_stages(options: Options, cases: Sequence[Case], progress: Progress =
         progress: told what is measured.
     """
     with torch.no_grad():
-        shape = SHAPES[options.family].scaled(options.scale)
-        unet = build_unet(shape, options.device, options.dtype)
-        steps = make_steps(shape, options.size, SCHEDULE, options.device, options.dtype)
-        store = store_for(options.criterion, ACCESS, unet, steps[0])
-        return {case.name: _compare(case, unet, options, steps, store, progress) for case in cases}
+        published = PUBLISHED[options.family].scaled(options.scale)
+        model = build_model(published, options.device, options.dtype)
+        steps = make_steps(published, options.size, SCHEDULE, options.device, options.dtype)
+        store = store_for(options.criterion, ACCESS, model, steps[0])
+        cases = [replace(case, criterion=options.criterion, scope=options.scope) for case in cases]
+        return {case.name: _compare(case, model, options, steps, store, progress) for case in cases}
 
 
 def _compare(
-    case: Case, unet: UNetModel, options: Options, steps: tuple[StepInputs, ...], store: Store, progress: Progress
+    case: Case,
+    model: torch.nn.Module,
+    options: Options,
+    steps: tuple[StepInputs, ...],
+    store: Store,
+    progress: Progress,
 ) -> StageCosts:
     schedules = {"one stage": Schedule.constant(options.ratios), "four stages": four_stages(options.ratios)}
     turns, counted = {}, []
     for name, schedule in schedules.items():
         progress(f"counting {case.name}, {name}")
-        own = with_the_same_weights(unet)
+        own = with_the_same_weights(model)
         running = Running(case, own, schedule, options.k, steps, store, backend=CudaBackend() if case.graphs else None)
         _image(running)
         with OperationCounter() as counter:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import torch
 
 from crdiff.bench.modes import Case, Running
-from crdiff.bench.random_unet import StepInputs, with_the_same_weights
-from crdiff.bench.reference import TwoUNets
-from crdiff.bench.unet import UNetModel
+from crdiff.bench.random_model import StepInputs, with_the_same_weights
+from crdiff.bench.reference import TwoModels
 from crdiff.guidance.graphs import Backend
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Schedule
+from crdiff.models.scope import Scope
 from crdiff.pruning.store import Store
 
 SCHEDULE = 16
@@ -32,15 +32,21 @@ def take_turn(step: StepFunction, steps: int, index: int) -> None:
         step(first + position)
 
 
-def reference_step(unet: UNetModel, ratios: Ratios, k: float, steps: tuple[StepInputs, ...]) -> StepFunction:
+def reference_step(
+    model: torch.nn.Module,
+    ratios: Ratios,
+    k: float,
+    steps: tuple[StepInputs, ...],
+    scope: Scope = Scope(),  # noqa: B008 (frozen)
+) -> StepFunction:
     """The authors' design."""
-    two = TwoUNets(unet, ratios, k)
+    two = TwoModels(model, ratios, k, scope)
     return lambda index: two.step(steps[index % SCHEDULE])
 
 
 def mode_step(
     case: Case,
-    unet: UNetModel,
+    model: torch.nn.Module,
     ratios: Ratios,
     k: float,
     steps: tuple[StepInputs, ...],
@@ -48,7 +54,7 @@ def mode_step(
     backend: Backend | None = None,
 ) -> StepFunction:
     """A case, with its first step done, and the step that is captured if there is one."""
-    running = Running(case, with_the_same_weights(unet), Schedule.constant(ratios), k, steps, store, backend=backend)
+    running = Running(case, with_the_same_weights(model), Schedule.constant(ratios), k, steps, store, backend=backend)
     for index in range(_UNTIL_CAPTURED if case.graphs else 1):
         running.step(index)
     return running.step

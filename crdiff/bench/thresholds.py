@@ -5,27 +5,26 @@ from __future__ import annotations
 import random
 import re
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 
 from crdiff.bench.allocations import measure
-from crdiff.bench.reference import threshold_by_kthvalue
+from crdiff.bench.reference import Units, threshold_by_kthvalue
 from crdiff.bench.timing import Spread, timed
 from crdiff.errors import SettingsError
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.pruning.histogram import DetailBuilder, MagnitudeProfile, ProfileBuilder
 
-Weights = Mapping[str, list[torch.Tensor]]
-_LAYER = (10240, 1280)  # the largest pruned layer of the published UNets
+_LAYER = (10240, 1280)  # the largest pruned layer of the published models
 _LOOK_UPS = 200
 
 
 @dataclass(frozen=True)
 class ThresholdCosts:
-    """What the thresholds of a UNet's weights cost.
+    """What the thresholds of a model's weights cost.
 
     Attributes:
         weights: number of weights.
@@ -62,7 +61,7 @@ def parse_count(text: str) -> int:
     return count
 
 
-def random_weights(count: int, device: torch.device, dtype: torch.dtype) -> Weights:
+def random_weights(count: int, device: torch.device, dtype: torch.dtype) -> Units:
     """``count`` normally distributed weights as one group, in layers of the largest size that occurs."""
     generator = torch.Generator(device=device).manual_seed(0)
     layers, left = [], count
@@ -70,10 +69,10 @@ def random_weights(count: int, device: torch.device, dtype: torch.dtype) -> Weig
         size = min(left, _LAYER[0] * _LAYER[1])
         layers.append(torch.empty(size, device=device, dtype=dtype).normal_(0.0, 0.03, generator=generator))
         left -= size
-    return {"down": [], "mid": [], "up": layers}
+    return {"up": ("up", layers)}
 
 
-def compare(weights: Weights, ratios: Ratios, device: torch.device, rounds: int) -> ThresholdCosts:
+def compare(weights: Units, ratios: Ratios, device: torch.device, rounds: int) -> ThresholdCosts:
     """Time both ways in turn, then look at their memory in runs of their own."""
     profiled, selected_in = [], []
     for _ in range(rounds):
@@ -85,52 +84,50 @@ def compare(weights: Weights, ratios: Ratios, device: torch.device, rounds: int)
     tracemalloc.stop()
     selected = measure(lambda: _kthvalue(weights, ratios), device)
     profile = counted.result
-    found = {group: found.threshold for group, found in profile.sparsity(ratios).items()}
     look_up, recount = _new_ratios(profile, weights, ratios, device)
     return ThresholdCosts(
-        sum(layer.numel() for layers in weights.values() for layer in layers),
+        sum(weight.numel() for _, _, weight in _each(weights)),
         Spread.of(profiled),
         Spread.of(selected_in),
         counted.peak + arrays,
         selected.peak,
-        found == selected.result,
+        profile.thresholds(ratios) == selected.result,
         look_up,
         recount,
     )
 
 
-def _profile(weights: Weights, ratios: Ratios) -> MagnitudeProfile:
+def _profile(weights: Units, ratios: Ratios) -> MagnitudeProfile:
     builder = ProfileBuilder()
-    for group, layers in weights.items():
-        for layer in layers:
-            builder.add(group, layer)
+    for group, unit, weight in _each(weights):
+        builder.add(group, weight, unit)
     return _completed(builder.build(), weights, ratios)
 
 
-def _completed(profile: MagnitudeProfile, weights: Weights, ratios: Ratios) -> MagnitudeProfile:
+def _completed(profile: MagnitudeProfile, weights: Units, ratios: Ratios) -> MagnitudeProfile:
     missing = profile.missing_bins(ratios)
     if missing:
         detail = DetailBuilder(missing)
-        for group, layers in weights.items():
-            for layer in layers:
-                detail.add(group, layer)
+        for group, unit, weight in _each(weights):
+            detail.add(group, weight, unit)
         profile = detail.complete(profile)
     profile.sparsity(ratios)
     return profile
 
 
-def _kthvalue(weights: Weights, ratios: Ratios) -> dict[str, float | None]:
-    found = {}
-    for group in GROUPS:
-        layers = weights[group]
-        threshold = threshold_by_kthvalue(layers, ratios[group]) if layers else None
-        found[group] = None if threshold is None else threshold.item()
-    return found
+def _kthvalue(weights: Units, ratios: Ratios) -> dict[str, float]:
+    found = {unit: threshold_by_kthvalue(some, ratios[group]) for unit, (group, some) in weights.items()}
+    return {unit: threshold.item() for unit, threshold in found.items() if threshold is not None}
 
 
-def _new_ratios(
-    profile: MagnitudeProfile, weights: Weights, ratios: Ratios, device: torch.device
-) -> tuple[float, float]:
+def _each(weights: Units) -> Iterator[tuple[str, str, torch.Tensor]]:
+    """The group, unit and weight of every layer."""
+    for unit, (group, some) in weights.items():
+        for weight in some:
+            yield group, unit, weight
+
+
+def _new_ratios(profile: MagnitudeProfile, weights: Units, ratios: Ratios, device: torch.device) -> tuple[float, float]:
     generator = random.Random(0)
     others = [Ratios(*(generator.uniform(0.05, 0.95) for _ in GROUPS)) for _ in range(_LOOK_UPS)]
     recount = 0.0

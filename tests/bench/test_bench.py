@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,10 +14,13 @@ from crdiff.bench.benchmark import GROUP_SETS, run_benchmark
 from crdiff.bench.floors import count_operations
 from crdiff.bench.modes import Case
 from crdiff.bench.options import parse_options
-from crdiff.bench.random_unet import SHAPES, build_unet, make_steps, with_the_same_weights
+from crdiff.bench.random_model import PUBLISHED, build_model, make_steps, with_the_same_weights
 from crdiff.bench.report import to_json, to_text
 from crdiff.bench.timing import Turn, interleave
 from crdiff.models.architecture import find_layers
+from crdiff.models.flux import FLUX
+from crdiff.models.scope import Scope
+from crdiff.models.sd3 import SD3
 from crdiff.models.unet import SD15, SDXL
 from crdiff.modes.registry import MODES
 from crdiff.presets.size import Size
@@ -43,12 +47,14 @@ def printed() -> dict:
     [
         (SD15, 859.5, {"down": (36, 68.8), "mid": (6, 26.2), "up": (54, 103.2)}),
         (SDXL, 2567.5, {"down": (144, 550.5), "mid": (60, 262.1), "up": (216, 825.8)}),
+        (SD3, 2028.3, {"down": (16, 151.0), "mid": (16, 151.0), "up": (16, 151.0)}),
+        (FLUX, 11891.2, {"down": (38, 1434.5), "mid": (0, 0.0), "up": (0, 0.0)}),
     ],
 )
-def test_the_unet_has_the_published_shape(family, parameters, prunable):
-    unet = build_unet(SHAPES[family], META, torch.float16)
-    assert round(sum(parameter.numel() for parameter in unet.parameters()) / 1e6, 1) == parameters
-    layers = find_layers(unet)
+def test_the_model_has_the_published_shape(family, parameters, prunable):
+    model = build_model(PUBLISHED[family], META, torch.float16)
+    assert round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 1) == parameters
+    layers = find_layers(model)
     assert layers.family is family
     found = {group: layers.group(group) for group in prunable}
     counts = {group: sum(layer.module.weight.numel() for layer in some) for group, some in found.items()}
@@ -61,9 +67,54 @@ def test_the_unet_has_the_published_shape(family, parameters, prunable):
 )
 def test_floors_at_512x512(family, tera, floors):
     """Counted independently on the UNets of another library."""
-    found = count_operations(SHAPES[family], Size(512, 512))
+    found = count_operations(PUBLISHED[family], Size(512, 512))
     assert found.total / 1e12 == pytest.approx(tera, abs=0.001)
     assert [found.floor(case.groups) for case in GROUP_SETS] == pytest.approx(floors, abs=0.002)
+
+
+def test_floors_of_transformers_at_512x512():
+    """By hand: both passes compute what comes behind the first pruned layer, but for the modulation."""
+
+    def stream(width, tokens, weights):
+        """Linears of ``weights`` squares of the width, over tokens."""
+        return 2 * tokens * width * width * weights
+
+    flux = count_operations(PUBLISHED[FLUX], Size(512, 512), Scope("feed-forward"))
+    assert flux.total / 1e12 == pytest.approx(17.686, abs=0.001)  # of diffusers' class, counted by torch
+    width, tokens = 3072, 1024 + 256
+    single = stream(width, tokens, 12) + 4 * tokens * tokens * width
+    final = 2 * 1024 * width * 64
+    assert flux.floor(("mid", "up")) == pytest.approx(1.0 + (38 * single + final) / flux.total, rel=1e-9)
+    assert flux.floor(("up",)) == pytest.approx(1.0 + (19 * single + final) / flux.total, rel=1e-9)
+
+    sd3 = count_operations(PUBLISHED[SD3], Size(512, 512))
+    assert sd3.total / 1e12 == pytest.approx(3.605, abs=0.001)
+    width, image, text = 1536, 2 * 1024, 2 * 154
+    attention = 2 * 4 * (1024 + 154) ** 2 * width
+    double = stream(width, image + text, 12) + attention
+    # In the first pruned block the image's feed-forward, in the next the text's queries, keys and values not again;
+    # the last one ends the text's stream with those.
+    again = stream(width, image, 8) + 7 * double - stream(width, text, 3) - stream(width, text, 9)
+    again += 2 * image * width * 64
+    assert sd3.floor(("up",)) == pytest.approx(1.0 + again / sd3.total, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("family", "blocks"),
+    [pytest.param(SD3, {"blocks": 3}, marks=pytest.mark.full), (FLUX, {"blocks": 2, "single_blocks": 2})],
+)
+def test_transformers_equal_the_authors_design(family, blocks, monkeypatch):
+    """With as few blocks as have all groups."""
+    published = PUBLISHED[family]
+    monkeypatch.setitem(PUBLISHED, family, replace(published, shape=replace(published.shape, **blocks), tokens=8))
+    words = {"family": family.value, "size": "64x64", "dtype": None, "device": "cpu", "scale": "0.04"}
+    options = parse_options(**words, rounds="1", ratios="0.3/0.2/0.4", k="1.5", layers="feed-forward")
+    found = run_benchmark(options, [Case("exact", "exact", all_groups=True)])
+    assert found.thresholds.equal
+    for pruned, costs in found.modes["exact"].items():
+        assert (costs.bitwise_equal, costs.deviation) == (True, 0.0)
+        # Nothing is shared within the first pruned block, one of three or four.
+        assert 0.0 <= costs.operations - found.floors[pruned] < 1 / 3
 
 
 @pytest.mark.full
@@ -107,8 +158,8 @@ def test_operations_of_a_step(printed):
 @pytest.mark.full
 def test_memory(printed):
     """The authors' design holds a second UNet; kept copies take the pruned layers' weights."""
-    shape = SHAPES[SD15].scaled(0.03)
-    unet = build_unet(shape, META, torch.float32)
+    shape = PUBLISHED[SD15].scaled(0.03)
+    unet = build_model(shape, META, torch.float32)
     whole = 4 * sum(parameter.numel() for parameter in unet.parameters())
     pruned = 4 * sum(layer.module.weight.numel() for layer in find_layers(unet).layers)
     modes = printed["modes"]
@@ -159,8 +210,8 @@ def test_a_stage_costs_no_operations(capsys):
 
 
 def test_shared_weights_but_modules_of_their_own():
-    shape = SHAPES[SDXL].scaled(0.03)
-    unet = build_unet(shape, CPU, torch.float32)
+    shape = PUBLISHED[SDXL].scaled(0.03)
+    unet = build_model(shape, CPU, torch.float32)
     other = with_the_same_weights(unet)
     assert all(mine is its for mine, its in zip(unet.parameters(), other.parameters()))
     assert not set(unet.modules()) & set(other.modules())
@@ -183,8 +234,11 @@ def test_thresholds_alone(capsys):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["--family", "sd3"], "'sd3'"),
+        (["--family", "sd9"], "'sd9'"),
         (["--size", "100x100"], "100x100"),
+        (["--family", "flux", "--size", "200x200"], "multiples of 16"),
+        (["--family", "flux", "--layers", "text"], "'text'"),
+        (["--family", "flux", "--threshold", "row"], "'row'"),
         (["--size", "big"], "'big'"),
         (["--dtype", "int8"], "'int8'"),
         (["--device", "nowhere"], "'nowhere'"),

@@ -7,7 +7,7 @@ import torch
 from run_bench import Bench
 
 from crdiff.bench.operations import OperationCounter
-from crdiff.bench.random_unet import SHAPES, build_unet, make_steps
+from crdiff.bench.random_model import PUBLISHED, build_model, make_steps
 from crdiff.cost import unet_passes
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Position, Schedule, StepWindow
@@ -84,8 +84,8 @@ def test_nothing_outside_the_window_costs_more():
 @pytest.mark.parametrize(("family", "size"), [(SD15, "512x512"), (SDXL, "512x512")])
 def test_skipped_blocks_save_what_they_compute(family, size):
     """Counted on the published UNets, with blocks of mean size."""
-    unet, counter = build_unet(SHAPES[family], torch.device("meta"), torch.float32), OperationCounter()
-    (inputs,) = make_steps(SHAPES[family], Size.parse(size), 1, torch.device("meta"), torch.float32)
+    unet, counter = build_model(PUBLISHED[family], torch.device("meta"), torch.float32), OperationCounter()
+    (inputs,) = make_steps(PUBLISHED[family], Size.parse(size), 1, torch.device("meta"), torch.float32)
     started: dict[str, int] = {}
     counts: dict[str, list[int]] = {"down": [], "mid": [], "up": []}
     groups = {layer.block: layer.group for layer in find_layers(unet).layers}

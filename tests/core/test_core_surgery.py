@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from crdiff.bench.random_unet import SHAPES, build_unet
+from crdiff.bench.random_model import PUBLISHED, build_model
 from crdiff.calibration.gathering import Gathering
 from crdiff.calibration.run import step_weight
 from crdiff.errors import UnsupportedModelError
@@ -346,6 +346,6 @@ def test_heads_go_whole_and_only_where_self_attention_ends(dtype):
 
 @pytest.mark.parametrize(("family", "heads"), [(SD15, {8}), (SDXL, {10, 20})])
 def test_the_heads_of_a_model_are_known(family, heads):
-    layers = find_layers(build_unet(SHAPES[family], torch.device("meta"), torch.float16)).layers
+    layers = find_layers(build_model(PUBLISHED[family], torch.device("meta"), torch.float16)).layers
     assert {layer.heads for layer in layers if ".attn1.to_out" in layer.name} == heads
     assert {layer.heads for layer in layers if ".attn1.to_out" not in layer.name} == {0}

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from crdiff.bench.graph import arguments_of
-from crdiff.bench.random_unet import SHAPES, build_unet, make_steps
-from crdiff.bench.reference import TwoUNets
+from crdiff.bench.random_model import PUBLISHED, build_model, make_steps
+from crdiff.bench.reference import TwoModels
 from crdiff.guidance.access import PlainAccess
 from crdiff.guidance.graphs import CudaBackend
 from crdiff.guidance.run import Run
@@ -37,8 +37,8 @@ class Drawn:
         self, family=SD15, mode="exact", policy=CopyPolicy.AUTO, graphs=True, ratios=RATIOS, k=K, dtype=torch.float16
     ) -> None:
         self.device = the_device()
-        self.shape = SHAPES[family].scaled(SCALE)
-        self.unet = build_unet(self.shape, self.device, dtype)
+        self.shape = PUBLISHED[family].scaled(SCALE)
+        self.unet = build_model(self.shape, self.device, dtype)
         self.dtype, self.ratios, self.k, self.mode, self.policy, self.graphs = dtype, ratios, k, mode, policy, graphs
         self.begin("a")
 
@@ -60,12 +60,12 @@ class Drawn:
         )  # fmt: skip
 
     def expected(self, inputs) -> torch.Tensor:
-        return TwoUNets(self.unet, self.ratios, self.k).step(inputs)
+        return TwoModels(self.unet, self.ratios, self.k).step(inputs)
 
 
 def draw(drawn: Drawn, size=Size(256, 320)) -> None:  # noqa: B008 (frozen)
     """All steps, each compared with two whole passes."""
-    two = TwoUNets(drawn.unet, drawn.ratios, drawn.k)
+    two = TwoModels(drawn.unet, drawn.ratios, drawn.k)
     expected = [two.step(inputs) for inputs in drawn.inputs(size)]
     for index, inputs in enumerate(drawn.inputs(size)):
         assert torch.equal(drawn.step(index, inputs), expected[index]), index
@@ -242,7 +242,7 @@ def test_inputs_that_differ_from_pass_to_pass(differs):
     """What the passes seem to share is compared without waiting for the device, and a difference is noticed."""
     drawn = Drawn(graphs=False, ratios=Ratios(0.0, 0.4, 0.4))
     (inputs, *_) = drawn.inputs()
-    pruned = TwoUNets(drawn.unet, drawn.ratios, 1.0)
+    pruned = TwoModels(drawn.unet, drawn.ratios, 1.0)
     calls: list[int] = []
 
     def forward() -> torch.Tensor:
