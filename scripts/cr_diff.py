@@ -21,7 +21,7 @@ from modules import paths, script_callbacks
 extension = Extension(Path(paths.data_path))
 extension.register()
 
-search = SearchContext(extension.folder, extension.library, extension.checkpoints)
+search = SearchContext(extension.folder, extension.library, extension.checkpoints, extension.calibrations)
 script_callbacks.on_app_started(lambda _, app: add_search_routes(app, search))
 
 calibration = CalibrationContext(extension.calibrations, extension.library, extension.checkpoints, extension.slot)

@@ -24,6 +24,21 @@ def lacking(criterion: str, checkpoint: str, calibrations: Calibrations | None) 
     return f"the criterion {criterion} needs {needs.value} of this checkpoint first."
 
 
+def newest(criterion: str, checkpoint: str | None, calibrations: Calibrations) -> str:
+    """The id of the latest calibration of a checkpoint that a criterion can go by; empty if it needs or finds none.
+
+    Args:
+        criterion: a name in ``CRITERIA``.
+        checkpoint: ``Checkpoint.key``; None is an unknown one.
+        calibrations: where they are kept.
+    """
+    needs = CRITERIA[criterion].needs
+    if needs is Needs.NOTHING or checkpoint is None:
+        return ""
+    stored = (one.statistics for one in calibrations.of_checkpoint(checkpoint) if meets(one.statistics, needs))
+    return next((one.id for one in stored), "")
+
+
 def meets(known: Statistics | None, needs: Needs) -> bool:
     """Whether a calibration is what a criterion needs; None stands for none at all."""
     if needs is Needs.NOTHING:

@@ -26,6 +26,7 @@ from crdiff.presets.library import PresetLibrary
 from crdiff.pruning.calibrations import Calibrations, MissingCalibrationError, needed
 from crdiff.pruning.criterion import LinearCall
 from crdiff.pruning.hessian import DAMPING
+from crdiff.pruning.lacking import newest
 from crdiff.pruning.statistics import LayerStatistics, Statistics
 from crdiff.pruning.store import Store, WeightsState
 from crdiff.scoring.prompts import plain_text
@@ -207,7 +208,11 @@ def test_the_status_line_says_what_a_criterion_lacks(tmp_path):
         )
     assert told("attenuation").level == "estimated"
     known = some(1.0)
-    calibrations.put(STATE, replace(known, layers={"a.b": replace(known.layers["a.b"], inverse=None)}))
+    without = replace(known, layers={"a.b": replace(known.layers["a.b"], inverse=None)})
+    calibrations.put(STATE, without)
+    # What a search writes into its journal.
+    found = [newest(name, STATE.checkpoint, calibrations) for name in ("wanda", "obs-saliency", "magnitude")]
+    assert found == [without.id, "", ""] and newest("wanda", None, calibrations) == ""
     assert [told(criterion).level for criterion in ("wanda", "obs-saliency")] == ["estimated", "problem"]
     calibrations.put(STATE, known)
     assert told("obs-saliency").level == "estimated"

@@ -21,7 +21,8 @@ from crdiff.models.unet import SD15
 from crdiff.presets.size import Size
 from crdiff.scoring.model_files import ModelFiles
 from crdiff.scoring.sources import RemoteFile, Source
-from crdiff.search.journal import FORMAT
+from crdiff.search.errors import JournalError
+from crdiff.search.journal import FORMAT, Journal
 from crdiff.search.report import Evaluation, Report
 from crdiff.search.strategies.space import DENSE, Point
 from crdiff.settings import Settings
@@ -146,6 +147,21 @@ def test_scores_of_other_criteria_layers_and_thresholds_are_another_search(monke
     usual, changed = (journals.identity(job, CHECKPOINT, {}, Settings(**named)) for named in ({}, other))
     assert changed == {**usual, **other}
     assert not set(other) & set(usual)  # so that journals of earlier versions are those of the usual settings
+
+
+def test_a_journal_goes_on_with_its_own_calibration_only(monkeypatch, tmp_path):
+    shared = SimpleNamespace(opts=SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "modules", SimpleNamespace(shared=shared))
+    monkeypatch.setitem(sys.modules, "modules.shared", shared)
+    job, settings = SimpleNamespace(height=96, width=64), Settings(criterion="wanda")
+    begun, other = (journals.identity(job, CHECKPOINT, {}, settings, made) for made in ("0123abcd", "89efcdab"))
+    journal = Journal(tmp_path / "search.jsonl", begun)
+    journal.open({})
+    journal.append({"kind": "score"})
+    assert len(Journal(journal.path, begun).open({})) == 1
+    with pytest.raises(JournalError, match='calibration "0123abcd", and this search has "89efcdab"'):
+        Journal(journal.path, other).open({})
+    assert journals.journal_path(tmp_path, begun, {}) != journals.journal_path(tmp_path, other, {})
 
 
 class Loaded:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crdiff.presets.library import PresetLibrary
+from crdiff.pruning.calibrations import Calibrations
 from crdiff.webui.checkpoints import CheckpointReader
 from crdiff.webui.search.downloads import Downloads
 from crdiff.webui.search.judge import ScorerCache
@@ -20,6 +21,7 @@ class SearchContext:
         folder: CR-Diff's folder in the host's data path.
         library: the presets.
         checkpoints: tells of the selected checkpoint.
+        calibrations: what criteria go by.
         monitor: of the searches that the page starts; those of the API have their own.
         downloads: of scores' files.
         scorers: the scorer that the jobs of a remote search share.
@@ -28,6 +30,7 @@ class SearchContext:
     folder: Path
     library: PresetLibrary
     checkpoints: CheckpointReader
+    calibrations: Calibrations
     monitor: SearchMonitor = field(default_factory=SearchMonitor)
     downloads: Downloads = field(default_factory=Downloads)
     scorers: ScorerCache = field(default_factory=ScorerCache)

@@ -40,7 +40,9 @@ _ENDING = ".jsonl"
 _NOT_FINITE = ("inf", "-inf", "nan")
 
 
-def identity(p: Any, checkpoint: Checkpoint | None, course: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+def identity(
+    p: Any, checkpoint: Checkpoint | None, course: Mapping[str, Any], settings: Settings, calibration: str = ""
+) -> dict[str, Any]:
     """What the scores of a search depend on besides the search core's own settings, as plain JSON.
 
     Args:
@@ -49,6 +51,7 @@ def identity(p: Any, checkpoint: Checkpoint | None, course: Mapping[str, Any], s
         course: the search's request without its budget.
         settings: the accordion's, of which Start, End, mode, criterion, layers and threshold apply to the
             trials too.
+        calibration: the id of the one that the criterion goes by; empty if it needs none.
     """
     from modules import shared
 
@@ -67,6 +70,7 @@ def identity(p: Any, checkpoint: Checkpoint | None, course: Mapping[str, Any], s
         "mode": settings.mode,
         # Named only where it is not the default, so that earlier versions' journals stay those of their searches.
         **{name: value for name in FOUND_FOR if (value := getattr(settings, name)) != getattr(Settings, name)},
+        **({"calibration": calibration} if calibration else {}),
         "job": {name: _plain(value) for name, value in found.items()},
         "search": dict(course),
     }

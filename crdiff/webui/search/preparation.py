@@ -10,6 +10,7 @@ from crdiff.errors import CRDiffError, SettingsError
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
+from crdiff.pruning.lacking import newest
 from crdiff.scoring.scorer import Scorer
 from crdiff.search.journal import Journal, MemoryJournal
 from crdiff.search.objective import Image, images_of
@@ -101,7 +102,8 @@ def prepare(p: Any, request: SearchRequest, context: SearchContext) -> Setup:
         seeds=seeds or (int(p.seed),),
         starts=request.starts or (start.to_dict(), DENSE.to_dict()),
     )
-    identity = journals.identity(p, checkpoint, request.course(), settings)
+    calibration = newest(settings.criterion, None if checkpoint is None else checkpoint.key, context.calibrations)
+    identity = journals.identity(p, checkpoint, request.course(), settings, calibration)
     path = journals.journal_path(context.journals, identity, space.held_away_from_start)
     if request.journal:
         path = context.journals / request.journal
