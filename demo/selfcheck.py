@@ -19,7 +19,7 @@ from PIL import Image
 
 from demo import score
 from demo.browse import NoBrowserError, compare_in_browser
-from demo.prepare import CHECKPOINT, PRESETS
+from demo.prepare import CHECKPOINT, CRITERION, PRESETS
 from demo.running import StartError, running
 from demo.scenes.scene import OTHER_SIZES, judging_scenes
 
@@ -64,8 +64,8 @@ def selfcheck(python: Path, checkpoint: Path, arguments: list[str]) -> int:
 
 
 def _settings(checkpoint: Path) -> dict[str, Any]:
-    """CR-Diff's: Auto where the demo's presets are for this checkpoint."""
-    return {"enabled": True} if checkpoint == CHECKPOINT and PRESETS.is_file() else RATIOS
+    """CR-Diff's: Auto with the page's criterion where the demo's presets are for this checkpoint."""
+    return {"enabled": True, "criterion": CRITERION} if checkpoint == CHECKPOINT and PRESETS.is_file() else RATIOS
 
 
 def check(url: str, settings: dict[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from demo.prepare import CRITERION
 from demo.scenes.scene import NATIVE, OTHER_SIZES, judging_scenes
 from modules import sd_models
 
@@ -25,7 +26,7 @@ START = OTHER_SIZES[0]
 
 DEFAULTS = {
     "prompt": EXAMPLES[0], "width": START[1], "height": START[0], "steps": 12, "cfg_scale": 3.0,
-    "sampling": "DPM++ 2M", "scheduler": "Uniform", "seed": 1, "batch_size": 8,
+    "sampling": "DPM++ 2M", "scheduler": "Uniform", "seed": 1, "batch_size": 8, "crdiff_criterion": CRITERION,
 }  # fmt: skip
 """What the tab's components start with, by the last part of their id: as in the demo's measurements."""
 

@@ -12,6 +12,7 @@ import pytest
 from browser.search_panel import Search
 from PIL import Image
 
+from demo.prepare import CRITERION
 from demo.scenes.scene import Scene
 from demo.scenes.scorer import load_scorer
 from demo.score import WEIGHTS
@@ -74,6 +75,7 @@ def test_a_visitor_picks_a_size_and_compares(host_page, server):
     shown = {name: host_page.number(f"txt2img_{name}") for name in names}
     assert shown == {"height": 80, "width": 128, "steps": 12, "cfg_scale": 3, "seed": 1, "batch_size": 8}
     assert host_page.chosen("txt2img_sampling") == "DPM++ 2M"
+    assert host_page.chosen("txt2img_crdiff_criterion") == CRITERION == "attenuation"
     button = host_page.one("demo_example_3")
     example = button.inner_text()
     button.click()
@@ -88,9 +90,11 @@ def test_a_visitor_picks_a_size_and_compares(host_page, server):
     assert all(caption[1].endswith(" s") for caption in captions)
     assert [image.size for image in images] == [(128, 96)] * 6
     assert all(image.info["parameters"].startswith(f"{example}\n") for image in images)
-    # There are no presets for a random model.
     scored = WEIGHTS.is_file()
-    assert [text for text in sentences if text.startswith("CR-Diff did not act: ")]
+    # There are no presets for a random model; the accordion is off, and so Auto with its criterion stands in.
+    assert all(caption[-1].startswith("no ratios have been found for this criterion") for caption in captions[1:])
+    texts = [image.info["parameters"] for image in images]
+    assert [f"CR-Diff criterion: {CRITERION}" in text for text in texts] == [False] * 2 + [True] * 4
     assert any(text.startswith("No scores: ") for text in sentences) != scored
     assert all((" of 2 right, " in caption[1]) == scored for caption in captions)
     marks = host_page.page.locator(f"{PANEL} figcaption").all_inner_texts()
@@ -135,7 +139,7 @@ def test_what_compare_shows_is_what_the_host_draws(host_page, server):
     captions, images, _ = compare(host_page, server)
     assert [caption[2:] for caption in captions] == [[], ["custom ratios"], ["custom ratios"]]
     for image, settings in zip(images, ({"enabled": False}, {**RATIOS, "k": 1.0}, {**RATIOS, "k": 1.5})):
-        expected, text = drawn(server, {"enabled": True, **settings}, prompt=prompt)
+        expected, text = drawn(server, {"enabled": True, "criterion": CRITERION, **settings}, prompt=prompt)
         assert same(image, expected)
         assert image.info["parameters"] == text
     assert not same(images[0], images[1])

@@ -43,9 +43,9 @@ def test_each_way_has_its_settings():
 
 
 def test_auto_stands_in_where_the_accordion_is_off():
-    off = Settings(enabled=False, preset="custom", k=2.0)
-    assert WAYS["crdiff"].settings(off) == Settings(enabled=True)
-    assert WAYS["pruned"].settings(off) == Settings(enabled=True, k=1.0)
+    off = Settings(enabled=False, preset="custom", k=2.0, criterion="soft")
+    assert WAYS["crdiff"].settings(off) == Settings(enabled=True, criterion="soft")
+    assert WAYS["pruned"].settings(off) == Settings(enabled=True, criterion="soft", k=1.0)
 
 
 def test_wins_and_gains_are_counted_seed_by_seed():

@@ -31,7 +31,7 @@ def _dense(present: Settings) -> Settings:
 
 
 def _crdiff(present: Settings) -> Settings:
-    return present if present.enabled else Settings(enabled=True)
+    return present if present.enabled else Settings(enabled=True, criterion=present.criterion)
 
 
 def _pruned(present: Settings) -> Settings:
@@ -50,7 +50,7 @@ def _at_k_1(schedule: str) -> str:
 WAYS: Mapping[str, Way] = {
     DENSE: Way("dense", "the model as it is", _dense),
     PRUNED: Way("pruned (k = 1)", "what the accordion prunes, with k = 1", _pruned),
-    CRDIFF: Way("CR-Diff", "as the accordion is set; by Auto where it is off", _crdiff),
+    CRDIFF: Way("CR-Diff", "as the accordion is set; by Auto with its criterion where it is off", _crdiff),
 }
 """By the name that the API takes, in the order in which they are shown."""
 
