@@ -12,10 +12,17 @@ from crdiff import __version__, console
 from crdiff.bench import command as bench
 from crdiff.calibration import command as calibrate
 from crdiff.errors import CRDiffError
+from crdiff.evaluation import command as evaluate
 from crdiff.inspection import command as inspect
 from crdiff.search import command as search
 
-COMMANDS: dict[str, ModuleType] = {"inspect": inspect, "bench": bench, "search": search, "calibrate": calibrate}
+COMMANDS: dict[str, ModuleType] = {
+    "inspect": inspect,
+    "bench": bench,
+    "search": search,
+    "calibrate": calibrate,
+    "evaluate": evaluate,
+}
 
 FAILURE = 2
 _INTERRUPTED = 130

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import threading
@@ -13,6 +14,7 @@ from typing import Generic, TypeVar
 
 _ATTEMPTS = 6
 _FIRST_PAUSE_S = 0.02
+_HASH_BLOCK = 1 << 20
 
 T = TypeVar("T")
 
@@ -57,6 +59,19 @@ def write_atomically(path: Path, data: bytes) -> None:
         with suppress(OSError):
             draft.unlink()
         raise
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 class Remembered(Generic[T]):

@@ -29,7 +29,12 @@ from crdiff.settings import Settings
 
 @contextmanager
 def applied(
-    pipe: Any, *, sha256: str | None = None, library: PresetLibrary | None = None, **settings: Any
+    pipe: Any,
+    *,
+    sha256: str | None = None,
+    library: PresetLibrary | None = None,
+    store: Store | None = None,
+    **settings: Any,
 ) -> Iterator[Guided]:
     """Within the block every image of the pipeline is drawn with CR-Diff; after it the UNet is as it was.
 
@@ -37,6 +42,7 @@ def applied(
         pipe: a pipeline with a UNet, such as StableDiffusionXLPipeline.
         sha256: of the checkpoint's file, by which presets are looked up besides the family.
         library: where presets are looked up; None takes the built-in ones.
+        store: what criteria have gathered of this pipeline's weights, to go on with in the next block; None forgets it.
         settings: fields of Settings, such as ``preset``, ``down``, ``mid``, ``up``, ``k``, ``mode`` or ``criterion``;
             ratios alone mean ``custom``. ``enabled=False`` leaves the pipeline alone.
 
@@ -50,7 +56,7 @@ def applied(
     if not isinstance(unet, torch.nn.Module):
         raise UnsupportedModelError(f"CR-Diff needs a pipeline with a UNet; {type(pipe).__name__} has none.")
     _check(unet)
-    guided = Guided(pipe, unet, wanted, sha256, library)
+    guided = Guided(pipe, unet, wanted, sha256, library, store)
     patch = Patch(unet, "forward", guided.call) if wanted.enabled else None
     try:
         yield guided
@@ -64,11 +70,17 @@ class Guided:
     """The images of one block; see ``applied``, which makes it."""
 
     def __init__(
-        self, pipe: Any, unet: torch.nn.Module, settings: Settings, sha256: str | None, library: PresetLibrary | None
+        self,
+        pipe: Any,
+        unet: torch.nn.Module,
+        settings: Settings,
+        sha256: str | None,
+        library: PresetLibrary | None,
+        store: Store | None,
     ) -> None:
         self._pipe, self._unet, self._settings, self._library = pipe, unet, settings, library
         self._access = PlainAccess(str(getattr(pipe, "name_or_path", "") or "model"), sha256)
-        self._store = Store()
+        self._store = Store() if store is None else store
         self._run: Run | None = None
         self._size: Size | None = None
         self._schedule: torch.Tensor | None = None
@@ -76,11 +88,17 @@ class Guided:
         self._first = self._index = 0
         self._position: Position | None = None
         self._said: list[str] = []
+        self._refused: list[str] = []
 
     @property
     def report(self) -> tuple[str, ...]:
         """A sentence about every call of the pipeline so far: what it was drawn with, or why it was not."""
         return (*self._said, *self._sentences())
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """Why calls, or parts of them, were drawn without CR-Diff though it was to act, in sentences."""
+        return (*self._refused, *(self._run.refusals if self._run else ()))
 
     def call(self, original: Callable[..., Any], sample: torch.Tensor, timestep: Any, *args: Any, **kwargs: Any) -> Any:
         """The UNet's forward: its output with the amplified prediction in it."""
@@ -101,6 +119,7 @@ class Guided:
         """End the run under way."""
         if self._run is not None:
             self._said += self._sentences()
+            self._refused += self._run.refusals
             self._run.close()
             self._run = None
 

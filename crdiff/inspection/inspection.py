@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from crdiff.errors import PresetError, UnsupportedModelError
+from crdiff.files import sha256_of
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import Schedule
 from crdiff.models.architecture import Layer
@@ -27,7 +27,6 @@ from crdiff.pruning.registry import CRITERIA, DEFAULT_CRITERION
 from crdiff.pruning.store import Store, WeightsState
 
 _MAPPED_BYTES = 32 << 20
-_HASH_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def inspect_size(
         UnsupportedModelError: see ``inspect_ratios``.
     """
     found = read_layers(path)
-    sha256 = _sha256(path) if hashed else None
+    sha256 = sha256_of(path) if hashed else None
     match = look_up(load_folder(BUILT_IN_FOLDER).presets, found.family, sha256, size, criterion, scope)
     if match is None:
         within = scope.within(found.family)
@@ -172,11 +171,3 @@ def _weights(path: Path, layers: list[Layer]) -> Iterator[tuple[Layer, torch.Ten
                 mapped += weight.numel() * weight.element_size()
                 yield layer, weight
                 del weight
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_HASH_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

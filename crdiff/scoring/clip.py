@@ -54,7 +54,7 @@ class ClipScorer:
         if problem is not None:
             return problem
         model, tokenizer = self._folders()
-        missing = [] if model is not None else ["model.safetensors", "config.json"]
+        missing = [] if model is not None else [*_WEIGHTS, "config.json"]
         missing += [] if tokenizer is not None else ["vocab.json", "merges.txt"]
         return self._source.missing(missing, self._files) if missing else None
 

@@ -110,10 +110,10 @@ _CLIP = "openai/clip-vit-large-patch14"
 _PICK = "yuvalkirstain/PickScore_v1"
 
 
-def _clip_files(repository: str, size: int) -> tuple[RemoteFile, ...]:
+def _clip_files(repository: str, size: int, weights: str = "model.safetensors") -> tuple[RemoteFile, ...]:
     """Weights and config of a CLIP model, and the tokenizer, which is the same for all of them."""
     return (
-        RemoteFile("model.safetensors", repository, size=size),
+        RemoteFile(weights, repository, size=size),
         RemoteFile("config.json", repository, size=5_000),
         RemoteFile("vocab.json", _CLIP, size=961_000),
         RemoteFile("merges.txt", _CLIP, size=525_000),
@@ -122,6 +122,13 @@ def _clip_files(repository: str, size: int) -> tuple[RemoteFile, ...]:
 
 CLIP = Source("CLIP ViT-L/14", "clip-vit-large-patch14", _clip_files(_CLIP, 1_710_000_000))
 """Radford et al., arXiv 2103.00020; MIT."""
+
+CLIP_B16 = Source(
+    "CLIP ViT-B/16",
+    "clip-vit-base-patch16",
+    _clip_files("openai/clip-vit-base-patch16", 599_000_000, "pytorch_model.bin"),
+)
+"""Of the same; the paper's CLIP scores are of this size."""
 
 PICK_SCORE = Source("PickScore v1", "PickScore_v1", _clip_files(_PICK, 3_940_000_000))
 """Kirstain et al., arXiv 2305.01569."""

@@ -15,8 +15,8 @@ from typing import Any
 from crdiff.search.errors import JournalError
 
 FORMAT = 1
+SEARCH = "search"
 Entry = Mapping[str, Any]
-_MAGIC = b'{"crdiff_search":'
 _SHOWN = 60
 
 
@@ -40,10 +40,11 @@ class Journal:
         path: the file; it and its folder are made with the first line.
         identity: what the scores depend on besides the search's own settings, as plain JSON: the checkpoint, the size,
             sampler, steps and the like.
+        kind: what the journal is of, if not of a search.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
-        self.path = path
+    def __init__(self, path: Path, identity: Mapping[str, Any], kind: str = SEARCH) -> None:
+        self.path, self._kind = path, kind
         self.identity = plain(identity)
         self._size = 0
         self._dirty_end = False
@@ -55,14 +56,13 @@ class Journal:
         Raises:
             JournalError: the file cannot be read, is no journal, or belongs to another search; it is left as it is.
         """
-        header = {"crdiff_search": FORMAT, **self.identity, **plain(settings)}
-        entries, whole, length = _read(self.path)
+        header = {f"crdiff_{self._kind}": FORMAT, **self.identity, **plain(settings)}
+        entries, whole, length = read_lines(self.path, self._kind)
         self._size, self._dirty_end = whole, whole < length
-        if not entries and not (self._unwritten and self._unwritten[0].startswith(_MAGIC)):
+        if not entries and not (self._unwritten and self._unwritten[0].startswith(_magic(self._kind))):
             self._unwritten.insert(0, _line(header))
         entries += [json.loads(line) for line in self._unwritten]
-        if difference := differing(entries[0], header):
-            raise _fault(self.path, f"this journal was written with {difference}; give it a journal of its own")
+        check_header(self.path, entries[0], header, self._kind)
         return entries[1:]
 
     def append(self, entry: Mapping[str, Any]) -> None:
@@ -79,7 +79,7 @@ class Journal:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "r+b" if self.path.exists() else "xb") as stream:
                 if stream.seek(0, os.SEEK_END) != self._size and not self._dirty_end:
-                    raise _fault(self.path, "another search writes to this journal; let one of them end")
+                    raise _fault(self.path, f"another {self._kind} writes to this journal; let one of them end")
                 self._dirty_end = True
                 stream.seek(self._size)
                 stream.truncate()
@@ -99,7 +99,7 @@ def read(path: Path) -> tuple[Entry, list[Entry]]:
     Raises:
         JournalError: there is none, or it cannot be read.
     """
-    entries, _, _ = _read(path)
+    entries, _, _ = read_lines(path)
     if not entries:
         raise _fault(path, "there is no journal")
     try:
@@ -108,8 +108,12 @@ def read(path: Path) -> tuple[Entry, list[Entry]]:
         raise _fault(path, f"a line of the journal cannot be used ({error})") from None
 
 
-def _read(path: Path) -> tuple[list[dict[str, Any]], int, int]:
-    """The lines, the bytes they take, and the bytes there are."""
+def read_lines(path: Path, kind: str = SEARCH) -> tuple[list[dict[str, Any]], int, int]:
+    """The lines of a journal, the bytes they take, and the bytes there are; none of a file that does not exist.
+
+    Raises:
+        JournalError: it cannot be read, or is no journal of this kind.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -117,8 +121,10 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], int, int]:
     except OSError as error:
         raise _fault(path, f"the journal cannot be read ({error.strerror or error})") from None
     whole = data.rfind(b"\n") + 1
-    if data[: len(_MAGIC)] != _MAGIC[: len(data)]:
-        raise _fault(path, "this is not the journal of a search; give the search another file")
+    magic = _magic(kind)
+    if data[: len(magic)] != magic[: len(data)]:
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise _fault(path, f"this is not the journal of {article} {kind}; give the {kind} another file")
     lines = [_entry(line) for line in data[:whole].split(b"\n")[:-1]]
     if lines and lines[-1] is None:  # its length reached the disk before its content
         lines.pop()
@@ -129,6 +135,16 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], int, int]:
             raise _fault(path, f"line {place} is damaged; move the file away to start afresh")
         entries.append(entry)
     return entries, whole, len(data)
+
+
+def check_header(path: Path, was: Mapping[str, Any], now: Mapping[str, Any], kind: str = SEARCH) -> None:
+    """Raises JournalError if a journal's first line ``was`` differs from the one it would get ``now``."""
+    if difference := differing(was, now, kind):
+        raise _fault(path, f"this journal was written with {difference}; give it a journal of its own")
+
+
+def _magic(kind: str) -> bytes:
+    return f'{{"crdiff_{kind}":'.encode("ascii")
 
 
 def _fault(path: Path, phrase: str) -> JournalError:
@@ -175,12 +191,12 @@ def _line(entry: Mapping[str, Any]) -> bytes:
     return json.dumps(dict(entry), allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-def differing(was: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+def differing(was: Mapping[str, Any], now: Mapping[str, Any], kind: str = SEARCH) -> str | None:
     """The first thing in which the settings of two searches differ, as a phrase; None if there is none."""
     old, new = _flat(was), _flat(now)
     for key in [*new, *old]:
         if key not in old or key not in new or old[key] != new[key]:
-            return f"{key} {_shown(old, key)}, and this search has {_shown(new, key)}"
+            return f"{key} {_shown(old, key)}, and this {kind} has {_shown(new, key)}"
     return None
 
 

@@ -46,12 +46,14 @@ class WebUI:
     Args:
         url: such as ``http://127.0.0.1:7860``.
         auth: ``user:password`` of the WebUI's ``--api-auth``.
+        timeout_s: longest silence before a request is given up.
 
     Raises:
         SettingsError: the URL or ``auth`` cannot be used.
     """
 
-    def __init__(self, url: str, auth: str | None = None) -> None:
+    def __init__(self, url: str, auth: str | None = None, timeout_s: float = _TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
         parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise SettingsError(f"The address of a WebUI looks like http://127.0.0.1:7860, not {url!r}.")
@@ -75,7 +77,7 @@ class WebUI:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, self._headers, method=method)
         try:
-            with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
+            with self._opener.open(request, timeout=self._timeout_s) as answer:
                 content = answer.read()
         except urllib.error.HTTPError as error:
             raise RemoteError(self._refusal(error)) from None

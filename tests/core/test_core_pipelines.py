@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import re
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-import small_diffusers  # isort: skip  # noqa: F401
+from small_diffusers import PRUNED, pruned_copy  # isort: skip
 from diffusers import (
     AutoencoderKL,
     ControlNetModel,
@@ -29,7 +28,6 @@ import crdiff
 from crdiff.errors import SettingsError, UnsupportedModelError
 
 RATIOS, K, STEPS = {"down": 0.3, "mid": 0.4, "up": 0.5}, 1.5, 4
-PRUNED = re.compile(r"^(down|mid|up)_.*transformer_blocks\.\d+\.(attn1\.(to_[qkv]|to_out\.0)|ff\.net\.(0\.proj|2))$")
 COMMON = {
     "sample_size": 8,
     "layers_per_block": 1,
@@ -88,19 +86,6 @@ def draw(pipe, height=96, width=64, seed=5, **more):
     else:
         given |= {"height": height, "width": width}
     return pipe(generator=generator, output_type="latent", **{**given, **more}).images
-
-
-def pruned_copy(unet, ratios):
-    """The UNet with the smallest weights of each group set to zero, by kthvalue over all of them together."""
-    pruned = copy.deepcopy(unet)
-    for group, ratio in ratios.items():
-        weights = [m.weight.data for name, m in pruned.named_modules() if (f := PRUNED.match(name)) and f[1] == group]
-        rank = int(sum(weight.numel() for weight in weights) * ratio)
-        if rank:
-            threshold = torch.cat([weight.abs().flatten() for weight in weights]).kthvalue(rank).values
-            for weight in weights:
-                weight[weight.abs() <= threshold] = 0.0
-    return pruned
 
 
 def by_two_unets(pipe, ratios=RATIOS, k=K, steps=None, **more):

@@ -1,0 +1,157 @@
+"""Images by a pipeline of diffusers, in this process; no WebUI is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crdiff import __version__
+from crdiff.errors import CRDiffError, SettingsError
+from crdiff.evaluation.engine import Drawn, Request, Sampling
+from crdiff.evaluation.errors import EvaluationError
+from crdiff.evaluation.ways import changed
+from crdiff.files import sha256_of
+from crdiff.models.architecture import find_layers
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.pipelines import applied
+from crdiff.pruning.store import Store
+
+_XL = "StableDiffusionXLPipeline"
+
+
+class DiffusersEngine:
+    """A pipeline with a UNet.
+
+    Args:
+        pipe: the pipeline, on its device.
+        sampling: of all images; a sampler is the name of one of diffusers' scheduler classes.
+        name: of the model.
+        sha256: of its file, by which presets are looked up; None if it is a folder.
+
+    Raises:
+        CRDiffError: the pipeline has no UNet that CR-Diff could prune, or there is no such scheduler.
+    """
+
+    def __init__(self, pipe: Any, sampling: Sampling, name: str, sha256: str | None = None) -> None:
+        with applied(pipe):  # which says what is wrong with the UNet
+            family = find_layers(pipe.unet).family
+        if sampling.sampler is not None:
+            pipe.scheduler = _scheduler(sampling.sampler, pipe.scheduler)
+        pipe.set_progress_bar_config(disable=True)
+        self.checkpoint = Checkpoint(name, family, sha256)
+        self._pipe, self._sampling, self._store = pipe, sampling, Store()
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        pipe = self._pipe
+        return {
+            "engine": "diffusers",
+            "model": self.checkpoint.key,
+            "precision": str(pipe.unet.dtype).removeprefix("torch."),
+            "scheduler": type(pipe.scheduler).__name__,
+            **asdict(self._sampling),
+        }
+
+    def check(self, size: Any) -> None:
+        if size.height % 8 or size.width % 8:
+            raise SettingsError(f"{size}: diffusers draws sizes whose sides are multiples of 8.")
+
+    def draw(self, request: Request) -> Drawn:
+        pipe, sampling, size = self._pipe, self._sampling, request.size
+        # An empty text is left out, as in the authors' inference: SDXL's negative embeddings are zeros then.
+        negative = {"negative_prompt": sampling.negative} if sampling.negative else {}
+        with applied(pipe, store=self._store, **request.settings.to_dict()) as guided:
+            image = pipe(
+                request.prompt,
+                height=size.height,
+                width=size.width,
+                num_inference_steps=sampling.steps,
+                guidance_scale=sampling.guidance,
+                # Noise of the processor is the same on every machine.
+                generator=torch.Generator().manual_seed(request.seed),
+                **negative,
+            ).images[0]
+        if guided.refusals:
+            raise EvaluationError(guided.refusals[0])
+        return Drawn(image, self._infotext(request))
+
+    def _infotext(self, request: Request) -> str:
+        sampling, settings = self._sampling, request.settings
+        parts: dict[str, Any] = {
+            "Steps": sampling.steps,
+            "Sampler": type(self._pipe.scheduler).__name__,
+            "CFG scale": sampling.guidance,
+            "Seed": request.seed,
+            "Size": f"{request.size.width}x{request.size.height}",
+            "Model": self.checkpoint.name,
+        }
+        if settings.enabled:
+            own = changed(settings)
+            parts |= {f"CR-Diff {name.replace('_', ' ')}": own[name] for name in own if name != "enabled"}
+            parts["CR-Diff version"] = __version__
+        negative = f"\nNegative prompt: {sampling.negative}" if sampling.negative else ""
+        return f"{request.prompt}{negative}\n" + ", ".join(f"{name}: {value}" for name, value in parts.items())
+
+
+def load(model: Path, sampling: Sampling, device: str | None = None, precision: str | None = None) -> DiffusersEngine:
+    """The engine of a checkpoint: a file, or a folder as diffusers saves pipelines.
+
+    Args:
+        model: the file or folder.
+        sampling: of all images.
+        device: such as ``cuda``; None takes a GPU where there is one.
+        precision: ``float16``, ``bfloat16`` or ``float32``; None takes float16 on a GPU and float32 on a processor.
+
+    Raises:
+        EvaluationError: diffusers is not installed, or the model cannot be loaded.
+    """
+    if not model.exists():
+        raise EvaluationError(f"{model}: there is no such checkpoint.")
+    missing = [name for name in ("diffusers", "transformers") if find_spec(name) is None]
+    if missing:
+        raise EvaluationError(
+            f"Drawing without a WebUI needs {' and '.join(missing)}: pip install -e .[evaluate] in CR-Diff's folder, "
+            "in an environment of its own, never in a WebUI's."
+        )
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = getattr(torch, precision or ("float32" if place == "cpu" else "float16"))
+    try:
+        pipe = _pipeline(model, dtype).to(place)
+    except CRDiffError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300].rstrip(".")
+        raise EvaluationError(
+            f"{model.name} cannot be loaded by diffusers ({type(error).__name__}: {reason})."
+        ) from error
+    return DiffusersEngine(pipe, sampling, model.stem, sha256_of(model) if model.is_file() else None)
+
+
+def _pipeline(model: Path, dtype: torch.dtype) -> Any:
+    # Imported here: the command line starts without it.
+    import diffusers
+
+    if model.is_dir():
+        return diffusers.DiffusionPipeline.from_pretrained(str(model), torch_dtype=dtype, local_files_only=True)
+    from crdiff.models.checkpoint_file import read_family
+
+    kind = _XL if read_family(model).value == "sdxl" else "StableDiffusionPipeline"
+    more = {} if kind == _XL else {"safety_checker": None}
+    return getattr(diffusers, kind).from_single_file(str(model), torch_dtype=dtype, **more)
+
+
+def _scheduler(name: str, present: Any) -> Any:
+    """One of diffusers' schedulers, with the settings of the model's own that it shares."""
+    import diffusers
+
+    kind: Any = getattr(diffusers, name, None)
+    if not name.endswith("Scheduler") or not hasattr(kind, "from_config"):
+        raise SettingsError(
+            f"diffusers has no scheduler {name!r}; it has EulerDiscreteScheduler, DDIMScheduler and more."
+        )
+    return kind.from_config(present.config)

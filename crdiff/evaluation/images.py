@@ -1,0 +1,96 @@
+"""The plan of an evaluation: which images are drawn, in which order, and what each is called."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from crdiff.errors import SettingsError
+from crdiff.evaluation.ways import Drawing
+from crdiff.presets.size import Size
+
+_KEY_DIGITS = 16
+_SLUG = 40
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image.
+
+    Attributes:
+        size: that is wanted; a way may draw at another and scale.
+        drawing: the way.
+        prompt: of it.
+        seed: of its noise.
+    """
+
+    size: Size
+    drawing: Drawing
+    prompt: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """The same for images that are the same, whatever evaluation asks for them."""
+        content = json.dumps([str(self.size), self.drawing.key, self.prompt, self.seed])
+        return hashlib.sha256(content.encode()).hexdigest()[:_KEY_DIGITS]
+
+    @property
+    def file(self) -> PurePosixPath:
+        """Where it is kept, in the evaluation's folder."""
+        folder = re.sub(r"[^A-Za-z0-9.=-]+", "-", self.drawing.way)
+        prompt = re.sub(r"[^a-z0-9]+", "-", self.prompt.lower())[:_SLUG].strip("-")
+        return PurePosixPath("images", str(self.size), folder, f"{prompt}-{self.seed}-{self.key}.png")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A share of the images, so that several machines draw them together."""
+
+    number: int = 1
+    of: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """From ``number/of``, such as ``2/8``.
+
+        Raises:
+            SettingsError: it is no such text.
+        """
+        match = re.fullmatch(r"(\d{1,4})/(\d{1,4})", text)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            raise SettingsError(f"A share of the images is written NUMBER/OF, such as 2/8, not {text!r}.")
+        return cls(int(match[1]), int(match[2]))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared.
+
+    Attributes:
+        prompts: every one of them, in order; one that is named twice counts twice and is drawn once.
+        seeds: each prompt is drawn with every one.
+        drawings: of each size, its ways.
+    """
+
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    drawings: Mapping[Size, Sequence[Drawing]]
+
+    def items(self, shard: Shard = Shard()) -> list[Item]:
+        """The images to draw, each once: for a size all ways of a prompt and seed, before the next.
+
+        Args:
+            shard: the share; the ways of a prompt and seed are always in the same one.
+        """
+        texts = tuple(dict.fromkeys(self.prompts))
+        cells = [(size, text, seed) for size in self.drawings for seed in self.seeds for text in texts]
+        return [
+            Item(size, drawing, text, seed)
+            for size, text, seed in cells[shard.number - 1 :: shard.of]
+            for drawing in self.drawings[size]
+        ]

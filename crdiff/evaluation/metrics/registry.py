@@ -1,0 +1,67 @@
+"""The metrics by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from crdiff.checks import shown
+from crdiff.errors import SettingsError
+from crdiff.evaluation.metrics.metric import Metric, Scored, squashed
+from crdiff.scoring.model_files import ModelFiles
+from crdiff.scoring.registry import create
+from crdiff.scoring.sources import CLIP, CLIP_B16, IMAGE_REWARD, PICK_SCORE, Source
+
+OWN = "own"
+
+
+@dataclass(frozen=True)
+class MetricKind:
+    """A metric as it is registered.
+
+    Attributes:
+        label: in reports.
+        make: makes it, from the places where weights may lie.
+        source: of its weights, by which they are downloaded; None if it needs none.
+    """
+
+    label: str
+    make: Callable[[ModelFiles], Metric]
+    source: Source | None = None
+
+
+def _clip_b16(files: ModelFiles) -> Metric:
+    # Imported here: it needs torch, and the names of the metrics do not.
+    from crdiff.scoring.clip import ClipScorer
+
+    return Scored("clip", ClipScorer(files, name="clip", source=CLIP_B16), 0.01)
+
+
+METRICS: Mapping[str, MetricKind] = {
+    "imagereward": MetricKind(
+        "ImageReward", lambda files: Scored("imagereward", create("imagereward", files)), IMAGE_REWARD
+    ),
+    "imagereward-256": MetricKind(
+        "ImageReward of 256x256 squashed images, as the authors score",
+        lambda files: Scored("imagereward-256", create("imagereward", files), seen_as=squashed),
+        IMAGE_REWARD,
+    ),
+    "clip": MetricKind("CLIP score (ViT-B/16)", _clip_b16, CLIP_B16),
+    "clip-l": MetricKind("CLIP score (ViT-L/14)", lambda files: Scored("clip-l", create("clip", files), 0.01), CLIP),
+    "pickscore": MetricKind("PickScore", lambda files: Scored("pickscore", create("pickscore", files)), PICK_SCORE),
+}
+
+
+def metric_of(name: str, files: ModelFiles) -> Metric:
+    """The metric of a name, not yet loaded; ``FILE.py`` is a score of the user's own.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if name.endswith(".py"):
+        path = Path(name)
+        return Scored(path.stem, create(OWN, replace(files, own=path.absolute())))
+    if name not in METRICS:
+        raise SettingsError(f"There is no metric {shown(name)}; known are {', '.join(METRICS)} and FILE.py.")
+    return METRICS[name].make(files)

@@ -1,0 +1,137 @@
+"""What has been drawn and scored, on disk before the evaluation goes on: a journal, and a folder of images.
+
+Every line of a journal belongs to one image and says when it was drawn, or what it scored; later lines add to earlier
+ones. Each share of an evaluation writes a journal of its own and reads all of them.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crdiff.evaluation.images import Item, Shard
+from crdiff.files import write_atomically
+from crdiff.search.journal import Journal, check_header, plain, read_lines
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from crdiff.evaluation.engine import Drawn
+
+_KIND = "evaluation"
+_JOURNALS = "journal*.jsonl"
+
+
+@dataclass
+class Entry:
+    """What is known of an image.
+
+    Attributes:
+        folder: of the evaluation that drew it.
+        drawn: whether it has been drawn.
+        seconds: that took.
+        kept: whether it was kept.
+        scores: by the name of the metric.
+    """
+
+    folder: Path
+    drawn: bool = False
+    seconds: float = 0.0
+    kept: bool = False
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+class Record:
+    """Of one evaluation.
+
+    Args:
+        folder: of the journals and the images; made with the first image.
+        identity: the model and how it is drawn with; None only reads.
+        shard: the share of the images that is drawn here.
+
+    Raises:
+        JournalError: a journal cannot be read, or belongs to another model or other steps, guidance and the like.
+    """
+
+    def __init__(
+        self, folder: Path, identity: Mapping[str, Any] | None = None, shard: Shard = Shard()  # noqa: B008 (frozen)
+    ) -> None:  # fmt: skip
+        self.folder = folder
+        self.entries: dict[str, Entry] = {}
+        self.identity: Mapping[str, Any] = {} if identity is None else plain(identity)
+        name = "journal.jsonl" if shard.of == 1 else f"journal-{shard.number}-of-{shard.of}.jsonl"
+        own = folder / name
+        for path in sorted(folder.glob(_JOURNALS)):
+            if identity is None or path != own:
+                self._take(path)
+        self._journal = None if identity is None else Journal(own, self.identity, _KIND)
+        for line in [] if self._journal is None else self._journal.open({}):
+            self._add(line)
+
+    def entry(self, item: Item) -> Entry:
+        """What is known of an image; nothing, if it was not drawn yet."""
+        return self.entries.get(item.key) or Entry(self.folder)
+
+    def image(self, item: Item) -> Image | None:
+        """An image that was kept; None if it was not, or is gone or damaged."""
+        # Imported here: looking at journals needs no images.
+        from PIL import Image
+
+        if not self.entry(item).kept:
+            return None
+        try:
+            with Image.open(self.entry(item).folder / item.file) as image:
+                image.load()
+                return image.convert("RGB")
+        except (OSError, SyntaxError):
+            return None
+
+    def drawn(self, item: Item, drawn: Drawn, seconds: float, scores: Mapping[str, float], *, keep: bool) -> None:
+        """Keep an image that has just been drawn.
+
+        Raises:
+            CRDiffError: the journal cannot be written; OSError if the image cannot.
+        """
+        if keep:
+            from PIL.PngImagePlugin import PngInfo
+
+            texts, stream = PngInfo(), io.BytesIO()
+            texts.add_text("parameters", drawn.infotext)
+            drawn.image.save(stream, format="PNG", pnginfo=texts)
+            write_atomically(self.folder / item.file, stream.getvalue())
+        what = {"size": str(item.size), "way": item.drawing.way, "seed": item.seed, "prompt": item.prompt}
+        self._write(item, {**what, "seconds": round(seconds, 3), "kept": keep}, scores)
+
+    def scored(self, item: Item, scores: Mapping[str, float]) -> None:
+        """Note further scores of an image.
+
+        Raises:
+            JournalError: the journal cannot be written.
+        """
+        self._write(item, {}, scores)
+
+    def _write(self, item: Item, what: Mapping[str, Any], scores: Mapping[str, float]) -> None:
+        assert self._journal is not None
+        line = {"key": item.key, **what, "scores": dict(scores)}
+        self._journal.append(line)
+        self._add(line)
+
+    def _take(self, path: Path) -> None:
+        lines, _, _ = read_lines(path, _KIND)
+        for number, line in enumerate(lines):
+            if number > 0:
+                self._add(line)
+                continue
+            identity = {key: value for key, value in line.items() if key != f"crdiff_{_KIND}"}
+            if self.identity:
+                check_header(path, identity, self.identity, _KIND)
+            self.identity = identity
+
+    def _add(self, line: Mapping[str, Any]) -> None:
+        entry = self.entries.setdefault(str(line["key"]), Entry(self.folder))
+        if "seconds" in line:
+            entry.drawn, entry.seconds, entry.kept = True, float(line["seconds"]), bool(line["kept"])
+        entry.scores.update(line["scores"])

@@ -1,0 +1,186 @@
+"""The ways of drawing an image that are compared, and what each comes to at a size.
+
+A way is written as its name and, where they differ, settings: ``crdiff``, ``crdiff:k=2``, ``crdiff:criterion=wanda`` or
+``attenuation:ratios=0.2/0.2/0.2``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from crdiff.checks import shown
+from crdiff.cost import unet_passes
+from crdiff.errors import SettingsError
+from crdiff.method.groups import Ratios
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.models.family import OTHER
+from crdiff.modes.registry import MODES
+from crdiff.plan import plan_for
+from crdiff.presets.library import PresetLibrary
+from crdiff.presets.size import Size
+from crdiff.settings import CUSTOM, SPECS, Settings
+
+DENSE = "dense"
+_GRID = 64
+"""Sides of the sizes that models are trained at are multiples of it."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way as it is registered.
+
+    Attributes:
+        help: what it does, in one sentence.
+        changes: what it sets, over the settings of the evaluation; None draws without CR-Diff.
+        native: drawn at the model's own size in the nearest shape, and scaled to the size wanted.
+    """
+
+    help: str
+    changes: Mapping[str, Any] | None
+    native: bool = False
+
+
+WAYS: Mapping[str, Kind] = {
+    DENSE: Kind("the model as it is", None),
+    "pruned": Kind("the pruned model alone, without amplification", {"k": 1.0}),
+    "crdiff": Kind("CR-Diff by the settings of the evaluation", {}),
+    "attenuation": Kind(
+        "self-attention and feed-forward weakened by 0.2, or by ratios=, in one pass",
+        {"criterion": "attenuation", "ratios": "0.2/0.2/0.2", "k": 1.0},
+    ),
+    "native": Kind("the model as it is at the size it was trained at, in the nearest shape, scaled", None, native=True),
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A way at a size, with everything settled.
+
+    Attributes:
+        way: as it was written.
+        settings: of CR-Diff, ratios and k by hand.
+        size: to draw at.
+        passes: UNet passes for each of the model's own at the size wanted.
+        origin: where the ratios come from, or what is drawn, as a phrase.
+    """
+
+    way: str
+    settings: Settings
+    size: Size
+    passes: float
+    origin: str
+
+    @property
+    def key(self) -> str:
+        """Tells its images from those of other settings."""
+        return json.dumps([str(self.size), changed(self.settings)], sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way with its settings.
+
+    Attributes:
+        text: as it was written.
+        kind: of it.
+        changes: settings given with it.
+    """
+
+    text: str
+    kind: Kind
+    changes: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, text: str) -> Way:
+        """From ``name`` or ``name:setting=value:...``.
+
+        Raises:
+            SettingsError: there is no such way or setting.
+        """
+        name, *given = text.strip().split(":")
+        kind = WAYS.get(name)
+        if kind is None:
+            raise SettingsError(f"There is no way {shown(name)} of drawing; known are {', '.join(WAYS)}.")
+        if given and kind.changes is None:
+            raise SettingsError(f"The way {name} draws without CR-Diff and takes no settings.")
+        way = cls(text.strip(), kind, dict(_setting(text, part) for part in given))
+        if kind.changes is not None:
+            way.settings(Settings(enabled=True))
+        return way
+
+    def settings(self, base: Settings) -> Settings:
+        """Of CR-Diff, before presets are looked up; off where the way draws without it.
+
+        Raises:
+            SettingsError: one of the way's own cannot be used.
+        """
+        if self.kind.changes is None:
+            return Settings()
+        changes = {**self.kind.changes, **self.changes}
+        if "ratios" in changes:
+            ratios = Ratios.parse(changes.pop("ratios"))
+            changes = {
+                "preset": CUSTOM,
+                "down": ratios.down,
+                "mid": ratios.mid,
+                "up": ratios.up,
+                "stages": "",
+                **changes,
+            }
+        return Settings.from_dict({**base.to_dict(), "enabled": True, **changes})
+
+    def at(self, size: Size, base: Settings, checkpoint: Checkpoint, library: PresetLibrary) -> Drawing:
+        """What it comes to.
+
+        Raises:
+            CRDiffError: there are no ratios, or no native size, for the model.
+        """
+        family = checkpoint.family or OTHER
+        if self.kind.native:
+            native = library.native_size(family)
+            if native is None:
+                raise SettingsError(
+                    f"The way {self.text} needs the size that the model was trained at, not known here."
+                )
+            drawn = nearest(size, native)
+            passes = drawn.height * drawn.width / (size.height * size.width)
+            return Drawing(self.text, Settings(), drawn, passes, f"drawn at {drawn}, scaled")
+        settings = self.settings(base)
+        if not settings.enabled:
+            return Drawing(self.text, settings, size, 1.0, "the model as it is")
+        plan = plan_for(settings, size, library).make(replace(checkpoint, family=family))
+        passes = unet_passes(plan, MODES[settings.mode], settings.window, shared=family.shared)
+        first, stages = plan.schedule.first, "" if plan.schedule.is_constant else str(plan.schedule)
+        settled = replace(
+            settings, preset=CUSTOM, down=first.down, mid=first.mid, up=first.up, k=plan.k, stages=stages,
+        )  # fmt: skip
+        idle = f"; {plan.idle}" if plan.idle else ""
+        return Drawing(self.text, settled, size, passes, f"{plan.origin}{idle}")
+
+
+def nearest(size: Size, native: Size) -> Size:
+    """The size of about the native area whose shape is nearest to that of ``size``, in steps of 64 pixels."""
+    area = native.height * native.width
+    height = math.sqrt(area * size.height / size.width)
+    return Size(*(max(_GRID, round(side / _GRID) * _GRID) for side in (height, area / height)))
+
+
+def changed(settings: Settings) -> dict[str, Any]:
+    """The settings that are not at their defaults."""
+    usual = Settings().to_dict()
+    return {name: value for name, value in settings.to_dict().items() if value != usual[name]}
+
+
+def _setting(text: str, part: str) -> tuple[str, Any]:
+    name, sign, value = part.partition("=")
+    if not sign or (name != "ratios" and name not in SPECS) or name == "enabled":
+        known = ", ".join(["ratios", *(name for name in SPECS if name != "enabled")])
+        raise SettingsError(f"The way {shown(text)} cannot be read at {shown(part)}; settings are {known}.")
+    try:
+        return name, float(value)
+    except ValueError:
+        return name, value

@@ -1,0 +1,294 @@
+"""``crdiff.evaluation``: what is drawn, how a killed one resumes, and its figures against numpy and scipy."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import stats
+from small_diffusers import pruned_copy
+from small_pipeline import small_pipeline
+
+from crdiff.__main__ import main
+from crdiff.errors import SettingsError
+from crdiff.evaluation import command
+from crdiff.evaluation.diffusers_engine import DiffusersEngine
+from crdiff.evaluation.engine import Drawn, Request, Sampling
+from crdiff.evaluation.errors import EvaluationError
+from crdiff.evaluation.images import Item
+from crdiff.evaluation.prompts import prompts_of
+from crdiff.evaluation.statistics import mean_interval, student
+from crdiff.evaluation.ways import Way, nearest
+from crdiff.evaluation.webui_engine import WebUIEngine
+from crdiff.models.architecture import family_named
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.presets.library import PresetLibrary
+from crdiff.presets.size import Size
+from crdiff.settings import Settings
+
+RATIOS = {"down": 0.3, "mid": 0.4, "up": 0.5}
+SIZE = Size(64, 48)
+
+
+@pytest.fixture(scope="module")
+def pipe(tmp_path_factory):
+    return small_pipeline(tmp_path_factory.mktemp("tokenizer"))
+
+
+def by_the_pipeline(pipe, seed=5):
+    generator = torch.Generator().manual_seed(seed)
+    return np.asarray(pipe("a cat", height=64, width=48, num_inference_steps=2, generator=generator).images[0])
+
+
+def test_each_way_draws_what_it_says(pipe):
+    engine = DiffusersEngine(pipe, Sampling(steps=2), "small")
+    images = {}
+    for way in ("dense", "pruned", "crdiff", "attenuation"):
+        settings = (
+            Way.parse(way).at(SIZE, Settings(preset="custom", **RATIOS), engine.checkpoint, PresetLibrary()).settings
+        )
+        drawn = engine.draw(Request("a cat", 5, SIZE, settings))
+        images[way] = np.asarray(drawn.image)
+        assert ("CR-Diff k: 1.5" in drawn.infotext) == (way == "crdiff")
+    assert engine.checkpoint.family == family_named("sd15")
+    assert np.array_equal(images["dense"], by_the_pipeline(pipe))
+    offline = copy.copy(pipe)
+    offline.unet = pruned_copy(pipe.unet, RATIOS)
+    assert np.array_equal(images["pruned"], by_the_pipeline(offline))
+    weak = copy.copy(pipe)
+    weak.unet = copy.deepcopy(pipe.unet)
+    for name, module in weak.unet.named_modules():
+        if re.search(r"(attn1\.(to_[qkv]|to_out\.0)|ff\.net\.(0\.proj|2))$", name):
+            module.weight.data *= 0.8
+    assert np.abs(images["attenuation"].astype(int) - by_the_pipeline(weak)).max() <= 1
+    assert len({image.tobytes() for image in images.values()}) == 4
+
+
+def test_a_pipeline_that_cannot_be_pruned_or_sampled_so_is_refused(pipe):
+    with pytest.raises(SettingsError, match="diffusers has no scheduler 'Euler'"):
+        DiffusersEngine(copy.copy(pipe), Sampling(sampler="Euler"), "small")
+    other = copy.copy(pipe)
+    assert DiffusersEngine(other, Sampling(sampler="EulerDiscreteScheduler"), "small").identity["scheduler"] == (
+        "EulerDiscreteScheduler"
+    )
+    assert other.scheduler.config.beta_end == pipe.scheduler.config.beta_end
+    with pytest.raises(SettingsError, match="multiples of 8"):
+        DiffusersEngine(other, Sampling(), "small").check(Size(60, 64))
+
+
+@dataclass
+class FakeEngine:
+    """Draws one colour, which depends on the prompt, the seed and the settings."""
+
+    checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint("fake", family_named("sd15"), "1" * 64))
+    identity: dict = field(default_factory=lambda: {"engine": "fake", "steps": 3})
+    drawn: list = field(default_factory=list)
+    most: int = 10**6
+
+    def check(self, size):
+        pass
+
+    def draw(self, request):
+        if len(self.drawn) == self.most:
+            raise KeyboardInterrupt
+        self.drawn.append((str(request.size), request.prompt, request.seed, request.settings.k))
+        shade = random.Random(str(self.drawn[-1])).randrange(256)
+        return Drawn(Image.new("RGB", (request.size.width, request.size.height), (shade, 0, 0)), "steps")
+
+
+SCORE = """
+import numpy as np
+def score(images, prompt):
+    return [float(np.asarray(image)[0, 0, 0]) for image in images]
+"""
+
+
+@pytest.fixture
+def evaluate(tmp_path, monkeypatch):
+    """Runs the command with a fake engine; answers the engine, its status and the report."""
+    (tmp_path / "red.py").write_text(SCORE)
+    (tmp_path / "prompts.txt").write_text("a\nb\nc\nd\n")
+
+    def run(*more, most=10**6, **changes):
+        engine = FakeEngine(most=most, **changes)
+        monkeypatch.setattr(command, "_engine", lambda arguments: engine)
+        options = ["--prompts", str(tmp_path / "prompts.txt"), "--metrics", str(tmp_path / "red.py")]
+        options += ["--sizes", "64x64", "64x96", "--seeds", "1", "2", "--out", str(tmp_path / "out")]
+        status = main(["evaluate", *options, *more])
+        report = tmp_path / "out" / "report.json"
+        return engine, status, json.loads(report.read_text()) if report.is_file() else None
+
+    return run
+
+
+def test_what_was_drawn_before_a_kill_is_not_drawn_again(evaluate, tmp_path):
+    engine, status, _ = evaluate(most=7)
+    assert status == 130 and len(engine.drawn) == 7
+    journal = tmp_path / "out" / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-9])  # killed while it wrote
+    again, status, report = evaluate()
+    assert status == 0 and again.drawn[0] == engine.drawn[6]
+    assert len(again.drawn) == 2 * 4 * 2 * 3 - 6 == len(set(again.drawn))
+    assert {*engine.drawn, *again.drawn} >= {("64x96", "d", 2, 1.0)}
+    assert evaluate()[0].drawn == []
+    more, _, _ = evaluate("--seeds", "1", "2", "3", "--ways", "dense", "crdiff:k=2")
+    assert {drawn[2:] for drawn in more.drawn} == {(3, None), (1, 2.0), (2, 2.0), (3, 2.0)}
+    with Image.open(next((tmp_path / "out" / "images" / "64x96" / "dense").glob("a-1-*.png"))) as image:
+        assert image.size == (96, 64) and image.text["parameters"] == "steps"
+    assert report["sizes"]["64x96"][0]["images"] == 8
+
+
+def test_the_figures_are_those_of_numpy_and_scipy(evaluate):
+    _, _, report = evaluate("--ways", "dense", "crdiff")
+    for size, ways in report["sizes"].items():
+        values = {}
+        for way, k in (("dense", None), ("crdiff", 1.5)):
+            cells = [[random.Random(str((size, text, seed, k))).randrange(256) for seed in (1, 2)] for text in "abcd"]
+            values[way] = np.mean(cells, axis=1)
+            interval = stats.ttest_1samp(values[way], 0).confidence_interval()
+            mean = next(one for one in ways if one["way"] == way)["scores"]["red"]["mean"]
+            assert mean["value"] == pytest.approx(values[way].mean())
+            assert mean["high"] - mean["value"] == pytest.approx((interval.high - interval.low) / 2, rel=2e-3)
+            assert mean["low"] + mean["high"] == pytest.approx(2 * mean["value"])
+        gain = values["crdiff"] - values["dense"]
+        found = ways[1]["scores"]["red"]
+        assert found["gain"]["value"] == pytest.approx(gain.mean()) and found["wins"] == np.mean(gain > 0)
+        assert ways[0]["scores"]["red"]["gain"] is None and ways[1]["passes"] > 1.9
+
+
+def test_intervals():
+    assert [student(n) for n in (1, 2)] == pytest.approx(stats.t.ppf(0.975, [1, 2]))
+    assert [student(n) for n in range(3, 90)] == pytest.approx(stats.t.ppf(0.975, range(3, 90)), rel=2e-3)
+    assert mean_interval([3.0]).low is None
+
+
+def test_images_that_are_not_kept_are_scored_once(evaluate, tmp_path):
+    engine, _, first = evaluate("--no-images")
+    assert len(engine.drawn) == 48 and not (tmp_path / "out" / "images").exists()
+    again, _, second = evaluate("--no-images")
+    assert again.drawn == [] and first == second
+
+
+def test_another_model_or_number_of_steps_needs_another_folder(evaluate, capsys):
+    evaluate()
+    engine, status, _ = evaluate(identity={"engine": "fake", "steps": 4})
+    assert status == 2 and engine.drawn == []
+    assert "written with steps 3, and this evaluation has 4" in capsys.readouterr().err
+
+
+def test_the_page_needs_no_other_file(evaluate, tmp_path):
+    (tmp_path / "prompts.txt").write_text("</script><img src=x>\nb\n", encoding="utf-8")
+    evaluate("--sizes", "64x64")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<img src=x>" not in page and page.count("</script>") == 2
+    assert "//" not in re.sub(r'base64,[^"]*', "", page) and "<!--" not in page.replace("<!doctype", "")
+    images = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    assert [one["prompt"] for one in images] == ["</script><img src=x>"] * 2 + ["b"] * 2
+    assert set(images[0]["ways"]) == {"dense", "pruned", "crdiff"}
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (
+            ["--prompts", "nowhere.txt"],
+            "crdiff: nowhere.txt: the prompts cannot be read (No such file or directory).\n",
+        ),
+        (["--n", "5"], "prompts.txt has 4 prompts, fewer than the 5 asked for.\n"),
+        (["--ways", "sparse"], "crdiff: There is no way 'sparse' of drawing; known are dense, "),
+        (["--ways", "crdiff:l=2"], "crdiff: The way 'crdiff:l=2' cannot be read at 'l=2'; settings are ratios, "),
+        (["--ways", "crdiff:k=9"], "crdiff: CR-Diff: k must lie in [-2, 3], not 9.0.\n"),
+        (["--metrics", "beauty"], "crdiff: There is no metric 'beauty'; known are imagereward, "),
+        (["--metrics", "clip", "--weights", "nowhere"], "crdiff: CLIP ViT-B/16 needs pytorch_model.bin from http"),
+        (["--metrics", "nowhere.py"], "nowhere.py with a function score(images, prompt).\n"),
+    ],
+)
+def test_what_is_missing_is_said_before_anything_is_drawn(evaluate, capsys, monkeypatch, tmp_path, more, sentence):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    engine, status, _ = evaluate(*more)
+    error = capsys.readouterr().err
+    assert status == 2 and engine.drawn == [] and sentence in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_not_there_is_one_sentence(capsys, tmp_path):
+    assert main(["evaluate", "--model", "nowhere.safetensors", "--sizes", "64x64", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "crdiff: nowhere.safetensors: there is no such checkpoint.\n"
+
+
+def test_coco_is_sampled_as_the_authors_do(tmp_path):
+    numbers = random.Random(1)
+    annotations = [{"image_id": numbers.randrange(7000), "caption": f"caption {n}\n"} for n in range(30000)]
+    path = tmp_path / "captions_val2014.json"
+    path.write_text(json.dumps({"images": [], "annotations": annotations}))
+    by_image = {}
+    for one in annotations:
+        by_image[one["image_id"]] = [*by_image.get(one["image_id"], []), one["caption"]]
+    state = random.getstate()
+    random.seed(42)
+    expected = [random.choice(by_image[image]).strip() for image in random.sample(list(by_image.keys()), 5000)]
+    random.setstate(state)
+    assert list(prompts_of(str(path))) == expected
+    assert prompts_of(str(path), 3) == tuple(expected[:3])
+
+
+def test_captions_in_json(tmp_path):
+    path = tmp_path / "captions.json"
+    for content in (["a", "b"], {"1": "a", "2": "b"}, [{"caption": "a"}, {"prompt": "b"}], {"prompts": ["a", "b"]}):
+        path.write_text(json.dumps(content))
+        assert prompts_of(str(path)) == ("a", "b")
+    for content in ([1], "a", {"x": [1]}, [{"name": "a"}], {"annotations": [{"caption": "a"}]}, [], [""]):
+        path.write_text(json.dumps(content))
+        with pytest.raises(SettingsError, match=r"captions\.json: "):
+            prompts_of(str(path))
+
+
+def test_what_the_ways_come_to():
+    model, base = Checkpoint("model", family_named("sdxl")), Settings()
+    size, library = Size(512, 512), PresetLibrary()
+    found = {text: Way.parse(text).at(size, base, model, library) for text in ("dense", "crdiff", "pruned", "native")}
+    assert found["dense"].settings == Settings() and found["dense"].passes == 1.0
+    crdiff = found["crdiff"].settings
+    assert (crdiff.down, crdiff.mid, crdiff.up, crdiff.k) == (0.397, 0.434, 0.387, 1.5)
+    assert found["crdiff"].passes == 2.0 and found["pruned"].passes == 1.0 and found["pruned"].settings.k == 1.0
+    assert found["native"].size == Size(1024, 1024) and found["native"].passes == 4.0
+    assert nearest(Size(512, 768), Size(1024, 1024)) == Size(832, 1280)
+    weak = Way.parse("attenuation:ratios=0.1/0/0.2").at(size, base, model, library)
+    assert (weak.settings.down, weak.settings.mid, weak.settings.up) == (0.1, 0.0, 0.2) and weak.passes == 1.0
+    keys = {Item(size, one, "a", 1).key for one in (*found.values(), weak)}
+    assert len(keys) == 5
+
+
+class FakeWebUI:
+    def __init__(self, infotext):
+        self.infotext, self.bodies = infotext, []
+
+    def call(self, method, path, body=None):
+        if path.startswith("/crdiff/v1/checkpoint"):
+            return {"name": "mine", "sha256": "2" * 64, "family": "sd15", "problem": None}
+        self.bodies.append(body)
+        png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+        return {"images": [png], "info": json.dumps({"infotexts": [self.infotext]})}
+
+
+def test_a_webui_is_asked_for_each_image_and_has_to_act():
+    webui = FakeWebUI("a\nSteps: 3, CR-Diff k: 1.5")
+    engine = WebUIEngine(webui, {"steps": 3}, "mine")
+    settings = Settings(enabled=True, preset="custom", k=1.5)
+    assert engine.draw(Request("a", 4, Size(64, 96), settings)).image.size == (1, 1)
+    (body,) = webui.bodies
+    assert (body["prompt"], body["seed"], body["height"], body["width"], body["steps"]) == ("a", 4, 64, 96, 3)
+    assert body["alwayson_scripts"]["cr-diff"]["args"] == [settings.to_dict()]
+    assert body["override_settings"] == {"sd_model_checkpoint": "mine"} and body["save_images"] is False
+    webui.infotext = "a\nSteps: 3, CR-Diff note: There is no UNet."
+    engine.draw(Request("a", 4, Size(64, 96), Settings()))
+    with pytest.raises(EvaluationError, match="drew without CR-Diff: There is no UNet"):
+        engine.draw(Request("a", 4, Size(64, 96), settings))
