@@ -12,6 +12,7 @@ from problems import hill
 from crdiff.errors import SettingsError
 from crdiff.method.groups import Ratios
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
+from crdiff.search.strategies.optuna_samplers import Tpe
 from crdiff.search.strategies.random_search import RandomSearch
 from crdiff.search.strategies.registry import available, make
 from crdiff.search.strategies.space import DENSE, START, Point, Space
@@ -185,13 +186,13 @@ def test_steps_shrink_with_the_temperature_to_the_least_step():
     assert 0.004 < max(steps[-100:]) <= 0.005
 
 
-@pytest.mark.parametrize("make", [SimulatedAnnealing, RandomSearch])
+@pytest.mark.parametrize("make", [SimulatedAnnealing, RandomSearch, Tpe])
 def test_any_state_goes_on_as_if_nothing_had_happened(make):
     def fresh():
         return make(Space(), [DENSE, START], 7)
 
     strategy = fresh()
-    for _ in range(100):
+    for _ in range(100 if make is not Tpe else 12):
         proposal = strategy.ask()
         if proposal is None:
             break
@@ -215,7 +216,7 @@ BEST = [0.306691542484, 0.235808565333, 0.484412827102]
 
 
 @pytest.mark.parametrize("state", [{}, {"walk": 3, "number": 1}, {"walk": {"current": 1}, "number": 0}, {"told": "x"}])
-@pytest.mark.parametrize("make", [SimulatedAnnealing, RandomSearch])
+@pytest.mark.parametrize("make", [SimulatedAnnealing, RandomSearch, Tpe])
 def test_a_bad_state_changes_nothing(make, state):
     strategy = make(Space(), [START], 1)
     before = strategy.state()

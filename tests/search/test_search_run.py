@@ -370,7 +370,9 @@ def test_a_bad_budget_is_one_sentence(values):
 
 
 def test_an_unknown_strategy():
-    with pytest.raises(SettingsError, match="must be one of annealing, evolution, random, cmaes, not 'genetic'"):
+    with pytest.raises(
+        SettingsError, match="must be one of annealing, evolution, random, cmaes, tpe, gp, not 'genetic'"
+    ):
         make("genetic", SPACE, [START])
 
 

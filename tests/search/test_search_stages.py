@@ -7,11 +7,11 @@ import json
 import pytest
 from problems import hill
 
-from crdiff.errors import SettingsError
+from crdiff.errors import MissingPackageError, SettingsError
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
 from crdiff.search.search import Budget, Search
-from crdiff.search.strategies import registry
+from crdiff.search.strategies import optuna_samplers, registry
 from crdiff.search.strategies.space import AXES, DENSE, START, Point, Space, by_pruned_counts, rounded
 from crdiff.settings import Settings
 
@@ -112,3 +112,23 @@ def test_workers_share_a_search_over_stages(tmp_path):
     again = worker().run(Budget(evaluations=8))
     assert again.history[:4] == report.history and len(again.history[5].point.stages) == 3
     assert [entry.score for entry in again.history] == pytest.approx([score(one.point) for one in again.history])
+
+
+def test_a_sampler_of_optuna_knows_the_starts_that_lie_within_the_bounds_and_learns():
+    strategy = registry.make("tpe", THREE, [START, DENSE])
+    points = []
+    while len(points) < 30:
+        proposal = strategy.ask()
+        points.append(proposal.point)
+        strategy.tell(proposal, score(proposal.point))
+    assert points[:2] == [START, DENSE]
+    assert [trial.value for trial in strategy._study.trials[:2]] == [score(START), score(points[2])]
+    assert max(map(score, points[12:])) > max(map(score, points[2:12]))
+
+
+@pytest.mark.parametrize(("name", "missing"), [("tpe", "optuna"), ("gp", "torch")])
+def test_a_sampler_whose_package_is_not_installed_is_refused_and_not_offered(monkeypatch, name, missing):
+    monkeypatch.setattr(optuna_samplers, "find_spec", lambda package: None if package == missing else object())
+    assert name not in registry.available()
+    with pytest.raises(MissingPackageError, match=f"strategy {name} needs the Python package {missing}"):
+        registry.make(name, THREE, [START])

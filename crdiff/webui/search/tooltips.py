@@ -34,7 +34,8 @@ TOOLTIPS: Mapping[str, str] = {
     "stages": "Parts of the steps, all of the same length, each with ratios of its own. Every stage is more to search "
     "for, and takes more evaluations.",
     "strategy": "How the next ratios are chosen: annealing is the paper's, evolution changes the best a little as "
-    "Diff-ES does, random samples evenly, cmaes needs the Python package cmaes.",
+    "Diff-ES does, random samples evenly. cmaes is offered where that Python package is installed, tpe and gp "
+    "where optuna is.",
     "racing": "Whether ratios that cannot win are given up early: exact never misses the best, likely saves more, off "
     "draws every image.",
     "seed": "Of the search's own random numbers; another one tries other ratios.",

@@ -1,0 +1,144 @@
+"""Samplers of the optional package ``optuna`` (Akiba et al., arXiv 1907.10902) as strategies."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any, ClassVar
+
+from crdiff.errors import MissingPackageError, SettingsError
+from crdiff.search.strategies.space import START, Point, Space
+from crdiff.search.strategies.strategy import Options, Proposal, check_pending, check_seed
+
+
+class OptunaSampler:
+    """The starting points, then what a sampler proposes from all scores so far.
+
+    Its state is the scores told so far; a sampler that is told them again proposes the same again.
+
+    Raises:
+        MissingPackageError: a package is not installed.
+    """
+
+    name: ClassVar[str]
+    sampler: ClassVar[str]
+    """Its class in ``optuna.samplers``."""
+    packages: ClassVar[tuple[str, ...]] = ("optuna",)
+
+    def __init__(self, space: Space, starts: Sequence[Point] = (START,), seed: int = 0) -> None:
+        if sentence := self.problem():
+            raise MissingPackageError(sentence)
+        self.space = space
+        self.starts = tuple(starts)
+        self.seed = check_seed(seed)
+        self._clear()
+
+    @classmethod
+    def problem(cls) -> str | None:
+        # Only looked for: importing them takes a while, and not every search needs them.
+        missing = [package for package in cls.packages if find_spec(package) is None]
+        if not missing:
+            return None
+        return f"The strategy {cls.name} needs the Python package {missing[0]}, which is not installed."
+
+    @classmethod
+    def create(cls, space: Space, starts: Sequence[Point], options: Options) -> OptunaSampler:
+        return cls(space, starts, options.seed)
+
+    def _clear(self) -> None:
+        self._told: list[float] = []
+        self._pending: Proposal | None = None
+        self._study: Any = None
+        self._trial: Any = None
+
+    def settings(self) -> dict[str, Any]:
+        return {"name": self.name, "seed": self.seed, "starts": [point.to_dict() for point in self.starts]}
+
+    def ask(self) -> Proposal | None:
+        if self._pending is None:
+            self._pending = self._next()
+        return self._pending
+
+    def _next(self) -> Proposal:
+        number = len(self._told)
+        if number < len(self.starts):
+            return Proposal(number, self.starts[number], "seed")
+        optuna = importlib.import_module("optuna")
+        if self._study is None:
+            self._study = self._make(optuna)
+        unit = optuna.distributions.FloatDistribution(0.0, 1.0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a sampler may change in a later version
+            self._trial = self._study.ask(dict.fromkeys(self.space.axes, unit))
+        fractions = [self._trial.params[axis] for axis in self.space.axes]
+        return Proposal(number, self.space.at(fractions), "sample")
+
+    def _make(self, optuna: Any) -> Any:
+        """A study in memory that knows the starting points' scores, of those that lie within the bounds."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            sampler = getattr(optuna.samplers, self.sampler)(seed=self.seed)
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        unit = optuna.distributions.FloatDistribution(0.0, 1.0)
+        for start, score in zip(self.starts, self._told):
+            inside = self.space.clip(start)
+            if inside.merged != start.merged:
+                continue
+            params = {axis: (inside[axis] - low) / (high - low) for axis, (low, high) in self.space.bounds.items()}
+            known = dict.fromkeys(self.space.axes, unit)
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=known, value=score))
+        return study
+
+    def tell(self, proposal: Proposal, score: float | None) -> bool:
+        check_pending(self.ask(), proposal, score)
+        assert score is not None
+        best = not self._told or score > max(self._told)
+        self._take(score)
+        return best
+
+    def _take(self, score: float) -> None:
+        self._told.append(score)
+        self._pending = None
+        if len(self._told) > len(self.starts):
+            self._study.tell(self._trial, score)
+
+    def state(self) -> dict[str, Any]:
+        return {"told": list(self._told)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        try:
+            told = [float(score) for score in state["told"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise SettingsError(f"This is not the state of a search by {self.name} ({error}).") from None
+        self._clear()
+        for score in told:
+            self.ask()
+            self._take(score)
+
+    def status(self) -> dict[str, float]:
+        return {"samples": len(self._told)}
+
+
+class Tpe(OptunaSampler):
+    """Tree-structured Parzen estimator (Bergstra et al., 2011)."""
+
+    name: ClassVar[str] = "tpe"
+    sampler: ClassVar[str] = "TPESampler"
+
+
+class GaussianProcess(OptunaSampler):
+    """Bayesian optimisation with a Gaussian process."""
+
+    name: ClassVar[str] = "gp"
+    sampler: ClassVar[str] = "GPSampler"
+    packages: ClassVar[tuple[str, ...]] = ("optuna", "scipy", "torch")
+
+    @classmethod
+    def problem(cls) -> str | None:
+        found = super().problem()
+        if found is None and find_spec("optuna._gp") is None:
+            return "The strategy gp needs a later version of the Python package optuna."
+        return found
