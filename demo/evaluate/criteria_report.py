@@ -22,6 +22,9 @@ def overview(measured: Measured, varied: str) -> list[str]:
     lines = [row(["criterion", "passes", *sizes]), row(["---"] * (len(sizes) + 2))]
     dense = [measured.of(size, DENSE_NAME, "") for size in sizes]
     lines.append(row([DENSE_NAME, "1.00", *(str(measured.right(cell)) if cell else "" for cell in dense)]))
+    own = [measured.of(size, DENSE_NAME, varied) for size in sizes]
+    if any(own):
+        lines.append(row([f"{DENSE_NAME}, {varied}", "1.00", *(_shown(measured, cell) for cell in own)]))
     for label in measured.labels(varied):
         cells = [measured.of(size, label, varied) for size in sizes]
         passes = [cell.passes for cell in cells if cell is not None]

@@ -35,6 +35,7 @@ from demo.evaluate import (
     strategies,
     strip,
 )
+from demo.evaluate.cells import Cell, Measured, Protocol
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DENSE, DemoModel, Drawing
 from demo.evaluate.objective import noise_seed
@@ -318,6 +319,20 @@ def test_criteria_are_judged_by_what_they_make_of_the_model_and_not_measured_twi
     outlines = list(ElementTree.fromstring(radar.read_text("utf-8")).iter("{http://www.w3.org/2000/svg}polygon"))
     assert [one.get("stroke-dasharray") for one in outlines].count("4 3") == 2
     assert all(len(one.get("points").split()) == 3 for one in outlines)
+
+
+def test_the_dense_model_has_a_row_of_its_own_where_something_else_is_done_to_it():
+    found = {"": "1100", "attention scaled": "1111"}
+    dense = [
+        Cell("80x128", "dense", "", varied, (0.0, 0.0, 0.0), 0.0, 1.0, right, ()) for varied, right in found.items()
+    ]
+    pruned = Cell("80x128", "magnitude", "", "attention scaled", (0.1, 0.1, 0.1), 1.5, 2.0, "1110", ())
+    measured = Measured(Protocol("", 1, 1, 1, 4, 1, 1), {cell.key: cell for cell in (*dense, pruned)})
+    _, _, *rows = criteria_report.overview(measured, "attention scaled")
+    shown = [row.strip("| ").split(" | ") for row in rows]
+    assert [row[0] for row in shown] == ["dense", "dense, attention scaled", "magnitude"]
+    assert [row[2].split(" (")[0] for row in shown] == ["50.0", "100.0", "75.0"]
+    assert "+50.0 ±" in shown[1][2] and "+25.0 ±" in shown[2][2]
 
 
 def test_self_attention_is_scaled_by_what_its_tokens_are_to_those_of_training():
