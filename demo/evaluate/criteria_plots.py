@@ -19,7 +19,7 @@ GREY = "#888"
 COLUMNS, PANEL, HEAD = 4, 210, 26
 RADIUS, RING = 56, 5
 CHART, LEGEND = 170, 18
-TICK, BESIDE = 10, 3.5
+TICK, BESIDE, AROUND = 10, 3.5, 0.25
 _CORNERS = 3
 Place = tuple[float, float]
 
@@ -45,6 +45,8 @@ class _Scale:
 def save_radars(measured: Measured, varied: str, path: Path) -> None:
     """Of each criterion the gain over the dense model, an axis a size, over magnitude's outline.
 
+    The sizes are those at which most criteria were measured; criteria that lack one of them are left out.
+
     Args:
         measured: what was measured.
         varied: a key of ``VARIED``.
@@ -54,7 +56,9 @@ def save_radars(measured: Measured, varied: str, path: Path) -> None:
         ValueError: no criterion was measured at three sizes.
     """
     labels = _native(measured.labels(varied))
-    sizes = [size for size in measured.sizes() if all(measured.of(size, label, varied) for label in labels)]
+    counts = {size: sum(measured.of(size, label, varied) is not None for label in labels) for size in measured.sizes()}
+    sizes = [size for size, count in counts.items() if 2 * count > len(labels)]
+    labels = [label for label in labels if all(measured.of(size, label, varied) for size in sizes)]
     if len(sizes) < _CORNERS or not labels:
         raise ValueError(f"For radars the same criteria have to be measured at {_CORNERS} sizes at least.")
     gains = {label: [_gain(measured, measured.of(size, label, varied)) for size in sizes] for label in labels}
@@ -87,7 +91,7 @@ def save_gain_against_cost(measured: Measured, varied: Sequence[str], path: Path
     if not gains:
         raise ValueError("No criterion was measured.")
     scale = _Scale.of(list(gains.values()), TICK)
-    most = max(cell.passes for cell in cells) + 0.1
+    least, most = 1.0 - AROUND, max(cell.passes for cell in cells) + AROUND
     sizes = [size for size in measured.sizes() if any(key[0] == size for key in gains)]
     rows = math.ceil(len(sizes) / COLUMNS)
     shapes = ", ".join(f"{'○●△'[place % 3]} {one}" for place, one in enumerate(varied))
@@ -97,7 +101,7 @@ def save_gain_against_cost(measured: Measured, varied: Sequence[str], path: Path
 
         def at(passes: float, gain: float, left: float = left, top: float = top) -> Place:
             wide = CHART - 24
-            return left + (passes - 0.9) / (most - 0.9) * wide, top + CHART - scale.part(gain) * (CHART - 26)
+            return left + (passes - least) / (most - least) * wide, top + CHART - scale.part(gain) * (CHART - 26)
 
         parts.append(_text(left, top + 18, size))
         for gain in range(scale.low, scale.high + 1, TICK):
