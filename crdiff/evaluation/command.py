@@ -12,8 +12,9 @@ from crdiff.errors import SettingsError
 from crdiff.evaluation.engine import Engine, Sampling
 from crdiff.evaluation.errors import EvaluationError
 from crdiff.evaluation.images import Plan
-from crdiff.evaluation.metrics.metric import Metric
-from crdiff.evaluation.metrics.registry import METRICS, metric_of
+from crdiff.evaluation.metrics.fid import Fid
+from crdiff.evaluation.metrics.metric import Judge, Metric
+from crdiff.evaluation.metrics.registry import FID, FID_LABEL, METRICS, metric_of
 from crdiff.evaluation.progress import Progress
 from crdiff.evaluation.prompts import NEUTRAL, prompts_of
 from crdiff.evaluation.record import Record
@@ -46,6 +47,7 @@ ways:
 
 metrics:
 {chr(10).join(f"  {name:16} {kind.label}" for name, kind in METRICS.items())}
+  {FID:16} {FID_LABEL}, from --reference
   FILE.py          a score of your own: score(images, prompt)
 
 examples:
@@ -92,6 +94,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--weights", type=Path, metavar="FOLDER", help="where those of metrics lie, beside the usual caches"
     )
+    output.add_argument(
+        "--reference", type=Path, metavar="SET", help="of FID: a folder of images, or an .npz of pytorch-fid"
+    )
     output.add_argument("--download", action="store_true", help="fetch missing weights of metrics, and check them")
     output.add_argument("--no-images", action="store_true", help="score images and do not keep them")
     output.add_argument(
@@ -117,18 +122,19 @@ def run(arguments: argparse.Namespace) -> int:
         The exit status: 0, or 130 if it was stopped.
     """
     wanted = _wanted(arguments)
-    metrics = _metrics(arguments)
+    metrics, distances = _metrics(arguments)
     engine = _engine(arguments)
     plan = _plan(wanted, engine)
     record = Record(arguments.out, engine.identity)
-    runner = Runner(engine, metrics, record, keep=not arguments.no_images)
+    runner = Runner(engine, metrics, distances, record, keep=not arguments.no_images)
     missing = runner.missing(plan.items())
-    for metric in metrics if missing else []:
-        metric.load(arguments.device or "cpu")
+    judges: list[Judge] = [*metrics, *distances]
+    for judge in judges if missing else distances:
+        judge.load(_device(arguments))
     with stopping() as stop:
         done = runner.draw_missing(missing, Progress(missing), stop.is_set)
-    results = results_of(plan, record, [metric.name for metric in metrics])
-    labels = {name: kind.label for name, kind in METRICS.items()}
+    results = results_of(plan, record, [metric.name for metric in metrics], distances)
+    labels = {FID: FID_LABEL, **{name: kind.label for name, kind in METRICS.items()}}
     page = write_report(arguments.out, results, record, labels, arguments.shown)
     print(f"{'Done' if done else 'Stopped; the same command resumes'}: {page}", flush=True)
     return 0 if done else 130
@@ -170,6 +176,13 @@ def _engine(arguments: argparse.Namespace) -> Engine:
     return load(arguments.model, sampling, arguments.device, arguments.precision)
 
 
+def _device(arguments: argparse.Namespace) -> str:
+    # Imported here: it needs torch.
+    from crdiff.evaluation.diffusers_engine import usual_device
+
+    return str(arguments.device or usual_device())
+
+
 def _plan(wanted: _Wanted, engine: Engine) -> Plan:
     library = PresetLibrary()
     for size in wanted.sizes:
@@ -180,20 +193,25 @@ def _plan(wanted: _Wanted, engine: Engine) -> Plan:
     return Plan(wanted.prompts, wanted.seeds, drawings)
 
 
-def _metrics(arguments: argparse.Namespace) -> list[Metric]:
+def _metrics(arguments: argparse.Namespace) -> tuple[list[Metric], list[Fid]]:
     """Those asked for, not yet loaded; their weights are here.
 
     Raises:
         EvaluationError: something is missing and is not to be fetched.
     """
     files = ModelFiles(models=arguments.weights)
-    metrics = [metric_of(name, files) for name in dict.fromkeys(arguments.metrics)]
-    for metric in metrics:
-        if metric.available() is not None and arguments.download:
-            _download(metric.name, files)
-        if (problem := metric.available()) is not None:
+    metrics = [metric_of(name, files) for name in dict.fromkeys(arguments.metrics) if name != FID]
+    distances = [Fid(arguments.reference)] if FID in arguments.metrics else []
+    judges: list[Judge] = [*metrics, *distances]
+    for judge in judges:
+        if judge.available() is not None and arguments.download:
+            if isinstance(judge, Fid):
+                judge.fetch()
+            else:
+                _download(judge.name, files)
+        if (problem := judge.available()) is not None:
             raise EvaluationError(problem)
-    return metrics
+    return metrics, distances
 
 
 def _download(name: str, files: ModelFiles) -> None:

@@ -118,7 +118,7 @@ def load(model: Path, sampling: Sampling, device: str | None = None, precision: 
             f"Drawing without a WebUI needs {' and '.join(missing)}: pip install -e .[evaluate] in CR-Diff's folder, "
             "in an environment of its own, never in a WebUI's."
         )
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = device or usual_device()
     dtype = getattr(torch, precision or ("float32" if place == "cpu" else "float16"))
     try:
         pipe = _pipeline(model, dtype).to(place)
@@ -130,6 +130,11 @@ def load(model: Path, sampling: Sampling, device: str | None = None, precision: 
             f"{model.name} cannot be loaded by diffusers ({type(error).__name__}: {reason})."
         ) from error
     return DiffusersEngine(pipe, sampling, model.stem, sha256_of(model) if model.is_file() else None)
+
+
+def usual_device() -> str:
+    """A GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _pipeline(model: Path, dtype: torch.dtype) -> Any:

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from crdiff.evaluation.images import Item, Shard
 from crdiff.files import write_atomically
 from crdiff.search.journal import Journal, check_header, plain, read_lines
@@ -89,6 +92,24 @@ class Record:
         except (OSError, SyntaxError):
             return None
 
+    def features(self, item: Item, distance: str) -> NDArray[np.float32] | None:
+        """What a distance keeps of an image; None if nothing was kept, or it is damaged."""
+        try:
+            found: NDArray[np.float32] = np.load(self._features(item, distance), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        return found
+
+    def keep_features(self, item: Item, distance: str, features: NDArray[np.float32]) -> None:
+        """Keep what a distance sees of an image.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        stream = io.BytesIO()
+        np.save(stream, features)
+        write_atomically(self._features(item, distance), stream.getvalue())
+
     def drawn(self, item: Item, drawn: Drawn, seconds: float, scores: Mapping[str, float], *, keep: bool) -> None:
         """Keep an image that has just been drawn.
 
@@ -112,6 +133,9 @@ class Record:
             JournalError: the journal cannot be written.
         """
         self._write(item, {}, scores)
+
+    def _features(self, item: Item, distance: str) -> Path:
+        return self.entry(item).folder / "features" / distance / f"{item.key}.npy"
 
     def _write(self, item: Item, what: Mapping[str, Any], scores: Mapping[str, float]) -> None:
         assert self._journal is not None

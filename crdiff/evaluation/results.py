@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from crdiff.evaluation.images import Item, Plan
+from crdiff.evaluation.metrics.metric import Distance
 from crdiff.evaluation.record import Record
 from crdiff.evaluation.statistics import Interval, gain_interval, mean_interval, wins
 from crdiff.evaluation.ways import DENSE, Drawing, changed
@@ -90,12 +91,8 @@ class Results:
         }
 
 
-Distances = Callable[[Sequence[Item]], Mapping[str, float]]
-"""How far some images lie from a reference, by metric."""
-
-
 def results_of(
-    plan: Plan, record: Record, metrics: Sequence[str], distances: Distances = lambda items: {}
+    plan: Plan, record: Record, metrics: Sequence[str], distances: Sequence[Distance] = ()
 ) -> Results:  # fmt: skip
     """What has been drawn so far, in figures.
 
@@ -104,6 +101,9 @@ def results_of(
         record: what has been drawn and scored.
         metrics: names of the scores.
         distances: of a way's images at a size from a reference.
+
+    Raises:
+        ScoringError: the reference of one of the distances cannot be read.
     """
     found: dict[Size, list[WayResult]] = {}
     for size, drawings in plan.drawings.items():
@@ -114,7 +114,7 @@ def results_of(
 
 def _way(
     plan: Plan, record: Record, size: Size, drawing: Drawing, dense: Drawing | None, metrics: Sequence[str],
-    distances: Distances,
+    distances: Sequence[Distance],
 ) -> WayResult:  # fmt: skip
     items = [Item(size, drawing, prompt, seed) for prompt in plan.prompts for seed in plan.seeds]
     drawn = [item for item in items if record.entry(item).drawn]
@@ -129,7 +129,17 @@ def _way(
         pair = [own[number] for number in both], [others[number] for number in both]
         gain, share = (gain_interval(*pair), wins(*pair)) if both else (None, None)
         scores[metric] = Score(len(own), mean_interval(list(own.values())), gain, share)
-    return WayResult(drawing, len(drawn), seconds, scores, distances(drawn) if drawn else {})
+    return WayResult(drawing, len(drawn), seconds, scores, _distances(record, drawn, distances))
+
+
+def _distances(record: Record, items: Sequence[Item], distances: Sequence[Distance]) -> dict[str, float]:
+    found = {}
+    for one in distances:
+        kept = [features for item in items if (features := record.features(item, one.name)) is not None]
+        value = one.distance(np.stack(kept)) if kept else None
+        if value is not None:
+            found[one.name] = value
+    return found
 
 
 def _by_prompt(plan: Plan, record: Record, size: Size, drawing: Drawing, metric: str) -> dict[int, float]:

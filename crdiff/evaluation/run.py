@@ -10,7 +10,7 @@ from crdiff.errors import CRDiffError
 from crdiff.evaluation.engine import Drawn, Engine, Request
 from crdiff.evaluation.errors import EvaluationError
 from crdiff.evaluation.images import Item
-from crdiff.evaluation.metrics.metric import Metric
+from crdiff.evaluation.metrics.metric import Distance, Metric
 from crdiff.evaluation.progress import Progress
 from crdiff.evaluation.record import Record
 
@@ -24,16 +24,28 @@ class Runner:
     Args:
         engine: draws.
         metrics: score every image; loaded already.
+        distances: judge all images of a way; loaded already.
         record: what has been drawn and scored.
         keep: whether images are kept.
     """
 
-    def __init__(self, engine: Engine, metrics: Sequence[Metric], record: Record, *, keep: bool) -> None:
-        self._engine, self._metrics, self._record, self._keep = engine, metrics, record, keep
+    def __init__(
+        self,
+        engine: Engine,
+        metrics: Sequence[Metric],
+        distances: Sequence[Distance],
+        record: Record,
+        *,
+        keep: bool,
+    ) -> None:
+        self._engine, self._metrics, self._distances = engine, metrics, distances
+        self._record, self._keep = record, keep
 
     def missing(self, items: Sequence[Item]) -> list[Item]:
-        """Those of which the image or a score is missing."""
-        return [item for item in items if not self._record.entry(item).drawn or self._unscored(item)]
+        """Those of which the image, a score or features are missing."""
+        return [
+            item for item in items if not self._record.entry(item).drawn or self._unscored(item) or self._unseen(item)
+        ]
 
     def draw_missing(
         self, items: Sequence[Item], progress: Progress, should_stop: Callable[[], bool] = lambda: False
@@ -65,16 +77,25 @@ class Runner:
         entry = self._record.entry(item)
         return [metric for metric in self._metrics if metric.name not in entry.scores]
 
+    def _unseen(self, item: Item) -> list[Distance]:
+        return [one for one in self._distances if self._record.features(item, one.name) is None]
+
     def _complete(self, item: Item) -> None:
         metrics = self._unscored(item)
         image = self._record.image(item)
         if image is not None:
+            self._see(item, image)
             self._record.scored(item, _scores(metrics, item, image))
             return
         start = time.perf_counter()
         drawn = self._drawn(item)
         seconds = time.perf_counter() - start
+        self._see(item, drawn.image)
         self._record.drawn(item, drawn, seconds, _scores(metrics, item, drawn.image), keep=self._keep)
+
+    def _see(self, item: Item, image: Image) -> None:
+        for distance in self._unseen(item):
+            self._record.keep_features(item, distance.name, distance.features(image))
 
     def _drawn(self, item: Item) -> Drawn:
         request = Request(item.prompt, item.seed, item.drawing.size, item.drawing.settings)

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from crdiff.checks import shown
-from crdiff.cost import unet_passes
+from crdiff.cost import passes_of
 from crdiff.errors import SettingsError
 from crdiff.method.groups import Ratios
+from crdiff.method.schedule import Schedule
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import OTHER
-from crdiff.modes.registry import MODES
 from crdiff.plan import plan_for
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
@@ -153,7 +153,9 @@ class Way:
         if not settings.enabled:
             return Drawing(self.text, settings, size, 1.0, "the model as it is")
         plan = plan_for(settings, size, library).make(replace(checkpoint, family=family))
-        passes = unet_passes(plan, MODES[settings.mode], settings.window, shared=family.shared)
+        if "k" in self.changes or "k" in (self.kind.changes or ()):  # also where stages have one of their own
+            plan = replace(plan, schedule=Schedule(tuple(replace(stage, k=None) for stage in plan.schedule.stages)))
+        passes = passes_of(settings, plan, family)
         first, stages = plan.schedule.first, "" if plan.schedule.is_constant else str(plan.schedule)
         settled = replace(
             settings, preset=CUSTOM, down=first.down, mid=first.mid, up=first.up, k=plan.k, stages=stages,

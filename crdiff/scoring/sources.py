@@ -132,3 +132,16 @@ CLIP_B16 = Source(
 
 PICK_SCORE = Source("PickScore v1", "PickScore_v1", _clip_files(_PICK, 3_940_000_000))
 """Kirstain et al., arXiv 2305.01569."""
+
+_SIGLIP = "google/siglip-so400m-patch14-384"
+
+SIGLIP = Source(
+    "SigLIP so400m",
+    "siglip-so400m-patch14-384",
+    (
+        RemoteFile("model.safetensors", _SIGLIP, size=3_510_000_000),
+        RemoteFile("config.json", _SIGLIP, size=600),
+        RemoteFile("preprocessor_config.json", _SIGLIP, size=400),
+    ),
+)
+"""Zhai et al., arXiv 2303.15343; Apache-2.0."""

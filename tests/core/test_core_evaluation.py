@@ -176,6 +176,36 @@ def test_images_that_are_not_kept_are_scored_once(evaluate, tmp_path):
     assert again.drawn == [] and first == second
 
 
+class Redness:
+    """In place of FID: the mean of the red."""
+
+    name = "fid"
+
+    def __init__(self, reference):
+        pass
+
+    def available(self):
+        return None
+
+    def load(self, device):
+        pass
+
+    def features(self, image):
+        return np.asarray(image, dtype=np.float32)[0, 0]
+
+    def distance(self, features):
+        return float(features[:, 0].mean()) + len(features)
+
+
+def test_a_distance_is_that_of_all_images_and_needs_none_of_them_again(evaluate, monkeypatch):
+    monkeypatch.setattr(command, "Fid", Redness)
+    engine, _, report = evaluate("--no-images", "--metrics", "fid", "--sizes", "64x64")
+    shades = [random.Random(str(drawn)).randrange(256) for drawn in engine.drawn if drawn[3] is None]
+    assert report["sizes"]["64x64"][0]["distances"] == {"fid": pytest.approx(np.mean(shades) + 8)}
+    again, _, second = evaluate("--no-images", "--metrics", "fid", "--sizes", "64x64")
+    assert again.drawn == [] and second == report
+
+
 def test_another_model_or_number_of_steps_needs_another_folder(evaluate, capsys):
     evaluate()
     engine, status, _ = evaluate(identity={"engine": "fake", "steps": 4})
@@ -263,6 +293,10 @@ def test_what_the_ways_come_to():
     assert nearest(Size(512, 768), Size(1024, 1024)) == Size(832, 1280)
     weak = Way.parse("attenuation:ratios=0.1/0/0.2").at(size, base, model, library)
     assert (weak.settings.down, weak.settings.mid, weak.settings.up) == (0.1, 0.0, 0.2) and weak.passes == 1.0
+    stages = Settings(preset="custom", stages="0.4/0.3/0.3/2; 0.2/0.2/0.1 from 0.5")
+    pruned = Way.parse("pruned").at(size, stages, model, library)
+    assert pruned.passes == 1.0 and pruned.settings.k == 1.0 and "/2" not in pruned.settings.stages
+    assert Way.parse("crdiff").at(size, stages, model, library).settings.stages.startswith("0.4/0.3/0.3/2")
     keys = {Item(size, one, "a", 1).key for one in (*found.values(), weak)}
     assert len(keys) == 5
 

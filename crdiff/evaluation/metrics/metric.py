@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from crdiff.scoring.prompts import plain_text
 from crdiff.scoring.scorer import Scorer
 
@@ -13,12 +16,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-class Metric(Protocol):
-    """Judges an image by its prompt; higher is better."""
+class Judge(Protocol):
+    """What metrics and distances have in common."""
 
     @property
     def name(self) -> str:
-        """In the registry, in the journal and in reports."""
+        """In the registry, in the evaluation's folder and in reports."""
         ...
 
     def available(self) -> str | None:
@@ -33,11 +36,31 @@ class Metric(Protocol):
         """
         ...
 
+
+class Metric(Judge, Protocol):
+    """Judges an image by its prompt; higher is better."""
+
     def score(self, prompt: str, image: Image) -> float:
         """A finite number.
 
         Raises:
             ScoringError: the image cannot be scored.
+        """
+        ...
+
+
+class Distance(Judge, Protocol):
+    """Judges many images together by how far they lie from a reference; lower is better."""
+
+    def features(self, image: Image) -> NDArray[np.float32]:
+        """What is kept of an image."""
+        ...
+
+    def distance(self, features: NDArray[np.float32]) -> float | None:
+        """Of the images whose features ``[n, d]`` these are; None of too few.
+
+        Raises:
+            ScoringError: the reference cannot be read.
         """
         ...
 

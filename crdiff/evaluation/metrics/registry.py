@@ -11,9 +11,11 @@ from crdiff.errors import SettingsError
 from crdiff.evaluation.metrics.metric import Metric, Scored, squashed
 from crdiff.scoring.model_files import ModelFiles
 from crdiff.scoring.registry import create
-from crdiff.scoring.sources import CLIP, CLIP_B16, IMAGE_REWARD, PICK_SCORE, Source
+from crdiff.scoring.sources import CLIP, CLIP_B16, IMAGE_REWARD, PICK_SCORE, SIGLIP, Source
 
 OWN = "own"
+FID = "fid"
+FID_LABEL = "FID (lower is better)"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,12 @@ def _clip_b16(files: ModelFiles) -> Metric:
     return Scored("clip", ClipScorer(files, name="clip", source=CLIP_B16), 0.01)
 
 
+def _aesthetic(files: ModelFiles) -> Metric:
+    from crdiff.evaluation.metrics.aesthetic import Aesthetic
+
+    return Aesthetic(files)
+
+
 METRICS: Mapping[str, MetricKind] = {
     "imagereward": MetricKind(
         "ImageReward", lambda files: Scored("imagereward", create("imagereward", files)), IMAGE_REWARD
@@ -49,6 +57,7 @@ METRICS: Mapping[str, MetricKind] = {
     ),
     "clip": MetricKind("CLIP score (ViT-B/16)", _clip_b16, CLIP_B16),
     "clip-l": MetricKind("CLIP score (ViT-L/14)", lambda files: Scored("clip-l", create("clip", files), 0.01), CLIP),
+    "aesthetic": MetricKind("aesthetic predictor v2.5", _aesthetic, SIGLIP),
     "pickscore": MetricKind("PickScore", lambda files: Scored("pickscore", create("pickscore", files)), PICK_SCORE),
 }
 
