@@ -28,7 +28,8 @@ from crdiff.search.score_text import score_text
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies import registry as strategies
 from crdiff.search.strategies.annealing import Schedule, iterations_for
-from crdiff.search.strategies.space import DENSE, K_BOUNDS, PAPER_K, RATIO_BOUNDS, Point, Space
+from crdiff.search.strategies.point import DENSE, PAPER_K, Point
+from crdiff.search.strategies.space import K_BOUNDS, RATIO_BOUNDS, Space
 from crdiff.search.strategies.strategy import Options
 
 _RACING_JOBS = 4

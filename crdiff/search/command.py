@@ -13,8 +13,9 @@ from crdiff.search.campaign import Campaign, run_campaign
 from crdiff.search.options import add_sampling_options, add_webui_options, read_prompts, sampling_request, stopping
 from crdiff.search.remote import WebUI
 from crdiff.search.search import EVALUATIONS, Budget
+from crdiff.search.strategies.point import AXES, MAX_STAGES, PAPER_K, check_k
 from crdiff.search.strategies.registry import DEFAULT_STRATEGY, STRATEGIES
-from crdiff.search.strategies.space import AXES, K_BOUNDS, MAX_STAGES, PAPER_K, RATIO_BOUNDS, check_k
+from crdiff.search.strategies.space import K_BOUNDS, RATIO_BOUNDS
 
 HELP = "search ratios for a list of prompts and sizes through a running WebUI"
 

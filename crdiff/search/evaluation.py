@@ -10,7 +10,7 @@ from typing import Any
 
 from crdiff.search.errors import AbortSearchError, EvaluationError, JournalError
 from crdiff.search.objective import Objective, is_score
-from crdiff.search.strategies.space import Point
+from crdiff.search.strategies.point import Point
 
 _LEAST_PAIRS = 4
 _STANDARD_ERRORS = 2.5

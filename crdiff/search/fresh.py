@@ -13,7 +13,7 @@ from statistics import fmean
 
 from crdiff.search.objective import Image
 from crdiff.search.report import Evaluation
-from crdiff.search.strategies.space import Point, rounded
+from crdiff.search.strategies.point import Point, rounded
 
 _Z = 1.959964
 FINALISTS = 4

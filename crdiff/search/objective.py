@@ -9,7 +9,7 @@ from typing import Any
 
 from crdiff import checks
 from crdiff.errors import SettingsError
-from crdiff.search.strategies.space import Point, Signature, rounded
+from crdiff.search.strategies.point import Point, Signature, rounded
 
 FAILED_SCORE = -2.0
 RACING = ("exact", "likely", "off")

@@ -16,7 +16,8 @@ from typing import Any
 
 from crdiff.errors import MissingPackageError
 from crdiff.search.strategies.annealing import Schedule, Walk, advance, neighbour, threshold
-from crdiff.search.strategies.space import AXES, START, Point, Space, axes_of
+from crdiff.search.strategies.point import AXES, START, Point, axes_of
+from crdiff.search.strategies.space import Space
 from crdiff.search.strategies.strategy import check_seed
 from crdiff.settings import SPECS
 

@@ -22,8 +22,8 @@ from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import OTHER
 from crdiff.search.errors import STOPPED, AbortSearchError, EvaluationError
 from crdiff.search.objective import Image
+from crdiff.search.strategies.point import Point
 from crdiff.search.strategies.points_to_evaluate import PointsToEvaluate
-from crdiff.search.strategies.space import Point
 
 _TIMEOUT_S = 120.0
 _LOCAL = ("127.0.0.1", "localhost", "::1")

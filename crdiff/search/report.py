@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from crdiff.search.strategies.space import Point
+from crdiff.search.strategies.point import Point
 
 
 @dataclass(frozen=True)

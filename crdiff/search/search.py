@@ -13,7 +13,8 @@ from crdiff.search.evaluation import Evaluator, Failures, Measurement
 from crdiff.search.journal import MemoryJournal, valid_entries
 from crdiff.search.objective import Objective
 from crdiff.search.report import Evaluation, Report
-from crdiff.search.strategies.space import Point, Space
+from crdiff.search.strategies.point import Point
+from crdiff.search.strategies.space import Space
 from crdiff.search.strategies.strategy import Proposal, Strategy
 
 EVALUATIONS = 40

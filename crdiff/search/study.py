@@ -23,7 +23,8 @@ from crdiff.search.optuna_sampler import KIND, AnnealingSampler, distributions
 from crdiff.search.report import Evaluation, Report
 from crdiff.search.search import Budget
 from crdiff.search.strategies.annealing import Schedule
-from crdiff.search.strategies.space import START, Point, Space
+from crdiff.search.strategies.point import START, Point
+from crdiff.search.strategies.space import Space
 
 # After the sampler, whose module says in words that Optuna is missing.
 import optuna  # isort: skip

@@ -14,8 +14,9 @@ from crdiff.search.errors import AbortSearchError
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
 from crdiff.search.search import Budget, Search
+from crdiff.search.strategies.point import AXES, DENSE, Point
 from crdiff.search.strategies.random_search import RandomSearch
-from crdiff.search.strategies.space import AXES, DENSE, Point, Space
+from crdiff.search.strategies.space import Space
 from demo.evaluate.judge import Interval, Judge, gain_interval
 from demo.evaluate.model import DemoModel, Drawing
 from demo.evaluate.objective import scores_at

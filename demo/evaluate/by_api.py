@@ -15,7 +15,7 @@ from crdiff.presets.size import Size
 from crdiff.search.errors import AbortSearchError
 from crdiff.search.remote import RemoteEvaluation, WebUI, ask_checkpoint
 from crdiff.search.strategies.annealing import SimulatedAnnealing
-from crdiff.search.strategies.space import DENSE, Point
+from crdiff.search.strategies.point import DENSE, Point
 from demo.evaluate.find_presets import TEMPERATURE
 from demo.evaluate.objective import noise_seed
 from demo.running import running

@@ -28,7 +28,8 @@ from crdiff.search.objective import Objective
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies import annealing
 from crdiff.search.strategies.annealing import SimulatedAnnealing
-from crdiff.search.strategies.space import AXES, DENSE, GROUPS, Point, Space
+from crdiff.search.strategies.point import AXES, DENSE, Point
+from crdiff.search.strategies.space import GROUPS, Space
 from demo.evaluate.cells import DENSE_NAME, Cell, Key, Measured, Protocol, table
 from demo.evaluate.compare import Sample
 from demo.evaluate.find_presets import TEMPERATURE

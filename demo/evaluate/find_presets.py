@@ -30,17 +30,8 @@ from crdiff.search.report import Report
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.strategies.evolution import Evolution
-from crdiff.search.strategies.space import (
-    AXES,
-    K_BOUNDS,
-    MAX_STAGES,
-    PAPER_K,
-    RATIO_BOUNDS,
-    START,
-    Point,
-    Space,
-    rounded,
-)  # fmt: skip
+from crdiff.search.strategies.point import AXES, MAX_STAGES, PAPER_K, START, Point, rounded
+from crdiff.search.strategies.space import K_BOUNDS, RATIO_BOUNDS, Space
 from crdiff.search.strategies.strategy import Strategy
 from demo.evaluate.amplification import try_amplifications
 from demo.evaluate.judge import Judge

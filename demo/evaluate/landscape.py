@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from crdiff import console
 from crdiff.files import write_atomically
 from crdiff.presets.size import Size
-from crdiff.search.strategies.space import AXES, DENSE, K_BOUNDS, Point, Space
+from crdiff.search.strategies.point import AXES, DENSE, Point
+from crdiff.search.strategies.space import K_BOUNDS, Space
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DemoModel, Drawing
 from demo.evaluate.objective import scores_at

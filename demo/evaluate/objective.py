@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from crdiff.presets.size import Size
 from crdiff.search.objective import EvaluateMany
-from crdiff.search.strategies.space import Point
+from crdiff.search.strategies.point import Point
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DemoModel, Drawing
 from demo.scenes.scene import Scene

@@ -26,7 +26,8 @@ from crdiff.search.objective import Objective
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies import registry
 from crdiff.search.strategies.annealing import iterations_for
-from crdiff.search.strategies.space import AXES, DENSE, Point, Space
+from crdiff.search.strategies.point import AXES, DENSE, Point
+from crdiff.search.strategies.space import Space
 from crdiff.search.strategies.strategy import Options
 from demo.evaluate.judge import gain_interval
 from demo.evaluate.landscape import FOLDER, SPACE, Landscape

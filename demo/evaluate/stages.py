@@ -19,7 +19,7 @@ from crdiff import console
 from crdiff.files import write_atomically
 from crdiff.presets.size import Size
 from crdiff.pruning.registry import CRITERIA, DEFAULT_CRITERION
-from crdiff.search.strategies.space import DENSE, MAX_STAGES, Point
+from crdiff.search.strategies.point import DENSE, MAX_STAGES, Point
 from demo.evaluate.compare import Sample
 from demo.evaluate.find_presets import Variant, best_confirmed
 from demo.evaluate.judge import Judge, gain_interval, mean_interval

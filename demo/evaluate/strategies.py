@@ -24,8 +24,9 @@ from crdiff.search.report import Report
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.strategies.cmaes import CmaEs
+from crdiff.search.strategies.point import START, Point, rounded
 from crdiff.search.strategies.random_search import RandomSearch
-from crdiff.search.strategies.space import START, Point, Space, rounded
+from crdiff.search.strategies.space import Space
 from crdiff.search.strategies.strategy import Strategy
 from demo.evaluate.by_api import Studio, webui_at
 from demo.evaluate.find_presets import TEMPERATURE

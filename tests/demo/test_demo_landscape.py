@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from crdiff.method.groups import Ratios
-from crdiff.search.strategies.space import AXES, Point
+from crdiff.search.strategies.point import AXES, Point
 from demo.evaluate import landscape, simulate
 from demo.evaluate.judge import Judge
 from demo.evaluate.landscape import Landscape

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from problems import hill
 
-from crdiff.search.strategies.space import Point
+from crdiff.search.strategies.point import Point
 
 SHA256 = "3" * 64
 

@@ -13,9 +13,10 @@ from crdiff.errors import SettingsError
 from crdiff.method.groups import Ratios
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.strategies.optuna_samplers import Tpe
+from crdiff.search.strategies.point import DENSE, START, Point
 from crdiff.search.strategies.random_search import RandomSearch
 from crdiff.search.strategies.registry import available, make
-from crdiff.search.strategies.space import DENSE, START, Point, Space
+from crdiff.search.strategies.space import Space
 from crdiff.search.strategies.strategy import Options, rng
 
 T_INIT, ALPHA, N_ITER, R_MAX = 0.1, 0.95, 120, 2

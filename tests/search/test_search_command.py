@@ -19,7 +19,7 @@ from crdiff.__main__ import main
 from crdiff.presets.own_document import from_text
 from crdiff.search import remote
 from crdiff.search.remote import grids
-from crdiff.search.strategies.space import Point
+from crdiff.search.strategies.point import Point
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION_1_0_0 = Path(__file__).with_name("version_1_0_0")

@@ -9,8 +9,9 @@ from problems import hill
 
 from crdiff.errors import SettingsError
 from crdiff.search.strategies.evolution import Evolution
+from crdiff.search.strategies.point import AXES, DENSE, START, Point
 from crdiff.search.strategies.random_search import RandomSearch
-from crdiff.search.strategies.space import AXES, DENSE, START, Point, Space
+from crdiff.search.strategies.space import Space
 
 SPACE = Space.vary(AXES, fixed=START)
 LEVEL = {axis: (high - low) / 14 for axis, (low, high) in SPACE.bounds.items()}

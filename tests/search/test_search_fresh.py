@@ -6,7 +6,7 @@ import pytest
 
 from crdiff.search.fresh import Gain, finalists, fresh_seeds, race, student
 from crdiff.search.report import Evaluation
-from crdiff.search.strategies.space import DENSE, START, Point
+from crdiff.search.strategies.point import DENSE, START, Point
 
 POINTS = [Point(ratio, ratio, ratio, 1.5) for ratio in (0.1, 0.2, 0.4, 0.5, 0.6)]
 GOOD, GRAY, BAD = POINTS[:3]

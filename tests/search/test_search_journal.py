@@ -19,7 +19,8 @@ from crdiff.search.journal import Journal, read
 from crdiff.search.report import Evaluation
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
-from crdiff.search.strategies.space import DENSE, START, Space
+from crdiff.search.strategies.point import DENSE, START
+from crdiff.search.strategies.space import Space
 
 ROOT = Path(__file__).resolve().parents[2]
 IDENTITY = {"checkpoint": "31e35c80fc", "size": "400x560", "image": {"steps": 30, "cfg": 7.5}}

@@ -14,9 +14,10 @@ from crdiff.search.errors import AbortSearchError
 from crdiff.search.objective import Objective
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
+from crdiff.search.strategies.point import DENSE, START, Point, by_pruned_counts, rounded
 from crdiff.search.strategies.random_search import RandomSearch
 from crdiff.search.strategies.registry import available, make
-from crdiff.search.strategies.space import DENSE, START, Point, Space, by_pruned_counts, rounded
+from crdiff.search.strategies.space import Space
 from crdiff.search.strategies.strategy import Options
 
 SPACE = Space()

@@ -12,7 +12,8 @@ from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies import optuna_samplers, registry
-from crdiff.search.strategies.space import AXES, DENSE, START, Point, Space, by_pruned_counts, rounded
+from crdiff.search.strategies.point import AXES, DENSE, START, Point, by_pruned_counts, rounded
+from crdiff.search.strategies.space import Space
 from crdiff.settings import Settings
 
 RATIOS = ("down", "mid", "up")

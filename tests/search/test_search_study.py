@@ -16,7 +16,8 @@ from crdiff.search.errors import AbortSearchError, JournalError
 from crdiff.search.optuna_sampler import AnnealingSampler, distributions
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
-from crdiff.search.strategies.space import DENSE, START, Point, Space
+from crdiff.search.strategies.point import DENSE, START, Point
+from crdiff.search.strategies.space import Space
 from crdiff.search.study import StudySearch
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -24,7 +24,7 @@ from crdiff.scoring.sources import RemoteFile, Source
 from crdiff.search.errors import JournalError
 from crdiff.search.journal import FORMAT, Journal
 from crdiff.search.report import Evaluation, Report
-from crdiff.search.strategies.space import DENSE, Point
+from crdiff.search.strategies.point import DENSE, Point
 from crdiff.settings import Settings
 from crdiff.webui.search import journals, results
 from crdiff.webui.search.downloads import Downloads

@@ -15,7 +15,7 @@ from crdiff.errors import SettingsError
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
 from crdiff.search.report import Evaluation, Report
-from crdiff.search.strategies.space import DENSE, Point
+from crdiff.search.strategies.point import DENSE, Point
 from crdiff.settings import Settings
 from crdiff.webui.search.monitor import SearchMonitor, SearchStatus, Thumbnail, duration, thumbnail
 from crdiff.webui.search.panel import Mark, best_ten, draw_curve, draw_map, panel_html

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 from crdiff import checks
 from crdiff.errors import SettingsError
-from crdiff.search.strategies.space import START, Point, Space
+from crdiff.search.strategies.point import START, Point
+from crdiff.search.strategies.space import Space
 from crdiff.search.strategies.strategy import Options, Proposal, check_pending, check_seed, rng
 
 

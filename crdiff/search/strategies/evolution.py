@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from crdiff.errors import SettingsError
-from crdiff.search.strategies.space import START, Point, Space, rounded
+from crdiff.search.strategies.point import START, Point, rounded
+from crdiff.search.strategies.space import Space
 from crdiff.search.strategies.strategy import Options, Proposal, check_pending, check_seed, rng
 
 LEVELS = 14

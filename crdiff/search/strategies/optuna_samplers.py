@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from crdiff.errors import MissingPackageError, SettingsError
-from crdiff.search.strategies.space import START, Point, Space
+from crdiff.search.strategies.point import START, Point
+from crdiff.search.strategies.space import Space
 from crdiff.search.strategies.strategy import Options, Proposal, check_pending, check_seed
 
 

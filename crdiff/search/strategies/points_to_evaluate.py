@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from crdiff import checks
 from crdiff.errors import SettingsError
-from crdiff.search.strategies.space import Point, Space
+from crdiff.search.strategies.point import Point
+from crdiff.search.strategies.space import Space
 from crdiff.search.strategies.strategy import Options, Proposal, check_pending
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from crdiff.errors import SettingsError
-from crdiff.search.strategies.space import START, Point, Space
+from crdiff.search.strategies.point import START, Point
+from crdiff.search.strategies.space import Space
 from crdiff.search.strategies.strategy import Options, Proposal, check_pending, check_seed, rng
 
 

@@ -9,9 +9,10 @@ from crdiff.search.strategies.annealing import SimulatedAnnealing
 from crdiff.search.strategies.cmaes import CmaEs
 from crdiff.search.strategies.evolution import Evolution
 from crdiff.search.strategies.optuna_samplers import GaussianProcess, Tpe
+from crdiff.search.strategies.point import Point
 from crdiff.search.strategies.points_to_evaluate import PointsToEvaluate
 from crdiff.search.strategies.random_search import RandomSearch
-from crdiff.search.strategies.space import Point, Space
+from crdiff.search.strategies.space import Space
 from crdiff.search.strategies.strategy import Options, Strategy
 
 

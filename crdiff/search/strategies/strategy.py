@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Protocol
 
 from crdiff import checks
 from crdiff.errors import SettingsError
-from crdiff.search.strategies.space import Point, Space
+from crdiff.search.strategies.point import Point
+from crdiff.search.strategies.space import Space
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from crdiff.errors import CRDiffError, SettingsError
 from crdiff.scoring.scorer import Scorer
-from crdiff.search.strategies.space import DENSE as DENSE_POINT
+from crdiff.search.strategies.point import DENSE as DENSE_POINT
 from crdiff.webui.compare.comparison import Comparison
 from crdiff.webui.compare.context import CompareContext
 from crdiff.webui.compare.request import NO_SCORE

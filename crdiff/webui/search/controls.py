@@ -11,7 +11,7 @@ import gradio as gr
 from crdiff.errors import SettingsError
 from crdiff.search.objective import RACING
 from crdiff.search.strategies import registry as strategies
-from crdiff.search.strategies.space import AXES, MAX_STAGES, PAPER_K
+from crdiff.search.strategies.point import AXES, MAX_STAGES, PAPER_K
 from crdiff.webui.events import QUIET, guarded
 from crdiff.webui.jobs.api import WAITING
 from crdiff.webui.jobs.host import has_jobs

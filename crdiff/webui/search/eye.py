@@ -16,7 +16,7 @@ from typing import Any
 from crdiff.search.errors import STOPPED, AbortSearchError
 from crdiff.search.objective import Image
 from crdiff.search.report import Evaluation
-from crdiff.search.strategies.space import Point
+from crdiff.search.strategies.point import Point
 from crdiff.webui.search.monitor import Question, SearchMonitor, thumbnail
 from crdiff.webui.search.request import EYE
 from crdiff.webui.search.trials import SkippedError

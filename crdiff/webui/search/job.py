@@ -13,7 +13,7 @@ from crdiff.search.fresh import Gain, finalists, fresh_seeds, race
 from crdiff.search.objective import Image, Objective, images_of
 from crdiff.search.report import Report
 from crdiff.search.search import Search
-from crdiff.search.strategies.space import DENSE, Point, rounded
+from crdiff.search.strategies.point import DENSE, Point, rounded
 from crdiff.webui.jobs.host import finished, undisturbed_host
 from crdiff.webui.search import results
 from crdiff.webui.search.context import SearchContext

@@ -17,7 +17,7 @@ from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
 from crdiff.presets.table import FOUND_FOR
 from crdiff.search.journal import read
-from crdiff.search.strategies.space import AXES
+from crdiff.search.strategies.point import AXES
 from crdiff.settings import Settings
 
 _SEARCHED_BY = (

@@ -15,7 +15,7 @@ from crdiff.scoring.local_imports import versions
 from crdiff.scoring.model_files import ModelFiles
 from crdiff.scoring.prompts import plain_text
 from crdiff.scoring.scorer import Scorer
-from crdiff.search.strategies.space import Point
+from crdiff.search.strategies.point import Point
 
 OWN_FILE = "score.py"
 CACHED_S = 20.0

@@ -15,7 +15,7 @@ from crdiff.method.groups import GROUPS
 from crdiff.search.objective import FAILED_SCORE
 from crdiff.search.report import Evaluation, Report
 from crdiff.search.score_text import score_text
-from crdiff.search.strategies.space import AXES, Point
+from crdiff.search.strategies.point import AXES, Point
 from crdiff.webui.markup import status_html
 from crdiff.webui.search.monitor import Question, SearchStatus, Thumbnail
 from crdiff.webui.search.results import SearchResult

@@ -15,8 +15,9 @@ from crdiff.scoring.scorer import Scorer
 from crdiff.search.journal import Journal, MemoryJournal
 from crdiff.search.objective import Image, images_of
 from crdiff.search.search import ScoreJournal
+from crdiff.search.strategies.point import DENSE, START, Point
 from crdiff.search.strategies.points_to_evaluate import PointsToEvaluate
-from crdiff.search.strategies.space import DENSE, START, Point, Space
+from crdiff.search.strategies.space import Space
 from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, Settings
 from crdiff.webui.jobs.copies import accordion_settings
 from crdiff.webui.search import journals

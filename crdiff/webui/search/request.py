@@ -17,7 +17,8 @@ from crdiff.search.search import EVALUATIONS, Budget
 from crdiff.search.strategies import registry as strategies
 from crdiff.search.strategies.annealing import iterations_for
 from crdiff.search.strategies.evolution import Evolution
-from crdiff.search.strategies.space import K_BOUNDS, RATIO_BOUNDS, START, Point, Space, check_k
+from crdiff.search.strategies.point import START, Point, check_k
+from crdiff.search.strategies.space import K_BOUNDS, RATIO_BOUNDS, Space
 from crdiff.search.strategies.strategy import Options, Strategy
 from crdiff.webui.jobs.request import from_dict, from_text
 

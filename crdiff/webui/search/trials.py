@@ -8,7 +8,7 @@ from typing import Any
 
 from crdiff.errors import CRDiffError
 from crdiff.search.errors import STOPPED, AbortSearchError
-from crdiff.search.strategies.space import Point
+from crdiff.search.strategies.point import Point
 from crdiff.settings import CUSTOM, Settings
 from crdiff.webui.infotext import NOTE_KEY, SOURCE_KEY
 from crdiff.webui.jobs.copies import copied
