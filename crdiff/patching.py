@@ -25,8 +25,7 @@ class Patch:
         self._owner, self._name = owner, name
         self._call: Callable[..., Any] | None = call
         self._previous: Original | None = owner.__dict__.get(name)
-        while isinstance(self._previous, Patch) and self._previous._call is None:
-            self._previous = self._previous._previous
+        self._step_over_dormant()
         setattr(owner, name, self)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -49,16 +48,21 @@ class Patch:
         )
         return found
 
+    def _step_over_dormant(self) -> None:
+        while isinstance(self._previous, Patch) and self._previous._call is None:
+            self._previous = self._previous._previous
+
     @property
     def alone(self) -> bool:
         """Whether no override of anybody else is in force inside this one."""
-        return self._previous is None
+        return self._previous is None or (isinstance(self._previous, Patch) and self._previous.alone)
 
     def remove(self) -> None:
         """Put back what was there, unless somebody has wrapped this meanwhile."""
         self._call = None
         if self._owner.__dict__.get(self._name) is not self:
             return
+        self._step_over_dormant()
         if self._previous is None:
             delattr(self._owner, self._name)
         else:

@@ -111,7 +111,8 @@ class Guided:
             return prediction
 
         context = kwargs.get("encoder_hidden_states", args[0] if args else None)
-        prediction = run.predict(self._unet, forward, sample.device, context)
+        cells = sample.shape[-2] * sample.shape[-1]
+        prediction = run.predict(self._unet, forward, sample.device, context, cells=cells)
         last = outputs[-1]
         return (prediction, *last[1:]) if isinstance(last, tuple) else type(last)(sample=prediction)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crdiff.errors import PresetError
+from crdiff.method.attention_scale import AttentionScale
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Schedule, StepWindow
 from crdiff.models.checkpoint import Checkpoint
-from crdiff.models.family import OTHER
+from crdiff.models.family import OTHER, Family
 from crdiff.models.scope import Scope
 from crdiff.modes.registry import DEFAULT_MODE
 from crdiff.presets.library import PresetLibrary
@@ -27,11 +28,13 @@ class Plan:
         schedule: the pruning ratios over the steps.
         k: amplification (paper eq. 2) in the stages that have none of their own; 0 is dense only, 1 pruned only.
         origin: where the ratios come from, as a phrase for the user.
+        attention: how self-attention is scaled, with the native size; None if it is not.
     """
 
     schedule: Schedule
     k: float
     origin: str
+    attention: AttentionScale | None = None
 
     def at(self, fraction: float) -> tuple[Ratios, float]:
         """The ratios and k in force at this progress, in [0, 1)."""
@@ -41,7 +44,7 @@ class Plan:
     @property
     def idle(self) -> str | None:
         """Why an image drawn by this plan is the dense model's, as a sentence; None if it is not."""
-        return idle(self.schedule, self.k)
+        return idle(self.schedule, self.k) if self.attention is None else None
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,27 @@ def _plan(settings: Settings, size: Size, library: PresetLibrary, checkpoint: Ch
         schedule, k, origin = preset.schedule, preset.k, f"preset {preset.name}"
         if preset.family != family:
             origin += f", which was made for {preset.family.label}"
-    return Plan(schedule, next(one for one in (settings.k, k, DEFAULT_K) if one is not None), origin)
+    used = next(one for one in (settings.k, k, DEFAULT_K) if one is not None)
+    return Plan(schedule, used, origin, _attention(settings, library, family))
+
+
+def _attention(settings: Settings, library: PresetLibrary, family: Family) -> AttentionScale | None:
+    """The attention scale with the size that the family was trained at.
+
+    Raises:
+        PresetError: it cannot be scaled, or the size is not known.
+    """
+    scale = settings.attention
+    if scale is None:
+        return None
+    if family.transformer:
+        raise PresetError("The attention scale is for UNets, not for transformers: switch it off.")
+    if scale.factor is not None or scale.native is not None:
+        return scale
+    native = library.native_size(family)
+    if native is None:
+        raise PresetError("The size this model was trained at is not known: write the attention scale as auto 512x512.")
+    return replace(scale, native=(native.height, native.width))
 
 
 def _custom_origin(settings: Settings, size: Size, library: PresetLibrary, checkpoint: Checkpoint) -> str:

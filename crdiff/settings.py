@@ -9,6 +9,8 @@ from typing import Any
 from crdiff import checks
 from crdiff.checks import exact, shown
 from crdiff.errors import SettingsError
+from crdiff.method import attention_scale
+from crdiff.method.attention_scale import AttentionScale
 from crdiff.method.groups import GROUPS, Ratios, check_ratio
 from crdiff.method.schedule import EXAMPLE, MAX_K, MAX_STAGES, MIN_K, TEXT_PATTERN, Schedule, StepWindow
 from crdiff.models.scope import AUTO_THRESHOLD, LAYER_SETS, RELEASED, THRESHOLDS, Scope
@@ -120,6 +122,14 @@ SPECS: Mapping[str, Spec] = {
         f"the second stage on with the fraction of the steps where it begins. At most {MAX_STAGES}. They cost nothing, "
         "and the sliders then show and change the stage that is chosen in the diagram. Empty: the sliders' ratios.",
     ),
+    "attention_scale": Spec(
+        "Attention scale",
+        "Scales the self-attention of a UNet by sqrt(log N / log T), N its tokens and T those at the size it was "
+        "trained at (Jin et al. 2023). Auto knows that size by the model's family; another is written as auto 768x768 "
+        "(height x width), and a number is a factor for all layers. It costs nothing, and acts without pruning too.",
+        low=attention_scale.LOW,
+        high=attention_scale.HIGH,
+    ),
 }
 
 
@@ -147,8 +157,9 @@ class Settings:
         stages: what ``custom`` takes in place of down, mid and up, a Schedule in text with at least two stages; empty
             takes the same at every step. Of one stage it becomes down, mid, up and k; otherwise they are those of the
             first stage, and k is that of stages that have none.
+        attention_scale: how self-attention is scaled, an AttentionScale in text or ``off``; a factor may be a number.
 
-    Both are given in text or as a list of objects (see ``Stage.from_json``).
+    Schedules are given in text or as a list of objects (see ``Stage.from_json``).
 
     Raises:
         SettingsError: naming the field that cannot be used.
@@ -169,6 +180,7 @@ class Settings:
     layers: str = RELEASED
     threshold: str = AUTO_THRESHOLD
     stages: str = ""
+    attention_scale: str = attention_scale.OFF
 
     def __post_init__(self) -> None:
         checks.flag("CR-Diff: enabled", self.enabled)
@@ -192,6 +204,11 @@ class Settings:
             object.__setattr__(self, name, _check_schedule(name, getattr(self, name)))
         if self.stages and self.preset == CUSTOM:
             self._take_first_stage()
+        try:
+            scale = AttentionScale.parse(self.attention_scale)
+        except SettingsError as error:
+            raise SettingsError(f"CR-Diff: attention_scale {error}") from None
+        object.__setattr__(self, "attention_scale", attention_scale.OFF if scale is None else str(scale))
 
     def _take_first_stage(self) -> None:
         schedule = Schedule.parse(self.stages)
@@ -211,6 +228,11 @@ class Settings:
     def schedule(self) -> Schedule:
         """The ratios set by hand, over the steps."""
         return Schedule.parse(self.stages) if self.stages else Schedule.constant(self.ratios)
+
+    @property
+    def attention(self) -> AttentionScale | None:
+        """How self-attention is scaled; None if it is not."""
+        return AttentionScale.parse(self.attention_scale)
 
     @property
     def window(self) -> StepWindow:
@@ -326,6 +348,10 @@ def json_schema() -> dict[str, Any]:
             entry |= {"type": "string", "enum": list(spec.choices)}
         elif isinstance(defaults[name], bool):
             entry |= {"type": "boolean"}
+        elif name == "attention_scale":
+            words = rf"^({attention_scale.OFF}|{attention_scale.AUTO}( {attention_scale.SIZE_PATTERN})?|[0-9.]+)$"
+            factor = {"type": "number", "minimum": spec.low, "maximum": spec.high}
+            entry |= {"anyOf": [{"type": "string", "pattern": words}, factor]}
         elif name in SCHEDULES:
             entry |= {"anyOf": [{"const": ""}, {"type": "string", "pattern": TEXT_PATTERN}, _stages_schema()]}
         elif isinstance(defaults[name], str):

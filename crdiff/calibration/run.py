@@ -143,6 +143,7 @@ class CalibrationRun:
         context: torch.Tensor | None = None,
         doubled: Pass | None = None,
         arguments: Arguments | None = None,
+        cells: int = 0,
     ) -> torch.Tensor:
         """The UNet's prediction; see ``Run.predict``."""
         if self._inside or self.refusals:

@@ -69,6 +69,7 @@ class HostedRun(Protocol):
         context: torch.Tensor | None = None,
         doubled: Callable[[], torch.Tensor] | None = None,
         arguments: Arguments | None = None,
+        cells: int = 0,
     ) -> torch.Tensor:
         """What the host takes for the UNet's prediction."""
 

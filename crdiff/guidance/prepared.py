@@ -9,6 +9,7 @@ import torch
 
 from crdiff.guidance.graphs import StepGraphs
 from crdiff.guidance.live_weights import LiveWeights
+from crdiff.guidance.scaled_attention import ScaledAttention
 from crdiff.guidance.shared_calls import SharedCalls
 from crdiff.method.groups import Ratios
 from crdiff.models.architecture import ModelLayers
@@ -53,6 +54,7 @@ class PreparedModel:
         criterion: what decides which weights are pruned.
         shared: the calls both passes have in common.
         policy: how many copies of pruned weights are kept.
+        attention: its scaled self-attention; None if that is as it is.
         graphs: of its predictions; None if they are always computed.
         sharing: whether what the passes have in common is computed once.
     """
@@ -65,6 +67,7 @@ class PreparedModel:
     criterion: Criterion
     shared: SharedCalls
     policy: CopyPolicy
+    attention: ScaledAttention | None = None
     graphs: StepGraphs | None = None
     sharing: bool = True
     _weights: dict[tuple[Ratios, float], WeightCopies] = field(default_factory=dict)
@@ -143,6 +146,8 @@ class PreparedModel:
         """Put the patches in place."""
         self.live.install()
         self.patches.install()
+        if self.attention is not None:
+            self.attention.install()
 
     def remove(self) -> None:
         """Take every patch away."""
@@ -150,6 +155,8 @@ class PreparedModel:
         self.live.remove()
         self.shared.remove()
         self.patches.remove()
+        if self.attention is not None:
+            self.attention.remove()
         self._weights.clear()
 
     def _close_graphs(self) -> None:

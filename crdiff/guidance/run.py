@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +16,10 @@ from crdiff.guidance.graphs import Arguments, Backend, StepGraphs
 from crdiff.guidance.live_weights import LiveWeights
 from crdiff.guidance.prepared import Applied, PreparedModel
 from crdiff.guidance.random_state import RandomState, RandomWatch
+from crdiff.guidance.scaled_attention import ScaledAttention
 from crdiff.guidance.shared_calls import SharedCalls
 from crdiff.guidance.step import DenoiserStep, Inputs, Pass
+from crdiff.method.attention_scale import AttentionScale
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Position
 from crdiff.models.architecture import find_layers
@@ -28,6 +31,9 @@ from crdiff.pruning.registry import CRITERIA
 from crdiff.pruning.store import Store
 
 _log = logging.getLogger("crdiff")
+
+PIXELS_PER_CELL = 64
+"""Of an image, for each cell of its latent, in every UNet that CR-Diff supports."""
 
 _NO_STEP = "The sampler called the UNet in no step."
 _NO_CALL = "Another extension computed the UNet in every step."
@@ -74,6 +80,8 @@ class Run:
         self.refusals: list[str] = []
         self._steps = self._seen = self._watched = 0
         self._plan: Plan | None = None
+        self.attention: AttentionScale | None = None
+        """How self-attention was scaled so far; None if it was not."""
         self.amplified = 0
         """How many of the UNet's predictions were amplified so far; 0 where nothing called it through ``predict``."""
 
@@ -103,7 +111,7 @@ class Run:
     @property
     def inaction(self) -> str | None:
         """Why no prediction was amplified, as a sentence; None if one was, or if ``refusals`` say why."""
-        if self.amplified or self.refusals:
+        if self.amplified or self.refusals or self.attention is not None:
             return None
         if not self._seen:
             return _NO_CALL if self._steps else _NO_STEP
@@ -121,6 +129,7 @@ class Run:
         context: torch.Tensor | None = None,
         doubled: Pass | None = None,
         arguments: Arguments | None = None,
+        cells: int = 0,
     ) -> torch.Tensor:
         """What the host takes for the UNet's prediction.
 
@@ -131,6 +140,7 @@ class Run:
             context: of the call.
             doubled: of the call.
             arguments: of the call.
+            cells: of each latent that the UNet is given, height times width; 0 leaves self-attention as it is.
         """
         if self._inside:
             return forward()
@@ -139,11 +149,11 @@ class Run:
             return forward()
         self._inside = True
         try:
-            return self._predict(unet, Inputs(forward, doubled, context, arguments), device)
+            return self._predict(unet, Inputs(forward, doubled, context, arguments), device, cells)
         finally:
             self._inside = False
 
-    def _predict(self, unet: torch.nn.Module, inputs: Inputs, device: torch.device) -> torch.Tensor:
+    def _predict(self, unet: torch.nn.Module, inputs: Inputs, device: torch.device, cells: int) -> torch.Tensor:
         try:
             identity = self._access.identity()
         except CRDiffError as refusal:
@@ -153,7 +163,11 @@ class Run:
             return inputs.forward()
         before = RandomState.capture(device, self._access.generators())
         try:
-            return self._amplified(self._prepare(unet, identity, device), inputs, before)
+            model = self._prepare(unet, identity, device)
+            with nullcontext() if model.attention is None else model.attention.within(cells * PIXELS_PER_CELL):
+                prediction = self._amplified(model, inputs, before)
+            self.attention = model.plan.attention
+            return prediction
         except CRDiffError as refusal:
             self._refuse(str(refusal))
             self._refused = (unet, identity)
@@ -214,6 +228,7 @@ class Run:
             criterion=CRITERIA[self._planner.criterion].make(live.state, self._store),
             shared=SharedCalls(unet, layers.architecture, RandomWatch(device, self._access.generators).drawn),
             policy=self._policy,
+            attention=None if plan.attention is None else ScaledAttention(layers.prunable, plan.attention),
             graphs=None if self._graphs is None else StepGraphs(unet, device, self._graphs),
         )
         self._model = model

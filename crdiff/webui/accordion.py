@@ -11,6 +11,7 @@ import gradio as gr
 
 from crdiff import __version__
 from crdiff.errors import CRDiffError
+from crdiff.method import attention_scale
 from crdiff.method.groups import GROUPS
 from crdiff.method.schedule import Schedule
 from crdiff.models.family import OTHER, Family
@@ -161,6 +162,13 @@ class Accordion:
                         elem_id=f"{tab}_crdiff_hires_ratios",
                     )
                 choice("criterion", gr.Dropdown, visible=len(SPECS["criterion"].choices) > 1)
+                made["attention_scale"] = gr.Dropdown(
+                    [attention_scale.OFF, attention_scale.AUTO],
+                    value=defaults.attention_scale,
+                    label=SPECS["attention_scale"].label,
+                    elem_id=f"{tab}_crdiff_attention_scale",
+                    allow_custom_value=True,
+                )
                 with gr.Row():
                     choice("layers", gr.Radio)
                     choice("threshold", gr.Radio)

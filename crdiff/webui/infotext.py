@@ -8,6 +8,7 @@ read back the same number, so that an infotext draws its image again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
@@ -16,6 +17,7 @@ from crdiff import __version__
 from crdiff.checks import exact
 from crdiff.errors import SettingsError
 from crdiff.guidance.prepared import Applied
+from crdiff.method.attention_scale import AttentionScale
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import Schedule
 from crdiff.presets.library import PresetLibrary
@@ -57,12 +59,14 @@ class Outcome:
         reason: why nothing, or not all, was done, and warnings, in sentences; empty if there are none.
         refused: whether the model, or one that it was switched to, could not be handled.
         replayed: predictions that were replayed from a CUDA graph.
+        attention: how self-attention was scaled; None if it was not.
     """
 
     applied: Sequence[Applied] = ()
     reason: str = ""
     refused: bool = False
     replayed: int = 0
+    attention: AttentionScale | None = None
 
     @property
     def drawn(self) -> tuple[Schedule, float | None]:
@@ -108,6 +112,10 @@ def write(params: dict[str, Any], settings: Settings, passes: Mapping[bool, Outc
         value = getattr(settings, name)
         if name not in ("enabled", *_NUMBERS) and value != getattr(defaults, name):
             params[key_of(name)] = exact(value) if isinstance(value, float) else value
+    if scaled := [outcome.attention for outcome in passes.values() if outcome.attention is not None]:
+        # With the size it started from, so that an image is drawn again whatever is known of its model by then.
+        params[key_of("attention_scale")] = str(scaled[0])
+        params[SOURCE_KEY] = f"no pruning, {scaled[0].phrase}"
     acted = [outcome for _, outcome in sorted(passes.items()) if outcome.applied]
     if acted:
         first = acted[0].applied[0]
@@ -192,6 +200,8 @@ def reader(name: str, library: PresetLibrary) -> Callable[[Mapping[str, Any]], A
         if name in SCHEDULES:
             read_schedule = _second if name == "hires_ratios" else _stages
             return read_schedule(params) if _preset(params, library) == CUSTOM else ""
+        if name == "attention_scale":
+            return _attention_scale(value)
         if SPECS[name].choices:
             return value if value in SPECS[name].choices else default
         if value is None and name in GROUPS:
@@ -255,6 +265,13 @@ def _stages(params: Mapping[str, Any]) -> str:
         return Settings(preset=CUSTOM, stages=params.get(_STAGES, "")).stages
     except SettingsError:
         return ""
+
+
+def _attention_scale(value: Any) -> str:
+    """What ``attention_scale`` is set to; off where it cannot be read."""
+    with suppress(SettingsError):
+        return Settings(attention_scale=value).attention_scale
+    return Settings.attention_scale
 
 
 def _number(value: Any, default: float | None, name: str) -> float | None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +26,7 @@ from crdiff.calibration.gradients import summed_gradients
 from crdiff.calibration.run import Calibration, CalibrationRun, Gathered
 from crdiff.guidance.access import PlainAccess
 from crdiff.guidance.run import Run
+from crdiff.method.attention_scale import AttentionScale
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import Position, Schedule
 from crdiff.modes.registry import DEFAULT_MODE
@@ -50,8 +49,7 @@ class Drawing:
         sampler: name of k-diffusion's function, without ``sample_``.
         mode: how CR-Diff's passes are computed, a name in ``MODES``.
         criterion: what decides which weights are pruned, a name in ``CRITERIA``.
-        scaled_attention: whether self-attention is scaled by sqrt(log N / log T), N its tokens and T those at the size
-            of training (Jin et al., arXiv 2306.08645).
+        scaled_attention: whether self-attention is scaled by its tokens, see AttentionScale.
     """
 
     steps: int = 12
@@ -77,7 +75,8 @@ class _Denoiser(DiscreteVDDPMDenoiser):
 
         if self._run is None:
             return forward()
-        return self._run.predict(self.inner_model, forward, x.device, self._context)
+        cells = x.shape[-2] * x.shape[-1]
+        return self._run.predict(self.inner_model, forward, x.device, self._context, cells=cells)
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         if self._run is not None:
@@ -169,7 +168,8 @@ class DemoModel:
         self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], schedule: Schedule, k: float,
         drawing: Drawing,
     ) -> list[NDArray[np.uint8]]:  # fmt: skip
-        plan = Plan(schedule, k, "")
+        attention = AttentionScale(native=(NATIVE, NATIVE)) if drawing.scaled_attention else None
+        plan = Plan(schedule, k, "", attention)
         if plan.idle:
             return self._decoded(self._sample(prompts, seeds, size, None, drawing))
         planner = Planner.fixed(plan, drawing.mode, drawing.criterion)
@@ -191,24 +191,7 @@ class DemoModel:
         denoiser = _Denoiser(self.unet, run, context, drawing).to(self._device)
         sigmas = denoiser.get_sigmas(drawing.steps)
         start = noise.to(self._device) * sigmas[0]
-        with _scaled_attention(self.unet, size) if drawing.scaled_attention else nullcontext():
-            latents: Tensor = getattr(sampling, f"sample_{drawing.sampler}")(denoiser, start, sigmas, disable=True)
+        latents: Tensor = getattr(sampling, f"sample_{drawing.sampler}")(denoiser, start, sigmas, disable=True)
         if run is not None and run.refusals:
             raise RuntimeError(run.refusals[0])
         return latents
-
-
-@contextmanager
-def _scaled_attention(unet: UNetModel, size: tuple[int, int]) -> Iterator[None]:
-    """Within the block the queries of self-attention are scaled for images of ``size``, height and width in pixels."""
-
-    def scaled(module: nn.Module, given: tuple[Tensor, ...], queries: Tensor) -> Tensor:
-        tokens = queries.shape[1]
-        trained = tokens * NATIVE**2 / (size[0] * size[1])
-        return queries * math.sqrt(math.log(tokens) / math.log(trained))
-
-    with ExitStack() as hooks:
-        for name, module in unet.named_modules():
-            if name.endswith("attn1.to_q"):
-                hooks.callback(module.register_forward_hook(scaled).remove)
-        yield

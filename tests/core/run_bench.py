@@ -59,25 +59,28 @@ class Bench:
 
     def __init__(
         self, k=1.5, ratios=RATIOS, window=None, store=None, unet=None, mode=DEFAULT_MODE, policy=CopyPolicy.AUTO,
-        criterion=DEFAULT_CRITERION,
+        criterion=DEFAULT_CRITERION, attention=None,
     ) -> None:  # fmt: skip
         self.unet: SmallUNet = make_unet() if unet is None else unet
         self.inputs, self.access = make_inputs(), Access()
         self.store = Store() if store is None else store
         self.planned: list[tuple[Family, str | None]] = []
-        self.k, self.ratios = k, ratios
+        self.k, self.ratios, self.attention = k, ratios, attention
         self.planner = Planner(self.plan, window or StepWindow(), mode, criterion)
         self.run = Run(self.planner, self.access, self.store, policy)
 
     def plan(self, checkpoint: Checkpoint) -> Plan:
         self.planned.append((checkpoint.family, checkpoint.sha256))
-        return Plan(Schedule.constant(Ratios(*self.ratios)), self.k, "by hand")
+        return Plan(Schedule.constant(Ratios(*self.ratios)), self.k, "by hand", self.attention)
 
     def step(self, unet: SmallUNet | None = None) -> torch.Tensor:
         unet = self.unet if unet is None else unet
         x, timesteps, context = self.inputs
         twice = [torch.cat([part, part]) for part in self.inputs]
-        return self.run.predict(unet, lambda: unet(x, timesteps, context), CPU, context, lambda: unet(*twice))
+        cells = x.shape[-2] * x.shape[-1]
+        return self.run.predict(
+            unet, lambda: unet(x, timesteps, context), CPU, context, lambda: unet(*twice), cells=cells
+        )
 
     def step_out_of_memory(self, failures: int) -> torch.Tensor:
         """A step in which memory runs out in the first ``failures`` passes."""

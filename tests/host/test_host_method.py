@@ -65,6 +65,21 @@ def test_unet_passes(studio: Studio, settings: dict[str, Any], passes: int) -> N
     assert studio.unet_calls() == passes
 
 
+def test_self_attention_is_scaled_with_and_without_pruning(studio: Studio) -> None:
+    alone = studio.crdiff({**ZERO, "attention_scale": 0.5})
+    studio.assert_changed_at_all(alone, studio.plain())
+    assert "CR-Diff attention scale: 0.5" in alone.infotext and "CR-Diff note" not in alone.infotext
+    both = studio.crdiff({**RATIOS, "attention_scale": 0.5})
+    studio.assert_changed_at_all(both, studio.crdiff(RATIOS))
+    studio.assert_changed_at_all(both, alone)
+    # By its tokens, which 64x64 has fewer of than the size of training; the infotext draws the image again.
+    auto = studio.crdiff({**ZERO, "attention_scale": "auto"})
+    written = auto.infotext.partition("CR-Diff attention scale: ")[2].partition(",")[0]
+    assert written.startswith("auto ") and written != "auto 64x64"
+    studio.assert_same(studio.crdiff({**ZERO, "attention_scale": written}), auto)
+    studio.assert_same(studio.crdiff({**ZERO, "attention_scale": "auto 64x64"}), studio.plain())
+
+
 def test_fast_is_one_pass_with_mixed_weights(studio: Studio) -> None:
     mine = studio.crdiff({**STRONG, "mode": "fast"})
     studio.assert_reference(mine, {**STRONG, "weights": True})

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
+from crdiff.cost import passes_of
 from crdiff.errors import SettingsError
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.models.unet import SD15
+from crdiff.plan import plan_for
+from crdiff.presets.size import Size
 from crdiff.settings import Settings
 from crdiff.webui.compare import grid
 from crdiff.webui.compare.comparison import Column, Comparison, Drawn
@@ -46,6 +52,19 @@ def test_auto_stands_in_where_the_accordion_is_off():
     off = Settings(enabled=False, preset="custom", k=2.0, criterion="soft")
     assert WAYS["crdiff"].settings(off) == Settings(enabled=True, criterion="soft")
     assert WAYS["pruned"].settings(off) == Settings(enabled=True, criterion="soft", k=1.0)
+
+
+def test_the_rivals_cost_one_pass():
+    present = Settings(enabled=True, preset="custom", k=1.5, attention_scale="auto 768x768")
+    for way, scale in (("attention", "auto 768x768"), ("attenuation", "off")):
+        settings = WAYS[way].settings(present)
+        plan = plan_for(settings, Size(400, 400)).make(Checkpoint("a", SD15))
+        assert (passes_of(settings, plan, SD15), settings.attention_scale) == (1.0, scale)
+        assert plan.idle is None
+    assert WAYS["attention"].settings(Settings()).attention_scale == "auto"
+    assert WAYS["crdiff+attention"].settings(replace(present, attention_scale="off")) == replace(
+        present, attention_scale="auto"
+    )
 
 
 def test_wins_and_gains_are_counted_seed_by_seed():

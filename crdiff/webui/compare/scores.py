@@ -27,7 +27,7 @@ def scorer_for(name: str | None, context: CompareContext) -> tuple[Scorer | None
     except SettingsError as problem:
         if name is not None:
             raise
-        return None, f"No scores: {problem}"
+        return None, str(problem)
 
 
 def score(comparison: Comparison, scorer: Scorer, context: CompareContext) -> None:

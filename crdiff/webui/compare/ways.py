@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from crdiff.method import attention_scale
 from crdiff.method.schedule import Schedule
-from crdiff.settings import Settings
+from crdiff.settings import CUSTOM, Settings
 
 DENSE, PRUNED, CRDIFF = "dense", "pruned", "crdiff"
+ATTENUATION = 0.1
+"""The ratio of the criterion attenuation, of which nothing is known by family and size."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,31 @@ def _at_k_1(schedule: str) -> str:
     return str(Schedule(tuple(stage if stage.k is None else replace(stage, k=1.0) for stage in stages)))
 
 
+def _attention(present: Settings) -> Settings:
+    return Settings(enabled=True, preset=CUSTOM, down=0.0, mid=0.0, up=0.0, attention_scale=_scale(present))
+
+
+def _both(present: Settings) -> Settings:
+    return replace(_crdiff(present), attention_scale=_scale(present))
+
+
+def _scale(present: Settings) -> str:
+    """The accordion's attention scale; auto where it is off."""
+    return attention_scale.AUTO if present.attention is None else present.attention_scale
+
+
+def _attenuation(present: Settings) -> Settings:
+    ratio = ATTENUATION
+    return Settings(True, CUSTOM, down=ratio, mid=ratio, up=ratio, k=1.0, criterion="attenuation")
+
+
 WAYS: Mapping[str, Way] = {
     DENSE: Way("dense", "the model as it is", _dense),
     PRUNED: Way("pruned (k = 1)", "what the accordion prunes, with k = 1", _pruned),
     CRDIFF: Way("CR-Diff", "as the accordion is set; by Auto with its criterion where it is off", _crdiff),
+    "attention": Way("attention scale", "nothing pruned, self-attention scaled as set, else by auto", _attention),
+    "crdiff+attention": Way("CR-Diff, attention scale", "both together", _both),
+    "attenuation": Way("attenuation", f"all prunable weights {ATTENUATION:.0%} weaker, nothing left out", _attenuation),
 }
 """By the name that the API takes, in the order in which they are shown."""
 

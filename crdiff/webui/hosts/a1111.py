@@ -232,7 +232,8 @@ def _hooked_class(wrapper: Any, run: HostedRun) -> Iterator[None]:
             return result
 
         arguments = taken_apart(args, kwargs, x.device, lambda some, named: original(self, *some, **named))
-        return run.predict(self.diffusion_model, once, x.device, _context(args, kwargs), doubled, arguments)
+        cells = x.shape[-2] * x.shape[-1]
+        return run.predict(self.diffusion_model, once, x.device, _context(args, kwargs), doubled, arguments, cells)
 
     patch = Patch(wrapper, "forward", forward)
     try:

@@ -54,7 +54,8 @@ class EngineHook:
             context = kwargs.get("c_crossattn")
             context = context if isinstance(context, torch.Tensor) else None
             arguments = taken_apart(args, kwargs, x.device, lambda some, named: original(*some, **named))
-            return self._run.predict(model.diffusion_model, once, x.device, context, twice, arguments)
+            cells = x.shape[-2] * x.shape[-1]
+            return self._run.predict(model.diffusion_model, once, x.device, context, twice, arguments, cells)
 
         self._model = model
         self._patch = Patch(model, "apply_model", apply_model)
