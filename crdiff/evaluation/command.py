@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,97 +12,34 @@ from crdiff import checks
 from crdiff.errors import SettingsError
 from crdiff.evaluation.engine import Engine, Sampling
 from crdiff.evaluation.errors import EvaluationError
-from crdiff.evaluation.images import Plan
+from crdiff.evaluation.images import Plan, Shard
+from crdiff.evaluation.merging import keep_plan, merged
 from crdiff.evaluation.metrics.fid import Fid
 from crdiff.evaluation.metrics.metric import Judge, Metric
 from crdiff.evaluation.metrics.registry import FID, FID_LABEL, METRICS, metric_of
+from crdiff.evaluation.options import DESCRIPTION, EXAMPLES, HELP, add_arguments
 from crdiff.evaluation.progress import Progress
-from crdiff.evaluation.prompts import NEUTRAL, prompts_of
+from crdiff.evaluation.prompts import prompts_of
 from crdiff.evaluation.record import Record
 from crdiff.evaluation.report import write_report
 from crdiff.evaluation.results import results_of
 from crdiff.evaluation.run import Runner
-from crdiff.evaluation.ways import WAYS, Way
+from crdiff.evaluation.ways import Way
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
 from crdiff.scoring.download import download
 from crdiff.scoring.model_files import ModelFiles
-from crdiff.search.options import add_sampling_options, add_webui_options, sampling_request, stopping
+from crdiff.search.options import sampling_request, stopping
 from crdiff.search.remote import WebUI
 from crdiff.settings import CUSTOM, Settings
 
-HELP = "measure whether CR-Diff helps a model, against cheaper ways, with intervals and images"
-
-DESCRIPTION = """\
-Draw the same prompts and seeds in several ways, score them, and write a report: tables with 95 % intervals and the
-images side by side. Drawn by diffusers from a checkpoint (--model), or by a running WebUI with this extension (--url).
-
-The same command resumes where an earlier one ended, however it ended, and draws nothing twice; more prompts, seeds,
-sizes, ways or metrics only add to it."""
-
-EXAMPLES = f"""\
-ways:
-{chr(10).join(f"  {name:12} {kind.help}" for name, kind in WAYS.items())}
-  Settings follow a way after colons: crdiff:k=2, crdiff:criterion=wanda, attenuation:ratios=0.1/0.1/0.1.
-
-metrics:
-{chr(10).join(f"  {name:16} {kind.label}" for name, kind in METRICS.items())}
-  {FID:16} {FID_LABEL}, from --reference
-  FILE.py          a score of your own: score(images, prompt)
-
-examples:
-  python -m crdiff evaluate --model sd_xl_base_1.0.safetensors --sizes 512x512 400x560 --out evaluation
-  python -m crdiff evaluate --url http://127.0.0.1:7860 --sizes 400x560 --ways dense crdiff crdiff:k=2 --out evaluation
-  python -m crdiff evaluate --model model.safetensors --prompts captions_val2014.json --n 500 --seeds 42 --no-images \\
-      --sizes 512x512 --metrics imagereward-256 clip --out evaluation"""
+__all__ = ["DESCRIPTION", "EXAMPLES", "HELP", "add_arguments", "run"]
 
 _IMAGE_S = 3600.0
 """The longest that an image may take in a WebUI, its turn in the queue included."""
 
 _RESERVED = ("alwayson_scripts", "prompt", "seed", "width", "height", "batch_size", "n_iter")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
-    local = parser.add_argument_group("without a WebUI")
-    local.add_argument(
-        "--model", type=Path, metavar="FILE", help="checkpoint, or a folder of diffusers; drawn by diffusers"
-    )
-    local.add_argument("--device", help="such as cuda:1 or cpu (default: a GPU where there is one)")
-    local.add_argument("--precision", choices=["float16", "bfloat16", "float32"], help="(default: float16 on a GPU)")
-    add_webui_options(parser, "evaluate")
-
-    images = parser.add_argument_group("the images")
-    images.add_argument(
-        "--prompts", default=NEUTRAL, metavar="FILE",
-        help="one per line, or JSON: captions, or COCO's captions_val2014.json (default: 64 neutral ones of CR-Diff)",
-    )  # fmt: skip
-    images.add_argument("--n", type=int, help="the first N prompts (default: all)")
-    images.add_argument("--sizes", nargs="+", required=True, metavar="HEIGHTxWIDTH")
-    images.add_argument("--seeds", nargs="+", type=int, default=[42], metavar="SEED", help="(default: 42)")
-    images.add_argument("--ways", nargs="+", default=["dense", "pruned", "crdiff"], metavar="WAY", help="see below")
-    images.add_argument("--preset", default="auto", help="of CR-Diff: auto or the name of one (default: %(default)s)")
-    images.add_argument("--ratios", metavar="DOWN/MID/UP", help="of CR-Diff, in place of a preset")
-    images.add_argument("--k", type=float, help="(default: the preset's, else 1.5)")
-    add_sampling_options(images)
-
-    output = parser.add_argument_group("the output")
-    output.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="report.html, report.json, images, journal"
-    )
-    output.add_argument("--metrics", nargs="+", default=[], metavar="METRIC", help="see below (default: none)")
-    output.add_argument(
-        "--weights", type=Path, metavar="FOLDER", help="where those of metrics lie, beside the usual caches"
-    )
-    output.add_argument(
-        "--reference", type=Path, metavar="SET", help="of FID: a folder of images, or an .npz of pytorch-fid"
-    )
-    output.add_argument("--download", action="store_true", help="fetch missing weights of metrics, and check them")
-    output.add_argument("--no-images", action="store_true", help="score images and do not keep them")
-    output.add_argument(
-        "--shown", type=int, default=12, help="prompts of a size shown in the report (default: %(default)s)"
-    )
 
 
 @dataclass(frozen=True)
@@ -113,6 +51,7 @@ class _Wanted:
     seeds: tuple[int, ...]
     ways: tuple[Way, ...]
     base: Settings
+    shard: Shard
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -121,29 +60,56 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         The exit status: 0, or 130 if it was stopped.
     """
+    if arguments.merge is not None:
+        return _merge(arguments)
     wanted = _wanted(arguments)
     metrics, distances = _metrics(arguments)
     engine = _engine(arguments)
     plan = _plan(wanted, engine)
-    record = Record(arguments.out, engine.identity)
+    record = Record(arguments.out, engine.identity, wanted.shard)
     runner = Runner(engine, metrics, distances, record, keep=not arguments.no_images)
-    missing = runner.missing(plan.items())
+    missing = runner.missing(plan.items(wanted.shard))
     judges: list[Judge] = [*metrics, *distances]
     for judge in judges if missing else distances:
         judge.load(_device(arguments))
+    keep_plan(arguments.out, plan)
     with stopping() as stop:
         done = runner.draw_missing(missing, Progress(missing), stop.is_set)
-    results = results_of(plan, record, [metric.name for metric in metrics], distances)
-    labels = {FID: FID_LABEL, **{name: kind.label for name, kind in METRICS.items()}}
-    page = write_report(arguments.out, results, record, labels, arguments.shown)
-    print(f"{'Done' if done else 'Stopped; the same command resumes'}: {page}", flush=True)
+    page = _report(arguments, plan, record, [metric.name for metric in metrics], distances)
+    print(f"{_state(plan, record) if done else 'Stopped; the same command resumes'}: {page}", flush=True)
     return 0 if done else 130
+
+
+def _merge(arguments: argparse.Namespace) -> int:
+    """Report what was drawn in some folders; nothing is drawn, and no model is needed."""
+    _, distances = _metrics(arguments)
+    plan, record = merged(arguments.merge)
+    for distance in distances:
+        distance.load(_device(arguments))
+    page = _report(arguments, plan, record, record.metrics, distances)
+    print(f"{_state(plan, record)}: {page}", flush=True)
+    return 0
+
+
+def _state(plan: Plan, record: Record) -> str:
+    left = sum(not record.entry(item).drawn for item in plan.items())
+    return f"{left} images are left to the other shares" if left else "Done"
+
+
+def _report(
+    arguments: argparse.Namespace, plan: Plan, record: Record, metrics: Sequence[str], distances: Sequence[Fid]
+) -> Path:
+    results = results_of(plan, record, metrics, distances)
+    labels = {FID: FID_LABEL, **{name: kind.label for name, kind in METRICS.items()}}
+    return write_report(arguments.out, results, record, labels, arguments.shown)
 
 
 def _wanted(arguments: argparse.Namespace) -> _Wanted:
     if arguments.n is not None:
         checks.integer("--n", arguments.n, 1)
     checks.integer("--shown", arguments.shown, 0)
+    if not arguments.sizes:
+        raise SettingsError("--sizes says at which sizes to draw, such as --sizes 512x512 400x560 (height x width).")
     for seed in arguments.seeds:
         checks.integer("--seeds", seed, 0)
     if arguments.out.exists() and not arguments.out.is_dir():
@@ -158,6 +124,7 @@ def _wanted(arguments: argparse.Namespace) -> _Wanted:
         tuple(dict.fromkeys(arguments.seeds)),
         tuple(map(Way.parse, dict.fromkeys(texts))),
         Settings.from_dict(base),
+        Shard.parse(arguments.shard),
     )
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 from crdiff.errors import SettingsError
 from crdiff.evaluation.ways import Drawing
@@ -80,6 +81,21 @@ class Plan:
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
     drawings: Mapping[Size, Sequence[Drawing]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON."""
+        drawings = {str(size): [drawing.to_dict() for drawing in ways] for size, ways in self.drawings.items()}
+        return {"prompts": list(self.prompts), "seeds": list(self.seeds), "sizes": drawings}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Plan:
+        """The inverse of ``to_dict``.
+
+        Raises:
+            ValueError, KeyError, TypeError, CRDiffError: it is of another form.
+        """
+        sizes = {Size.parse(size): [*map(Drawing.from_dict, ways)] for size, ways in values["sizes"].items()}
+        return cls(tuple(values["prompts"]), tuple(values["seeds"]), sizes)
 
     def items(self, shard: Shard = Shard()) -> list[Item]:
         """The images to draw, each once: for a size all ways of a prompt and seed, before the next.

@@ -74,6 +74,22 @@ class Record:
         for line in [] if self._journal is None else self._journal.open({}):
             self._add(line)
 
+    @property
+    def metrics(self) -> list[str]:
+        """The names of all scores that images have."""
+        return list(dict.fromkeys(name for entry in self.entries.values() for name in entry.scores))
+
+    def include(self, other: Record) -> None:
+        """Take in what another evaluation has drawn with the same model.
+
+        Raises:
+            JournalError: it was drawn with another one, or otherwise.
+        """
+        check_header(other.folder, other.identity, self.identity, _KIND)
+        for key, entry in other.entries.items():
+            if not self.entries.setdefault(key, entry).drawn:
+                self.entries[key] = entry
+
     def entry(self, item: Item) -> Entry:
         """What is known of an image; nothing, if it was not drawn yet."""
         return self.entries.get(item.key) or Entry(self.folder)

@@ -12,7 +12,7 @@ from crdiff.evaluation.images import Item, Plan
 from crdiff.evaluation.metrics.metric import Distance
 from crdiff.evaluation.record import Record
 from crdiff.evaluation.statistics import Interval, gain_interval, mean_interval, wins
-from crdiff.evaluation.ways import DENSE, Drawing, changed
+from crdiff.evaluation.ways import DENSE, Drawing
 from crdiff.presets.size import Size
 
 
@@ -53,12 +53,8 @@ class WayResult:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON."""
-        drawing = self.drawing
-        settings = {"drawn_at": str(drawing.size), "passes": round(drawing.passes, 4), "origin": drawing.origin}
         return {
-            "way": drawing.way,
-            **settings,
-            "settings": changed(drawing.settings),
+            **self.drawing.to_dict(),
             "images": self.images,
             "seconds": self.seconds,
             "scores": {name: asdict(score) for name, score in self.scores.items()},

@@ -79,6 +79,17 @@ class Drawing:
         """Tells its images from those of other settings."""
         return json.dumps([str(self.size), changed(self.settings)], sort_keys=True)
 
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON."""
+        settled = {"settings": changed(self.settings), "drawn_at": str(self.size), "passes": self.passes}
+        return {"way": self.way, **settled, "origin": self.origin}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Drawing:
+        """The inverse of ``to_dict``."""
+        settings, size = Settings.from_dict(values["settings"]), Size.parse(values["drawn_at"])
+        return cls(values["way"], settings, size, values["passes"], values["origin"])
+
 
 @dataclass(frozen=True)
 class Way:

@@ -176,6 +176,25 @@ def test_images_that_are_not_kept_are_scored_once(evaluate, tmp_path):
     assert again.drawn == [] and first == second
 
 
+def test_shares_are_drawn_apart_and_reported_together(evaluate, tmp_path, capsys):
+    whole, _, report = evaluate()
+    folders = [str(tmp_path / name) for name in ("first", "second", "second")]
+    parts = [evaluate("--shard", f"{n}/3", "--out", folder)[0].drawn for n, folder in enumerate(folders, 1)]
+    assert sorted(str(drawn) for part in parts for drawn in part) == sorted(map(str, whole.drawn))
+    assert not {drawn[:3] for drawn in parts[0]} & {drawn[:3] for drawn in parts[1]}
+    assert main(["evaluate", "--merge", *folders[:2], "--out", str(tmp_path / "all")]) == 0
+    together = json.loads((tmp_path / "all" / "report.json").read_text())
+    for way in [way for one in (report, together) for ways in one["sizes"].values() for way in ways]:
+        del way["seconds"]
+    assert together == report
+    assert "data:image/jpeg" in (tmp_path / "all" / "report.html").read_text(encoding="utf-8")
+    assert evaluate("--shard", "1/3", "--out", folders[0])[0].drawn == []
+    evaluate("--n", "2", "--out", str(tmp_path / "other"))
+    capsys.readouterr()
+    assert main(["evaluate", "--merge", folders[0], str(tmp_path / "other"), "--out", str(tmp_path / "all")]) == 2
+    assert "has other prompts, seeds, sizes or ways than" in capsys.readouterr().err
+
+
 class Redness:
     """In place of FID: the mean of the red."""
 
@@ -232,6 +251,7 @@ def test_the_page_needs_no_other_file(evaluate, tmp_path):
             "crdiff: nowhere.txt: the prompts cannot be read (No such file or directory).\n",
         ),
         (["--n", "5"], "prompts.txt has 4 prompts, fewer than the 5 asked for.\n"),
+        (["--shard", "3/2"], "crdiff: A share of the images is written NUMBER/OF, such as 2/8, not '3/2'.\n"),
         (["--ways", "sparse"], "crdiff: There is no way 'sparse' of drawing; known are dense, "),
         (["--ways", "crdiff:l=2"], "crdiff: The way 'crdiff:l=2' cannot be read at 'l=2'; settings are ratios, "),
         (["--ways", "crdiff:k=9"], "crdiff: CR-Diff: k must lie in [-2, 3], not 9.0.\n"),
