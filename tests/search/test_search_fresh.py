@@ -7,6 +7,8 @@ import pytest
 from crdiff.search.fresh import Gain, finalists, fresh_seeds, race, student
 from crdiff.search.report import Evaluation
 from crdiff.search.strategies.point import DENSE, START, Point
+from crdiff.search.strategies.random_search import RandomSearch
+from crdiff.search.strategies.space import Space
 
 POINTS = [Point(ratio, ratio, ratio, 1.5) for ratio in (0.1, 0.2, 0.4, 0.5, 0.6)]
 GOOD, GRAY, BAD = POINTS[:3]
@@ -57,3 +59,13 @@ def test_a_race_adds_seeds_while_candidates_are_apart_by_chance_only():
     assert len(images[GOOD]) == 16 and images[GOOD] == [image for images in rounds for image in images]
     assert 3 <= len(images[BAD]) < 16 and images[BAD] == images[GOOD][: len(images[BAD])]
     assert race({BAD: [0.2]}, rounds, score) == BAD and race({GOOD: [], BAD: []}, [], score) == GOOD
+
+
+def test_the_four_that_race_are_scored_in_full_whatever_is_cut():
+    strategy, scores = RandomSearch(Space(), [START], 2), []
+    for number in range(40):
+        proposal, score = strategy.ask(), (17 * number) % 40 / 40
+        assert proposal.threshold == (sorted(scores)[-4] if number >= 4 else None)
+        cut = proposal.threshold is not None and score < proposal.threshold
+        strategy.tell(proposal, None if cut else score)
+        scores.append(score)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
@@ -12,6 +13,8 @@ from crdiff.errors import MissingPackageError, SettingsError
 from crdiff.search.strategies.point import START, Point
 from crdiff.search.strategies.space import Space
 from crdiff.search.strategies.strategy import Options, Proposal, check_pending, check_seed
+
+_WITH_GP = (3, 6)
 
 
 class OptunaSampler:
@@ -140,6 +143,6 @@ class GaussianProcess(OptunaSampler):
     @classmethod
     def problem(cls) -> str | None:
         found = super().problem()
-        if found is None and find_spec("optuna._gp") is None:
-            return "The strategy gp needs a later version of the Python package optuna."
+        if found is None and tuple(map(int, version("optuna").split(".")[:2])) < _WITH_GP:
+            return f"The strategy gp needs the Python package optuna {_WITH_GP[0]}.{_WITH_GP[1]} or later."
         return found

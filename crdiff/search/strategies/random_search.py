@@ -10,6 +10,9 @@ from crdiff.search.strategies.point import START, Point
 from crdiff.search.strategies.space import Space
 from crdiff.search.strategies.strategy import Options, Proposal, check_pending, check_seed, rng
 
+KEPT = 4
+"""Configurations that are always scored in full."""
+
 
 class RandomSearch:
     """The starting points, then uniform samples of the space without end."""
@@ -21,8 +24,7 @@ class RandomSearch:
         self.starts = tuple(starts)
         self.seed = check_seed(seed)
         self._number = 0
-        self._best_score: float | None = None
-        self._best: Point | None = None
+        self._best: list[tuple[float, Point]] = []
 
     @staticmethod
     def problem() -> str | None:
@@ -36,33 +38,32 @@ class RandomSearch:
         return {"name": self.name, "seed": self.seed, "starts": [point.to_dict() for point in self.starts]}
 
     def ask(self) -> Proposal | None:
-        # Only a new best matters.
+        # Only the best few matter: they are compared with one another at the end.
+        limit, last = self._best[-1] if len(self._best) == KEPT else (None, None)
         if self._number < len(self.starts):
-            return Proposal(self._number, self.starts[self._number], "seed", self._best_score, self._best)
+            return Proposal(self._number, self.starts[self._number], "seed", limit, last)
         numbers = rng(self.seed, self._number)
         point = self.space.at([numbers.random() for _ in self.space.axes])
-        return Proposal(self._number, point, "sample", self._best_score, self._best)
+        return Proposal(self._number, point, "sample", limit, last)
 
     def tell(self, proposal: Proposal, score: float | None) -> bool:
         check_pending(self.ask(), proposal, score)
         self._number += 1
-        if score is None or (self._best_score is not None and score <= self._best_score):
+        if score is None:
             return False
-        self._best_score, self._best = score, proposal.point
-        return True
+        self._best = sorted([*self._best, (score, proposal.point)], key=lambda one: -one[0])[:KEPT]
+        return self._best[0][1] is proposal.point
 
     def state(self) -> dict[str, Any]:
-        best = self._best.to_dict() if self._best else None
-        return {"number": self._number, "best_score": self._best_score, "best": best}
+        return {"number": self._number, "best": [[score, point.to_dict()] for score, point in self._best]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         try:
-            number, score = int(state["number"]), state["best_score"]
-            score = None if score is None else float(score)
-            best = None if state["best"] is None else Point.from_dict(state["best"])
+            number = int(state["number"])
+            best = [(float(score), Point.from_dict(point)) for score, point in state["best"]]
         except (KeyError, TypeError, ValueError) as error:
             raise SettingsError(f"This is not the state of a random search ({error}).") from None
-        self._number, self._best_score, self._best = number, score, best
+        self._number, self._best = number, best
 
     def status(self) -> dict[str, float]:
         return {"samples": self._number}
