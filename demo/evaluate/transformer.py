@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
 from crdiff import console
 from crdiff.cost import unet_passes
@@ -41,6 +43,8 @@ WAYS = (
     *(Way(ratio, k, layers) for k in KS[1:] for layers in LAYERS for ratio in RATIOS),
 )
 """In the order of measuring: a run that is cut off has what matters most."""
+SHOWN, SCENES_SHOWN = (Way(), Way(0.3, 2.0), Way(0.2, criterion="attenuation")), 7
+PADDING = ((0, 4), (0, 4), (0, 0))
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,20 @@ def _configuration(cell: Cell) -> str:
     return f"{cell.ratios[0]:g}" if cell.k == 1.0 else f"{cell.ratios[0]:g}, k {cell.k:g}"
 
 
+def save_images(model: DemoTransformer, sizes: Sequence[str], scenes: Sequence[Scene], steps: int, path: Path) -> None:
+    """For each size a row of every way in ``SHOWN``, with a column for each scene."""
+    prompts = [scene.caption() for scene in scenes]
+    seeds = [noise_seed(prompt, 1) for prompt in prompts]
+    rows = []
+    for size in map(Size.parse, sizes):
+        for way in SHOWN:
+            images = model.draw(prompts, seeds, (size.height, size.width), way, steps)
+            rows.append(np.concatenate([np.pad(image, PADDING, constant_values=255) for image in images], axis=1))
+    wide = max(row.shape[1] for row in rows)
+    rows = [np.pad(row, ((0, 0), (0, wide - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+    Image.fromarray(np.concatenate(rows)).quantize(255, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
 def main() -> None:
     """Measures what the file of results lacks, and prints the table of all of it."""
     console.allow_any_text()
@@ -142,6 +160,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--checkpoint", type=Path, default=TRANSFORMER)
     parser.add_argument("--json", type=Path, nargs="*", default=[], help="results; goes on with the first, reads all")
+    parser.add_argument("--images", type=Path, help="PNG of the first captions at the sizes")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.set_float32_matmul_precision("high")
@@ -166,6 +185,9 @@ def main() -> None:
             if options.json:
                 measured.write(options.json[0])
     print("\n".join(table(measured)))
+    if options.images:
+        shown = judging_scenes(SCENES_SHOWN)
+        save_images(model, options.sizes, shown, protocol.steps, options.images)
 
 
 if __name__ == "__main__":

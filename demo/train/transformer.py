@@ -50,7 +50,7 @@ class FlowRecipe:
 
     seed: int = 40
     images: int = 16000
-    steps: int = 20000
+    steps: int = 6000
     seconds: float = math.inf
     batch: int = 256
     rate: float = 2e-3

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from core import small_diffusers  # isort: skip  # noqa: F401
 from diffusers.loaders.single_file_utils import convert_sd3_transformer_checkpoint_to_diffusers
@@ -16,9 +17,12 @@ from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from safetensors.torch import load_file, save_file
 
 from demo.evaluate import transformer as evaluate
+from demo.evaluate.cells import Measured
+from demo.evaluate.judge import Judge
 from demo.evaluate.model import DemoModel
 from demo.evaluate.transformer_model import DemoTransformer, Way
 from demo.prepare import CHECKPOINT
+from demo.scenes.scene import judging_scenes
 from demo.train import transformer as training
 from demo.train.mmdit import MMDiT, MMDiTShape
 
@@ -99,6 +103,14 @@ def test_an_image_is_the_mix_of_two_transformers(drawing, way, endings):
     assert np.abs(image.astype(int) - expected).max() <= 1
 
 
+def test_the_shipped_transformer_draws_its_captions_at_home_and_is_the_measured_one():
+    model, scenes = DemoTransformer(training.TRANSFORMER, DemoModel(CHECKPOINT)), judging_scenes(8)
+    images = model.draw([scene.caption() for scene in scenes], range(8), (128, 128), Way(), 12)
+    assert Judge().verdict(images, scenes).right.sum() >= 7
+    assert training.TRANSFORMER.stat().st_size <= 8_000_000
+    assert Measured.read(CHECKPOINT.parents[2] / "docs" / "demo-transformer.json").protocol.checkpoint == model.sha256
+
+
 def test_it_is_trained_and_measured(tmp_path, monkeypatch, capsys):
     out, found = tmp_path / "transformer.safetensors", tmp_path / "found.json"
     command = ["train", "--images", "4", "--steps", "2", "--batch", "2", "--device", "cpu", "--out", str(out)]
@@ -112,8 +124,11 @@ def test_it_is_trained_and_measured(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evaluate, "WAYS", (Way(), Way(0.1), Way(0.3), Way(0.2, 1.0, "attention", "attenuation")))
     counts = ["--pool", "2", "--prompts", "3", "--seeds", "2", "--steps", "1"]
     command = ["evaluate", "--sizes", "80x128", *counts, "--checkpoint", str(out), "--json", str(found)]
-    monkeypatch.setattr(sys, "argv", command)
+    monkeypatch.setattr(evaluate, "SCENES_SHOWN", 2)
+    monkeypatch.setattr(sys, "argv", [*command, "--images", str(tmp_path / "images.png")])
     evaluate.main()
+    assert Image.open(tmp_path / "images.png").size == (2 * 132, 3 * 84)
+    monkeypatch.setattr(sys, "argv", command)
     cells = json.loads(found.read_text())["cells"]
     assert [cell["varied"] for cell in cells] == [
         "",
