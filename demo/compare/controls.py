@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
 
+from crdiff.presets.table import Preset
 from demo.prepare import CRITERION
 from demo.scenes.scene import NATIVE, OTHER_SIZES, judging_scenes
 from modules import sd_models
@@ -26,7 +27,7 @@ START = OTHER_SIZES[0]
 
 DEFAULTS = {
     "prompt": EXAMPLES[0], "width": START[1], "height": START[0], "steps": 12, "cfg_scale": 3.0,
-    "sampling": "DPM++ 2M", "scheduler": "Uniform", "seed": 1, "batch_size": 8, "crdiff_criterion": CRITERION,
+    "sampling": "DPM++ 2M", "scheduler": "Uniform", "seed": 1, "batch_size": 8,
 }  # fmt: skip
 """What the tab's components start with, by the last part of their id: as in the demo's measurements."""
 
@@ -38,12 +39,16 @@ class PageControls:
 
     Args:
         script: the comparison, which the host tells about its components.
+        presets: those at hand; a data folder from earlier times may hold none for the demo's criterion.
     """
 
-    def __init__(self, script: Any) -> None:
+    def __init__(self, script: Any, presets: Sequence[Preset]) -> None:
         self._made: dict[str, Any] = {}
-        for name in DEFAULTS:
-            script.on_after_component(self._start_with(name), elem_id=f"txt2img_{name}")
+        start = dict(DEFAULTS)
+        if any(preset.criterion == CRITERION for preset in presets):
+            start["crdiff_criterion"] = CRITERION
+        for name, value in start.items():
+            script.on_after_component(self._start_with(name, value), elem_id=f"txt2img_{name}")
         script.on_before_component(self._introduce, elem_id="txt2img_toprow")
         script.on_after_component(self._examples, elem_id="txt2img_neg_prompt")
         script.on_after_component(self._sizes, elem_id="txt2img_height")
@@ -52,10 +57,10 @@ class PageControls:
             lambda _: script.make_panel("txt2img", "txt2img_demo_crdiff_compare"), elem_id="txt2img_gallery_container"
         )
 
-    def _start_with(self, name: str) -> Callable[[Any], None]:
+    def _start_with(self, name: str, value: object) -> Callable[[Any], None]:
         def start(created: Any) -> None:
             self._made[name] = created.component
-            created.component.value = DEFAULTS[name]
+            created.component.value = value
 
         return start
 

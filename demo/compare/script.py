@@ -25,7 +25,7 @@ class CompareScript(make_compare_script(context, TITLE)):
 
     def __init__(self) -> None:
         super().__init__()
-        PageControls(self)
+        PageControls(self, context.library.presets())
 
     def show(self, is_img2img: bool) -> bool:
         return not is_img2img
