@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,15 @@ from crdiff.evaluation.metrics.fid import Fid
 from crdiff.evaluation.metrics.metric import Judge, Metric
 from crdiff.evaluation.metrics.registry import FID, FID_LABEL, METRICS, metric_of
 from crdiff.evaluation.options import DESCRIPTION, EXAMPLES, HELP, add_arguments
+from crdiff.evaluation.paper import TABLES, Table, published
 from crdiff.evaluation.progress import Progress
-from crdiff.evaluation.prompts import prompts_of
+from crdiff.evaluation.prompts import NEUTRAL, prompts_of
 from crdiff.evaluation.record import Record
 from crdiff.evaluation.report import write_report
 from crdiff.evaluation.results import results_of
 from crdiff.evaluation.run import Runner
-from crdiff.evaluation.ways import Way
+from crdiff.evaluation.summary import lines
+from crdiff.evaluation.ways import Drawing, Way
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
@@ -39,6 +41,7 @@ __all__ = ["DESCRIPTION", "EXAMPLES", "HELP", "add_arguments", "run"]
 _IMAGE_S = 3600.0
 """The longest that an image may take in a WebUI, its turn in the queue included."""
 
+_USUAL = ("dense", "pruned", "crdiff")
 _RESERVED = ("alwayson_scripts", "prompt", "seed", "width", "height", "batch_size", "n_iter")
 
 
@@ -47,6 +50,7 @@ class _Wanted:
     """The options that need no model, checked."""
 
     prompts: tuple[str, ...]
+    table: Table | None
     sizes: tuple[Size, ...]
     seeds: tuple[int, ...]
     ways: tuple[Way, ...]
@@ -100,6 +104,7 @@ def _report(
     arguments: argparse.Namespace, plan: Plan, record: Record, metrics: Sequence[str], distances: Sequence[Fid]
 ) -> Path:
     results = results_of(plan, record, metrics, distances)
+    print(*lines(results), sep="\n", flush=True)
     labels = {FID: FID_LABEL, **{name: kind.label for name, kind in METRICS.items()}}
     return write_report(arguments.out, results, record, labels, arguments.shown)
 
@@ -108,18 +113,23 @@ def _wanted(arguments: argparse.Namespace) -> _Wanted:
     if arguments.n is not None:
         checks.integer("--n", arguments.n, 1)
     checks.integer("--shown", arguments.shown, 0)
-    if not arguments.sizes:
+    table = TABLES[arguments.paper] if arguments.paper else None
+    if table is not None and arguments.prompts is None:
+        raise SettingsError("--paper needs --prompts; the paper's are in COCO's captions_val2014.json.")
+    if table is None and not arguments.sizes:
         raise SettingsError("--sizes says at which sizes to draw, such as --sizes 512x512 400x560 (height x width).")
     for seed in arguments.seeds:
         checks.integer("--seeds", seed, 0)
     if arguments.out.exists() and not arguments.out.is_dir():
         raise SettingsError(f"{arguments.out}: this is a file; --out is a folder.")
-    texts = [text.strip() for given in arguments.ways for text in given.split(",")]
+    ways = arguments.ways or (_USUAL if table is None else table.ways)
+    texts = [text.strip() for given in ways for text in given.split(",")]
     base: dict[str, Any] = {"preset": arguments.preset, "k": arguments.k, "enabled": True}
     if arguments.ratios is not None:
         base |= {"preset": CUSTOM, **dict(zip(GROUPS, Ratios.parse(arguments.ratios)))}
     return _Wanted(
-        prompts_of(arguments.prompts, arguments.n),
+        prompts_of(arguments.prompts or NEUTRAL, arguments.n),
+        table,
         tuple(dict.fromkeys(Size.parse(size) for size in arguments.sizes)),
         tuple(dict.fromkeys(arguments.seeds)),
         tuple(map(Way.parse, dict.fromkeys(texts))),
@@ -151,12 +161,16 @@ def _device(arguments: argparse.Namespace) -> str:
 
 
 def _plan(wanted: _Wanted, engine: Engine) -> Plan:
-    library = PresetLibrary()
-    for size in wanted.sizes:
-        engine.check(size)
-    drawings = {
-        size: [way.at(size, wanted.base, engine.checkpoint, library) for way in wanted.ways] for size in wanted.sizes
-    }
+    library, model, table = PresetLibrary(), engine.checkpoint, wanted.table
+    sizes = wanted.sizes if table is None or wanted.sizes else table.sizes_of(model.family)
+    drawings: dict[Size, list[Drawing]] = {}
+    for size in sizes:
+        drawings[size] = [way.at(size, wanted.base, model, library) for way in wanted.ways]
+        for number, drawing in enumerate(drawings[size]):
+            engine.check(drawing.size, drawing.settings)
+            if table is not None:
+                figures = published(model.family, size, drawing.way)
+                drawings[size][number] = replace(drawing, published=figures)
     return Plan(wanted.prompts, wanted.seeds, drawings)
 
 
@@ -167,8 +181,9 @@ def _metrics(arguments: argparse.Namespace) -> tuple[list[Metric], list[Fid]]:
         EvaluationError: something is missing and is not to be fetched.
     """
     files = ModelFiles(models=arguments.weights)
-    metrics = [metric_of(name, files) for name in dict.fromkeys(arguments.metrics) if name != FID]
-    distances = [Fid(arguments.reference)] if FID in arguments.metrics else []
+    names = arguments.metrics or (TABLES[arguments.paper].metrics if arguments.paper else ())
+    metrics = [metric_of(name, files) for name in dict.fromkeys(names) if name != FID]
+    distances = [Fid(arguments.reference)] if FID in names else []
     judges: list[Judge] = [*metrics, *distances]
     for judge in judges:
         if judge.available() is not None and arguments.download:

@@ -18,10 +18,12 @@ from crdiff.evaluation.ways import changed
 from crdiff.files import sha256_of
 from crdiff.models.architecture import find_layers
 from crdiff.models.checkpoint import Checkpoint
+from crdiff.models.checkpoint_file import read_family
 from crdiff.pipelines import applied
+from crdiff.presets.size import Size
+from crdiff.pruning.registry import CRITERIA, Needs
 from crdiff.pruning.store import Store
-
-_XL = "StableDiffusionXLPipeline"
+from crdiff.settings import Settings
 
 
 class DiffusersEngine:
@@ -57,7 +59,11 @@ class DiffusersEngine:
             **asdict(self._sampling),
         }
 
-    def check(self, size: Any) -> None:
+    def check(self, size: Size, settings: Settings) -> None:
+        if settings.enabled and CRITERIA[settings.criterion].needs is not Needs.NOTHING:
+            raise SettingsError(
+                f"The criterion {settings.criterion} needs a calibration, which WebUIs keep: use --url."
+            )
         if size.height % 8 or size.width % 8:
             raise SettingsError(f"{size}: diffusers draws sizes whose sides are multiples of 8.")
 
@@ -122,6 +128,8 @@ def load(model: Path, sampling: Sampling, device: str | None = None, precision: 
     dtype = getattr(torch, precision or ("float32" if place == "cpu" else "float16"))
     try:
         pipe = _pipeline(model, dtype).to(place)
+        if hasattr(pipe, "safety_checker"):
+            pipe.safety_checker = None  # black images would be scored like any other
     except CRDiffError:
         raise
     except Exception as error:
@@ -143,11 +151,8 @@ def _pipeline(model: Path, dtype: torch.dtype) -> Any:
 
     if model.is_dir():
         return diffusers.DiffusionPipeline.from_pretrained(str(model), torch_dtype=dtype, local_files_only=True)
-    from crdiff.models.checkpoint_file import read_family
-
-    kind = _XL if read_family(model).value == "sdxl" else "StableDiffusionPipeline"
-    more = {} if kind == _XL else {"safety_checker": None}
-    return getattr(diffusers, kind).from_single_file(str(model), torch_dtype=dtype, **more)
+    kind = "StableDiffusionXLPipeline" if read_family(model).value == "sdxl" else "StableDiffusionPipeline"
+    return getattr(diffusers, kind).from_single_file(str(model), torch_dtype=dtype)
 
 
 def _scheduler(name: str, present: Any) -> Any:

@@ -69,8 +69,8 @@ class Engine(Protocol):
         """What images depend on besides their request, as plain JSON."""
         ...
 
-    def check(self, size: Size) -> None:
-        """Raises SettingsError for a size that cannot be drawn."""
+    def check(self, size: Size, settings: Settings) -> None:
+        """Raises SettingsError for what cannot be drawn."""
         ...
 
     def draw(self, request: Request) -> Drawn:

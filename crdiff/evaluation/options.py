@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from crdiff.evaluation.metrics.registry import FID, FID_LABEL, METRICS
-from crdiff.evaluation.prompts import NEUTRAL
+from crdiff.evaluation.paper import TABLES
 from crdiff.evaluation.ways import WAYS
 from crdiff.search.options import add_sampling_options, add_webui_options
 
@@ -29,11 +29,16 @@ metrics:
   {FID:16} {FID_LABEL}, from --reference
   FILE.py          a score of your own: score(images, prompt)
 
+tables and figures of the paper, whose figures are shown beside one's own:
+{chr(10).join(f"  {name:12} {table.title}" for name, table in TABLES.items())}
+
 examples:
   python -m crdiff evaluate --model sd_xl_base_1.0.safetensors --sizes 512x512 400x560 --out evaluation
   python -m crdiff evaluate --url http://127.0.0.1:7860 --sizes 400x560 --ways dense crdiff crdiff:k=2 --out evaluation
   python -m crdiff evaluate --model model.safetensors --prompts captions_val2014.json --n 500 --seeds 42 --no-images \\
-      --sizes 512x512 --metrics imagereward-256 clip --out evaluation"""
+      --sizes 512x512 --metrics imagereward-256 clip --out evaluation
+  python -m crdiff evaluate --model sd_xl_base_1.0.safetensors --paper table1 --prompts captions_val2014.json --n 500 \\
+      --metrics imagereward-256 --out evaluation"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,13 +53,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     images = parser.add_argument_group("the images")
     images.add_argument(
-        "--prompts", default=NEUTRAL, metavar="FILE",
+        "--prompts", metavar="FILE",
         help="one per line, or JSON: captions, or COCO's captions_val2014.json (default: 64 neutral ones of CR-Diff)",
     )  # fmt: skip
+    images.add_argument(
+        "--paper", choices=list(TABLES), help="sizes, ways and metrics of a table or figure of the paper, see below"
+    )
     images.add_argument("--n", type=int, help="the first N prompts (default: all)")
     images.add_argument("--sizes", nargs="+", default=[], metavar="HEIGHTxWIDTH")
     images.add_argument("--seeds", nargs="+", type=int, default=[42], metavar="SEED", help="(default: 42)")
-    images.add_argument("--ways", nargs="+", default=["dense", "pruned", "crdiff"], metavar="WAY", help="see below")
+    images.add_argument("--ways", nargs="+", metavar="WAY", help="see below (default: dense pruned crdiff)")
     images.add_argument("--preset", default="auto", help="of CR-Diff: auto or the name of one (default: %(default)s)")
     images.add_argument("--ratios", metavar="DOWN/MID/UP", help="of CR-Diff, in place of a preset")
     images.add_argument("--k", type=float, help="(default: the preset's, else 1.5)")
@@ -64,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="report.html, report.json, images, journal"
     )
-    output.add_argument("--metrics", nargs="+", default=[], metavar="METRIC", help="see below (default: none)")
+    output.add_argument("--metrics", nargs="+", metavar="METRIC", help="see below (default: none)")
     output.add_argument(
         "--weights", type=Path, metavar="FOLDER", help="where those of metrics lie, beside the usual caches"
     )

@@ -6,11 +6,14 @@ import base64
 import html
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from crdiff.evaluation.images import Item, Plan
+from crdiff.evaluation.paper import BEST, BEST_BY
 from crdiff.evaluation.record import Record
 from crdiff.evaluation.results import Results, Score, WayResult
 from crdiff.evaluation.statistics import Interval
@@ -53,7 +56,7 @@ def page_of(results: Results, images: Sequence[Mapping[str, Any]], labels: Label
         images: as ``shown_images`` gives them.
         labels: of the metrics.
     """
-    tables = "".join(_table(str(size), ways, labels) for size, ways in results.sizes.items())
+    tables = "".join(_table(str(size), ways, results.baseline, labels) for size, ways in results.sizes.items())
     drawn_with = ", ".join(f"{name} {value}" for name, value in results.identity.items() if value not in ("", None))
     template = (_HERE / "report.html").read_text(encoding="utf-8")
     parts = {
@@ -97,36 +100,71 @@ def _data_url(image: Any) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
-def _table(size: str, ways: Sequence[WayResult], labels: Labels) -> str:
+def _table(size: str, ways: Sequence[WayResult], baseline: str, labels: Labels) -> str:
     metrics = list(dict.fromkeys(name for way in ways for name in way.scores))
     distances = list(dict.fromkeys(name for way in ways for name in way.distances))
-    heads = ["way", "UNet passes", "images", "seconds"]
+    columns = [_Column("UNet passes", lambda way: f"{way.drawing.passes:.2f}")]
+    columns.append(_Column("images", lambda way: str(way.images)))
+    columns.append(_Column("seconds", lambda way: "" if way.seconds is None else f"{way.seconds:.2f}"))
     for name in metrics:
-        heads += [labels.get(name, name), "gain over dense", "better"]
-    heads += [labels.get(name, name) for name in distances]
-    rows = "".join(_row(way, metrics, distances) for way in ways)
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in heads)
-    return f"<h2>{size} (height x width)</h2><div class=wide><table><tr>{head}</tr>{rows}</table></div>"
+        columns += _score_columns(name, labels.get(name, name), baseline)
+    for name in distances:
+        columns.append(_Column(labels.get(name, name), partial(_distance_text, name)))
+        columns.append(_Column("paper", partial(_published_text, name)))
+    rows = [[column.text(way) for column in columns] for way in ways]
+    shown = [number for number in range(len(columns)) if any(row[number] for row in rows)]
+    head = "".join(f"<th>{html.escape(columns[number].head)}</th>" for number in shown)
+    body = "".join(
+        f"<tr>{_name(way)}{''.join(f'<td>{row[number]}</td>' for number in shown)}</tr>" for way, row in zip(ways, rows)
+    )
+    return f"<h2>{size} (height x width)</h2><div class=wide><table><tr><th>way</th>{head}</tr>{body}</table></div>"
 
 
-def _row(way: WayResult, metrics: Sequence[str], distances: Sequence[str]) -> str:
-    drawing = way.drawing
-    name = f"<th title='{html.escape(drawing.origin, quote=True)}'>{html.escape(drawing.way)}</th>"
-    seconds = "" if way.seconds is None else f"{way.seconds:.2f}"
-    cells = [f"{drawing.passes:.2f}", str(way.images), seconds]
-    for metric in metrics:
-        cells += _score_cells(way.scores.get(metric))
-    cells += [f"{way.distances[metric]:.3f}" if metric in way.distances else "" for metric in distances]
-    return f"<tr>{name}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+@dataclass(frozen=True)
+class _Column:
+    """A column of a table; one in which all texts are empty is left out."""
+
+    head: str
+    text: Callable[[WayResult], str]
 
 
-def _score_cells(score: Score | None) -> list[str]:
-    if score is None:
-        return ["", "", ""]
-    gain = "" if score.gain is None else interval_text(score.gain, signs=True)
-    if score.gain is not None and score.gain.certain:
-        gain = f"<b>{gain}</b>"
-    return [interval_text(score.mean), gain, "" if score.wins is None else f"{100 * score.wins:.0f} %"]
+def _name(way: WayResult) -> str:
+    title = html.escape(way.drawing.origin, quote=True)
+    return f"<th title='{title}'>{html.escape(way.drawing.way)}</th>"
+
+
+def _score_columns(metric: str, label: str, baseline: str) -> list[_Column]:
+    def of(text: Callable[[Score], str]) -> Callable[[WayResult], str]:
+        return lambda way: text(way.scores[metric]) if metric in way.scores else ""
+
+    return [
+        _Column(label, of(lambda score: interval_text(score.mean))),
+        _Column("paper", partial(_published_text, metric)),
+        _Column(f"gain over {baseline}", of(_gain_text)),
+        _Column(f"better than {baseline}", of(lambda score: _share_text(score.wins))),
+        _Column("best of all", of(lambda score: _share_text(score.best))),
+        *([_Column("paper", lambda way: _share_text(way.drawing.published.get(BEST)))] if metric == BEST_BY else []),
+    ]
+
+
+def _published_text(metric: str, way: WayResult) -> str:
+    published = way.drawing.published
+    return f"{published[metric]:.3f}" if metric in published else ""
+
+
+def _distance_text(name: str, way: WayResult) -> str:
+    return f"{way.distances[name]:.3f}" if name in way.distances else ""
+
+
+def _gain_text(score: Score) -> str:
+    if score.gain is None:
+        return ""
+    text = interval_text(score.gain, signs=True)
+    return f"<b>{text}</b>" if score.gain.certain else text
+
+
+def _share_text(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f} %"
 
 
 def interval_text(interval: Interval, *, signs: bool = False) -> str:

@@ -23,14 +23,16 @@ class Score:
     Attributes:
         prompts: that have been drawn with all seeds, and scored.
         mean: over them.
-        gain: over the dense model, over the prompts that both have; None of the dense model itself.
+        gain: over the baseline, over the prompts that both have; None of the baseline itself.
         wins: share of these prompts in which it is better.
+        best: share of the prompts that all ways have in which it is the best of them; ties are shared.
     """
 
     prompts: int
     mean: Interval
     gain: Interval | None
     wins: float | None
+    best: float | None
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,13 @@ class Results:
         identity: the model and how it is drawn with.
         plan: what is compared.
         sizes: the ways of each.
+        baseline: the way that gains are over: the dense model, else the first.
     """
 
     identity: Mapping[str, Any]
     plan: Plan
     sizes: Mapping[Size, Sequence[WayResult]]
+    baseline: str
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -83,8 +87,13 @@ class Results:
             "drawn_with": dict(self.identity),
             "prompts": len(self.plan.prompts),
             "seeds": list(self.plan.seeds),
+            "baseline": self.baseline,
             "sizes": {str(size): [way.to_dict() for way in ways] for size, ways in self.sizes.items()},
         }
+
+
+ByPrompt = dict[int, float]
+"""A way's scores by the number of the prompt."""
 
 
 def results_of(
@@ -101,31 +110,43 @@ def results_of(
     Raises:
         ScoringError: the reference of one of the distances cannot be read.
     """
+    names = [drawing.way for drawing in next(iter(plan.drawings.values()), ())]
+    baseline = DENSE if DENSE in names or not names else names[0]
     found: dict[Size, list[WayResult]] = {}
     for size, drawings in plan.drawings.items():
-        dense = next((drawing for drawing in drawings if drawing.way == DENSE), None)
-        found[size] = [_way(plan, record, size, drawing, dense, metrics, distances) for drawing in drawings]
-    return Results(record.identity, plan, found)
+        scores = {
+            metric: {one.way: _by_prompt(plan, record, size, one, metric) for one in drawings} for metric in metrics
+        }
+        found[size] = [_way(plan, record, size, one, baseline, scores, distances) for one in drawings]
+    return Results(record.identity, plan, found, baseline)
 
 
 def _way(
-    plan: Plan, record: Record, size: Size, drawing: Drawing, dense: Drawing | None, metrics: Sequence[str],
-    distances: Sequence[Distance],
+    plan: Plan, record: Record, size: Size, drawing: Drawing, baseline: str,
+    scores: Mapping[str, Mapping[str, ByPrompt]], distances: Sequence[Distance],
 ) -> WayResult:  # fmt: skip
     items = [Item(size, drawing, prompt, seed) for prompt in plan.prompts for seed in plan.seeds]
     drawn = [item for item in items if record.entry(item).drawn]
     seconds = float(np.mean([record.entry(item).seconds for item in drawn])) if drawn else None
-    scores: dict[str, Score] = {}
-    for metric in metrics:
-        own = _by_prompt(plan, record, size, drawing, metric)
-        if not own:
-            continue
-        others = {} if dense is None or dense == drawing else _by_prompt(plan, record, size, dense, metric)
-        both = [number for number in own if number in others]
-        pair = [own[number] for number in both], [others[number] for number in both]
-        gain, share = (gain_interval(*pair), wins(*pair)) if both else (None, None)
-        scores[metric] = Score(len(own), mean_interval(list(own.values())), gain, share)
-    return WayResult(drawing, len(drawn), seconds, scores, _distances(record, drawn, distances))
+    found = {metric: _score(ways, drawing.way, baseline) for metric, ways in scores.items() if ways[drawing.way]}
+    return WayResult(drawing, len(drawn), seconds, found, _distances(record, drawn, distances))
+
+
+def _score(ways: Mapping[str, ByPrompt], way: str, baseline: str) -> Score:
+    own = ways[way]
+    others = ways.get(baseline, {}) if way != baseline else {}
+    both = [number for number in own if number in others]
+    pair = [own[number] for number in both], [others[number] for number in both]
+    gain, share = (gain_interval(*pair), wins(*pair)) if both else (None, None)
+    everywhere = set.intersection(*(set(one) for one in ways.values()))
+    shares = [(own[number] == top) / tied for number in everywhere for top, tied in [_top(ways, number)]]
+    return Score(len(own), mean_interval(list(own.values())), gain, share, float(np.mean(shares)) if shares else None)
+
+
+def _top(ways: Mapping[str, ByPrompt], number: int) -> tuple[float, int]:
+    """The highest score of a prompt, and how many ways have it."""
+    scores = [one[number] for one in ways.values()]
+    return max(scores), scores.count(max(scores))
 
 
 def _distances(record: Record, items: Sequence[Item], distances: Sequence[Distance]) -> dict[str, float]:
@@ -138,9 +159,9 @@ def _distances(record: Record, items: Sequence[Item], distances: Sequence[Distan
     return found
 
 
-def _by_prompt(plan: Plan, record: Record, size: Size, drawing: Drawing, metric: str) -> dict[int, float]:
+def _by_prompt(plan: Plan, record: Record, size: Size, drawing: Drawing, metric: str) -> ByPrompt:
     """The mean over the seeds of each prompt, by its number, of those that have all seeds."""
-    found: dict[int, float] = {}
+    found: ByPrompt = {}
     for number, prompt in enumerate(plan.prompts):
         scores = [record.entry(Item(size, drawing, prompt, seed)).scores.get(metric) for seed in plan.seeds]
         whole = [score for score in scores if score is not None]

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from crdiff.checks import shown
 from crdiff.cost import passes_of
 from crdiff.errors import SettingsError
+from crdiff.method.attention_scale import AUTO
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Schedule
 from crdiff.models.checkpoint import Checkpoint
@@ -44,13 +45,17 @@ class Kind:
     native: bool = False
 
 
+_ATTENTION_ALONE = {"ratios": "0/0/0", "attention_scale": AUTO}
+
 WAYS: Mapping[str, Kind] = {
     DENSE: Kind("the model as it is", None),
     "pruned": Kind("the pruned model alone, without amplification", {"k": 1.0}),
     "crdiff": Kind("CR-Diff by the settings of the evaluation", {}),
+    "attention": Kind("nothing pruned, self-attention scaled by the number of its tokens", _ATTENTION_ALONE),
+    "crdiff+attention": Kind("both together", {"attention_scale": AUTO}),
     "attenuation": Kind(
-        "self-attention and feed-forward weakened by 0.2, or by ratios=, in one pass",
-        {"criterion": "attenuation", "ratios": "0.2/0.2/0.2", "k": 1.0},
+        "self-attention and feed-forward weakened by 0.1, or by ratios=, in one pass",
+        {"criterion": "attenuation", "ratios": "0.1/0.1/0.1", "k": 1.0},
     ),
     "native": Kind("the model as it is at the size it was trained at, in the nearest shape, scaled", None, native=True),
 }
@@ -66,6 +71,7 @@ class Drawing:
         size: to draw at.
         passes: UNet passes for each of the model's own at the size wanted.
         origin: where the ratios come from, or what is drawn, as a phrase.
+        published: the paper's figures of it, by metric.
     """
 
     way: str
@@ -73,6 +79,7 @@ class Drawing:
     size: Size
     passes: float
     origin: str
+    published: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -82,13 +89,13 @@ class Drawing:
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON."""
         settled = {"settings": changed(self.settings), "drawn_at": str(self.size), "passes": self.passes}
-        return {"way": self.way, **settled, "origin": self.origin}
+        return {"way": self.way, **settled, "origin": self.origin, "published": dict(self.published)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Drawing:
         """The inverse of ``to_dict``."""
         settings, size = Settings.from_dict(values["settings"]), Size.parse(values["drawn_at"])
-        return cls(values["way"], settings, size, values["passes"], values["origin"])
+        return cls(values["way"], settings, size, values["passes"], values["origin"], values["published"])
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,14 @@ from crdiff.checks import shown
 from crdiff.errors import SettingsError
 from crdiff.evaluation.engine import Drawn, Request
 from crdiff.evaluation.errors import EvaluationError
+from crdiff.plan import idle
 from crdiff.presets.size import Size
 from crdiff.search.options import with_checkpoint
 from crdiff.search.remote import WebUI, ask_checkpoint, check_sampler
+from crdiff.settings import DEFAULT_K, Settings
 
 _SCRIPT = "cr-diff"
-_ACTED, _NOTE = "CR-Diff k: ", "CR-Diff note: "
+_PRUNED, _SCALED, _NOTE = "CR-Diff k: ", "CR-Diff attention scale: ", "CR-Diff note: "
 
 
 class WebUIEngine:
@@ -45,7 +47,7 @@ class WebUIEngine:
     def identity(self) -> Mapping[str, Any]:
         return {"engine": "webui", "model": self.checkpoint.key, "request": self._body}
 
-    def check(self, size: Size) -> None:
+    def check(self, size: Size, settings: Settings) -> None:
         if size.height % 8 or size.width % 8:
             raise SettingsError(f"{size}: WebUIs draw sizes whose sides are multiples of 8.")
 
@@ -63,7 +65,15 @@ class WebUIEngine:
             image.load()
         except (KeyError, IndexError, TypeError, ValueError, binascii.Error, UnidentifiedImageError, OSError) as error:
             raise EvaluationError(f"The WebUI's answer holds no image ({shown(error)}).") from None
-        if request.settings.enabled and _ACTED not in infotext:
+        if any(mark not in infotext for mark in _marks(request.settings)):
             note = infotext.partition(_NOTE)[2] or "its infotext does not say that CR-Diff acted"
             raise EvaluationError(f"The WebUI drew without CR-Diff: {note}")
         return Drawn(image.convert("RGB"), infotext)
+
+
+def _marks(settings: Settings) -> list[str]:
+    """What the infotext of an image with these settings holds, where ratios and k are by hand."""
+    if not settings.enabled:
+        return []
+    prunes = idle(settings.schedule, DEFAULT_K if settings.k is None else settings.k) is None
+    return [_PRUNED] * prunes + [_SCALED] * (settings.attention is not None)
