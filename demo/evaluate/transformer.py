@@ -120,12 +120,31 @@ def table(measured: Measured) -> list[str]:
         dense = judged.of(size, DENSE_NAME, "")
         found = [size, str(judged.right(dense)) if dense else ""]
         for choice in CHOICES:
-            cells = [cell for cell in searched.cells.values() if cell.size == size and choice.fits(cell)]
-            best = max(cells, key=lambda cell: sum(cell.scores), default=None)
+            best = _best(searched, size, choice)
             gain = judged.beyond_dense(judged.cells[best.key]) if best else None
             found.append(f"{gain_text(gain)} [{_configuration(best)}]" if best and gain else "")
         lines.append(row(found))
     return lines
+
+
+def released_over_attention(measured: Measured) -> list[str]:
+    """Markdown: by size what pruning as released brings beyond pruning attention too, each at its best on the pool."""
+    searched, judged = parts(measured)
+    lines = [row(["size (h x w)", "k = 1", "k above 1"]), row(["---"] * 3)]
+    for size in measured.sizes():
+        found = [size]
+        for amplified in (False, True):
+            released, attention = (_best(searched, size, Choice(layers, amplified=amplified)) for layers in LAYERS)
+            pair = released and attention and (judged.cells[released.key], judged.cells[attention.key])
+            gain = judged.gain(*pair) if pair else None
+            found.append(gain_text(gain) if gain else "")
+        lines.append(row(found))
+    return lines
+
+
+def _best(searched: Measured, size: str, choice: Choice) -> Cell | None:
+    cells = [cell for cell in searched.cells.values() if cell.size == size and choice.fits(cell)]
+    return max(cells, key=lambda cell: sum(cell.scores), default=None)
 
 
 def _configuration(cell: Cell) -> str:
@@ -184,7 +203,7 @@ def main() -> None:
             print(f"{size} {criterion} {cell.varied}: {share}, {time.perf_counter() - began:.1f} s", flush=True)
             if options.json:
                 measured.write(options.json[0])
-    print("\n".join(table(measured)))
+    print("\n".join([*table(measured), "", "As released over attention too:", "", *released_over_attention(measured)]))
     if options.images:
         shown = judging_scenes(SCENES_SHOWN)
         save_images(model, options.sizes, shown, protocol.steps, options.images)
