@@ -42,6 +42,11 @@ class Size:
         """The same image turned by 90 degrees."""
         return Size(self.width, self.height)
 
+    def with_aspect(self, other: Size) -> Size:
+        """About this area with about the aspect of another size, in the multiples of 64 that models are trained at."""
+        height = math.sqrt(self.height * self.width * other.height / other.width)
+        return Size(*(max(64, round(side / 64) * 64) for side in (height, height * other.width / other.height)))
+
     @property
     def log_area(self) -> float:
         """Natural logarithm of the number of pixels."""

@@ -67,6 +67,20 @@ def test_the_rivals_cost_one_pass():
     )
 
 
+@pytest.mark.parametrize(
+    ("native", "asked", "found"),
+    [
+        # Of SDXL's buckets, by area and aspect.
+        ((1024, 1024), (512, 512), (1024, 1024)),
+        ((1024, 1024), (360, 480), (896, 1152)),
+        ((1024, 1024), (768, 432), (1344, 768)),
+        ((512, 512), (2048, 64), (2880, 64)),
+    ],
+)
+def test_the_native_size_of_an_aspect(native, asked, found):
+    assert Size(*native).with_aspect(Size(*asked)) == Size(*found)
+
+
 def test_wins_and_gains_are_counted_seed_by_seed():
     # Seeds 1 and 3 go to CR-Diff, 2 to dense, 4 is a draw of the two best, and pruned lacks the last.
     dense = column("dense", [0.1, 0.9, 0.2, 0.5])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from PIL.Image import Resampling
+
+from crdiff.presets.size import Size
 from crdiff.settings import Settings
 from crdiff.webui.compare.comparison import Drawn
 from crdiff.webui.infotext import NOTE_KEY, SOURCE_KEY, key_of
@@ -33,13 +36,14 @@ class Batch:
     result: Any
 
 
-def draw(p: Any, settings: Settings, images: int) -> Batch:
+def draw(p: Any, settings: Settings, images: int, size: Size | None = None) -> Batch:
     """Draw as many images, from the job's seed on, with these settings of CR-Diff.
 
     Args:
         p: the host's processing object, its seed fixed; not changed.
         settings: CR-Diff's.
         images: how many.
+        size: that they are drawn at, to be resampled to the job's; None draws at the job's.
     """
     from modules import processing
     from modules.shared import state
@@ -49,6 +53,8 @@ def draw(p: Any, settings: Settings, images: int) -> Batch:
     # As many at a time as the tab draws, or fewer, so that no image more is drawn than was asked for.
     job.batch_size = next(size for size in range(min(p.batch_size, images), 0, -1) if images % size == 0)
     job.n_iter = images // job.batch_size
+    if size is not None:
+        job.height, job.width = size.height, size.width
     started = time.perf_counter()
     result = processing.process_images(job)
     seconds = time.perf_counter() - started
@@ -56,6 +62,8 @@ def draw(p: Any, settings: Settings, images: int) -> Batch:
     if state.interrupted:
         # What was being drawn is not done.
         done = done[: (len(done) - 1) // job.batch_size * job.batch_size]
+    if size is not None:
+        done = [_resampled(one, p.height / size.height, p.width / size.width) for one in done]
     params = job.extra_generation_params
     k = params.get(key_of("k"))
     acted = SOURCE_KEY in params
@@ -67,6 +75,11 @@ def draw(p: Any, settings: Settings, images: int) -> Batch:
         str(params.get(NOTE_KEY, "")),
         result,
     )
+
+
+def _resampled(drawn: Drawn, vertically: float, horizontally: float) -> Drawn:
+    sides = round(drawn.image.width * horizontally), round(drawn.image.height * vertically)
+    return replace(drawn, image=drawn.image.resize(sides, Resampling.LANCZOS))
 
 
 def _singles(result: Any) -> list[Drawn]:

@@ -76,9 +76,12 @@ def _draw_all(
             continue
         state.job = f"{number} out of {len(ways)}"
         state.textinfo = f"{WAYS[way].label}, {number} of {len(ways)}"
-        settings = WAYS[way].settings(present)
+        settings, size = WAYS[way].settings(present), _native(p, context) if WAYS[way].native else None
+        if WAYS[way].native and size is None:
+            comparison.say(f"{WAYS[way].label}: the size that this model was trained at is not known.")
+            continue
         try:
-            batch = draw(p, settings, images)
+            batch = draw(p, settings, images, size)
         except Exception as error:
             if not comparison.columns:
                 raise
@@ -89,6 +92,9 @@ def _draw_all(
         results.append(batch.result)
         if batch.images:
             passes = _passes(settings, p, context)
+            if size is not None:
+                # A pass costs at least as much more as it has more pixels.
+                passes = size.height * size.width / (p.height * p.width)
             comparison.columns.append(Column(way, batch.images, batch.seconds, passes, batch.origin))
         if not state.interrupted:
             comparison.say(_idle(settings, batch))
@@ -100,6 +106,14 @@ def _draw_all(
         comparison.say(f"Interrupted; {done}.")
     comparison.columns.sort(key=lambda column: list(WAYS).index(column.way))
     return results
+
+
+def _native(p: Any, context: CompareContext) -> Size | None:
+    """The size with the area that the model was trained at and about the job's aspect; None where it is not known."""
+    checkpoint = context.checkpoints.selected()
+    family = None if checkpoint is None else checkpoint.family
+    native = None if family is None else context.library.native_size(family)
+    return None if native is None else native.with_aspect(Size(p.height, p.width))
 
 
 def _idle(settings: Settings, batch: Batch) -> str:

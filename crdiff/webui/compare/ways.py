@@ -22,11 +22,13 @@ class Way:
         label: its name for users.
         help: what is drawn, as a phrase.
         settings: CR-Diff's settings for it, from the accordion's.
+        native: whether it is drawn at the size nearest to the job's that the model was trained at, and resampled.
     """
 
     label: str
     help: str
     settings: Callable[[Settings], Settings]
+    native: bool = False
 
 
 def _dense(present: Settings) -> Settings:
@@ -75,6 +77,9 @@ WAYS: Mapping[str, Way] = {
     "attention": Way("attention scale", "nothing pruned, self-attention scaled as set, else by auto", _attention),
     "crdiff+attention": Way("CR-Diff, attention scale", "both together", _both),
     "attenuation": Way("attenuation", f"all prunable weights {ATTENUATION:.0%} weaker, nothing left out", _attenuation),
+    "native": Way(
+        "native, resampled", "dense at the size of training with this aspect, resampled", _dense, native=True
+    ),
 }
 """By the name that the API takes, in the order in which they are shown."""
 
