@@ -26,7 +26,7 @@ from crdiff.webui.search.trials import Drawn, SkippedError, Trials
 
 SUMMARY_KEY = "CR-Diff search"
 ANOTHER = "On fresh seeds another of the best few was better than the highest score."
-NO_BETTER = "On fresh seeds nothing is better than where the search started."
+NO_BETTER = "Nothing was better than where the search started, as far as these images tell."
 _WITHOUT = "drawn without CR-Diff"
 
 _log = logging.getLogger("crdiff")
@@ -129,11 +129,12 @@ class SearchJob:
         racing = len(seeds) // 2
         try:
             best = race(candidates, rounds[:racing], self._scored)
-            if best != found.point:
-                entry = next((one for one in report.history if rounded(one.point) == rounded(best)), found)
-                report = replace(report, best=entry, message=f"{report.message} {ANOTHER}")
+            entry = next((one for one in report.history if rounded(one.point) == rounded(best)), found)
+            report = replace(report, best=entry)
             if rounded(best) == rounded(start):
                 return replace(report, message=f"{report.message} {NO_BETTER}")
+            if entry != found:
+                report = replace(report, message=f"{report.message} {ANOTHER}")
             images = [image for images in rounds[racing:] for image in images]
             differences = [self._scored(best, image) - self._scored(start, image) for image in images]
         except CRDiffError as error:  # the search itself is over, and its find stays
@@ -147,7 +148,7 @@ class SearchJob:
     def _scored(self, point: Point, image: Image) -> float:
         """The score of an image with a fresh seed."""
         prompt, seed = image
-        self._monitor.update(message=f"Comparing the best few with the start on fresh seeds: {prompt}, seed {seed}.")
+        self._monitor.update(message=f"Comparing the best few with the start on fresh seeds, now {seed}.")
         return self._judge.score(self._trials.draw(point, prompt, seed).image, prompt, seed, point)
 
     def _evaluate(self, point: Point, prompt: str, seed: int) -> float:
