@@ -14,8 +14,8 @@ from crdiff.presets.names import same
 from crdiff.presets.size import Size
 from crdiff.presets.store import PresetStore
 from crdiff.presets.table import BUILT_IN_FOLDER, LoadedPresets, Preset, load_folder
-from crdiff.pruning.registry import CRITERIA, DEFAULT_CRITERION
-from crdiff.settings import AUTO, CUSTOM, Settings
+from crdiff.pruning.registry import DEFAULT_CRITERION
+from crdiff.settings import AUTO, CUSTOM, SPECS, Settings
 
 OWN_FILE = "presets.json"
 
@@ -63,9 +63,9 @@ class PresetLibrary:
             return LoadedPresets(latest.presets, (str(error),))
 
     def presets(self) -> tuple[Preset, ...]:
-        """Every preset whose criterion is known, the user's own last."""
+        """Every preset whose criterion can be chosen, the user's own last."""
         presets = (*self.built_in.presets, *self.own().presets)
-        return tuple(preset for preset in presets if preset.criterion in CRITERIA)
+        return tuple(preset for preset in presets if preset.criterion in SPECS["criterion"].choices)
 
     def problems(self) -> tuple[str, ...]:
         """One sentence for each file that could not be read."""

@@ -43,6 +43,13 @@ def test_auto_takes_those_of_the_criterion(library):
     assert ratios == Ratios(0.482, 0.396, 0.469) and "400x560" in origin
 
 
+def test_a_preset_for_a_criterion_that_nobody_can_choose_is_kept_but_not_offered(library):
+    library.store.save(Preset.own("gradients", SDXL, SIZE, WEAK, criterion="taylor", limited=False))
+    assert "weak" in library.names(SDXL)
+    assert not {"later", "gradients"} & set(library.names(SDXL))
+    assert {"later", "gradients"} < {preset.name for preset in library.store.load().presets}
+
+
 @pytest.mark.parametrize("criterion", ["soft", "random"])
 def test_auto_without_any_starts_where_a_search_would_and_says_so(library, criterion):
     ratios, k, origin = planned(library, criterion=criterion)
