@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from crdiff.models.architecture import find_layers
+from crdiff.models.architecture import Layer, find_layers
 from crdiff.pruning.criterion import LinearCall, Pruning
 from crdiff.pruning.hessian import exact_products
 from crdiff.pruning.linear import LayerPatches
@@ -22,7 +22,7 @@ class _Aliases(Pruning):
     def __init__(self) -> None:
         self.used: list[tuple[str, torch.Tensor]] = []
 
-    def wants(self, layer: object) -> bool:
+    def wants(self, layer: Layer) -> bool:
         return True
 
     def weight(self, call: LinearCall) -> torch.Tensor:

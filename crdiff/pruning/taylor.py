@@ -15,6 +15,9 @@ from crdiff.pruning.criterion import Criterion, LinearCall
 from crdiff.pruning.scored import GroupScoredCriterion
 from crdiff.pruning.store import Store, WeightsState
 
+_SCALE = 2.0**40
+"""Keeps small scores from vanishing, and changes no order."""
+
 
 class TaylorScores:
     """See Score.
@@ -37,11 +40,7 @@ class TaylorScores:
             raise UnsupportedModelError(
                 f"The calibration has no gradient of the model's layer {call.layer.name}: calibrate it anew."
             )
-        # All scores are changes of one loss. This factor keeps small ones from vanishing, and changes no order.
         return call.weight.detach().float().mul(known.to(call.weight.device)).abs_().mul_(_SCALE)
-
-
-_SCALE = 2.0**40
 
 
 def make(state: WeightsState, store: Store, *, name: str) -> Criterion:

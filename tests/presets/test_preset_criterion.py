@@ -43,13 +43,6 @@ def test_auto_takes_those_of_the_criterion(library):
     assert ratios == Ratios(0.482, 0.396, 0.469) and "400x560" in origin
 
 
-def test_a_preset_for_a_criterion_that_nobody_can_choose_is_kept_but_not_offered(library):
-    library.store.save(Preset.own("gradients", SDXL, SIZE, WEAK, criterion="taylor", limited=False))
-    assert "weak" in library.names(SDXL)
-    assert not {"later", "gradients"} & set(library.names(SDXL))
-    assert {"later", "gradients"} < {preset.name for preset in library.store.load().presets}
-
-
 @pytest.mark.parametrize("criterion", ["soft", "random"])
 def test_auto_without_any_starts_where_a_search_would_and_says_so(library, criterion):
     ratios, k, origin = planned(library, criterion=criterion)
@@ -105,13 +98,16 @@ def test_layers_and_threshold_stand_in_the_file_where_they_are_not_the_usual_one
         from_text(to_text([own]).replace('"attention"', '"all"'))
 
 
-def test_a_criterion_of_a_later_version_is_kept_and_not_offered(library, tmp_path):
-    assert "weak" in library.names() and "later" not in library.names()
+def test_a_criterion_that_cannot_be_chosen_is_kept_and_not_offered(library, tmp_path):
+    """That of a later version, and one that no WebUI can calibrate."""
+    library.store.save(Preset.own("gradients", SDXL, SIZE, WEAK, criterion="taylor", limited=False))
+    assert "weak" in library.names() and not {"later", "gradients"} & set(library.names())
     with pytest.raises(SettingsError, match="'later' does not exist"):
         library.named("later")
     library.store.rename("weak", "weaker")
     entries = json.loads((tmp_path / OWN_FILE).read_text())["presets"]
-    assert {entry["name"]: entry["criterion"] for entry in entries} == {"weaker": "attenuation", "later": "telepathy"}
+    found_for = {entry["name"]: entry["criterion"] for entry in entries}
+    assert found_for == {"weaker": "attenuation", "later": "telepathy", "gradients": "taylor"}
 
 
 def test_files_of_earlier_versions_have_none(library):
