@@ -36,6 +36,11 @@ class Batch:
     result: Any
 
 
+def batch_size(p: Any, images: int) -> int:
+    """Images at a time: as many as the tab draws, or fewer, so that none more is drawn than was asked for."""
+    return next(size for size in range(min(p.batch_size, images), 0, -1) if images % size == 0)
+
+
 def draw(p: Any, settings: Settings, images: int, size: Size | None = None) -> Batch:
     """Draw as many images, from the job's seed on, with these settings of CR-Diff.
 
@@ -50,8 +55,7 @@ def draw(p: Any, settings: Settings, images: int, size: Size | None = None) -> B
 
     job = copied(p, settings)
     job.do_not_save_grid = True
-    # As many at a time as the tab draws, or fewer, so that no image more is drawn than was asked for.
-    job.batch_size = next(size for size in range(min(p.batch_size, images), 0, -1) if images % size == 0)
+    job.batch_size = batch_size(p, images)
     job.n_iter = images // job.batch_size
     if size is not None:
         job.height, job.width = size.height, size.width
@@ -83,10 +87,12 @@ def _resampled(drawn: Drawn, vertically: float, horizontally: float) -> Drawn:
 
 
 def _singles(result: Any) -> list[Drawn]:
-    """The host's images without its grid, and without what extensions add, which has no text of its own."""
+    """The host's images without its grid, and without masks and what extensions add, which have no text."""
     first = result.index_of_first_image
+    images = result.images[first:]
+    marked = [image for image in images if image.info.get("parameters") in result.infotexts]
     told = zip(
-        result.images[first:],
+        marked or images,
         result.infotexts[first:],
         result.all_prompts,
         result.all_negative_prompts,

@@ -13,7 +13,7 @@ from crdiff.presets.size import Size
 from crdiff.settings import Settings
 from crdiff.webui.compare.comparison import Column, Comparison
 from crdiff.webui.compare.context import CompareContext
-from crdiff.webui.compare.drawing import Batch, draw
+from crdiff.webui.compare.drawing import Batch, batch_size, draw
 from crdiff.webui.compare.grid import labelled_grid
 from crdiff.webui.compare.request import MAX_SEEDS, CompareRequest
 from crdiff.webui.compare.scores import score, scorer_for
@@ -63,25 +63,18 @@ def _draw_all(
     """Draw, into the comparison; the host's results."""
     from modules.shared import state
 
-    images = min(request.seeds or p.batch_size * p.n_iter, MAX_SEEDS)
+    wanted = request.seeds or p.batch_size * p.n_iter
+    images = min(wanted, MAX_SEEDS)
+    comparison.say("" if images == wanted else f"At most {MAX_SEEDS} seeds are compared.")
     # CR-Diff tells the k that it was drawn with, by which pruned may be the same.
     ways = sorted(request.ways, key=lambda way: (way != DENSE, way != CRDIFF))
-    state.job_count = len(ways) * images // min(p.batch_size, images)
+    state.job_count = len(ways) * images // batch_size(p, images)
     results: list[Any] = []
-    same = False
     for number, way in enumerate(ways, 1):
-        if state.interrupted or state.stopping_generation:
-            break
-        if way == PRUNED and same:
-            continue
         state.job = f"{number} out of {len(ways)}"
         state.textinfo = f"{WAYS[way].label}, {number} of {len(ways)}"
-        settings, size = WAYS[way].settings(present), _native(p, context) if WAYS[way].native else None
-        if WAYS[way].native and size is None:
-            comparison.say(f"{WAYS[way].label}: the size that this model was trained at is not known.")
-            continue
         try:
-            batch = draw(p, settings, images, size)
+            batch = _draw_way(p, way, WAYS[way].settings(present), images, context, comparison)
         except Exception as error:
             if not comparison.columns:
                 raise
@@ -89,23 +82,36 @@ def _draw_all(
             text = str(error) if isinstance(error, CRDiffError) else f"{type(error).__name__}: {error}"
             comparison.say(f"{WAYS[way].label} could not be drawn ({text}); what was drawn before it is kept.")
             break
-        results.append(batch.result)
-        if batch.images:
-            passes = _passes(settings, p, context)
-            if size is not None:
-                # A pass costs at least as much more as it has more pixels.
-                passes = size.height * size.width / (p.height * p.width)
-            comparison.columns.append(Column(way, batch.images, batch.seconds, passes, batch.origin))
-        if not state.interrupted:
-            comparison.say(_idle(settings, batch))
-        if way == CRDIFF and batch.k == 1.0:
-            same = True
+        results += [] if batch is None else [batch.result]
+        if state.interrupted or state.stopping_generation:
+            done = "these are the images that were done" if comparison.columns else "no image was done"
+            comparison.say(f"Interrupted; {done}.")
+            break
+        if way == CRDIFF and PRUNED in ways and batch is not None and batch.k == 1.0:
             comparison.say("k is 1 here, so CR-Diff is the pruned model alone.")
-    if state.interrupted or state.stopping_generation:
-        done = "these are the images that were done" if comparison.columns else "no image was done"
-        comparison.say(f"Interrupted; {done}.")
+            ways.remove(PRUNED)  # which comes later
     comparison.columns.sort(key=lambda column: list(WAYS).index(column.way))
     return results
+
+
+def _draw_way(
+    p: Any, way: str, settings: Settings, images: int, context: CompareContext, comparison: Comparison
+) -> Batch | None:
+    """Draw one way, into the comparison; None if it cannot be drawn with this model."""
+    size = _native(p, context) if WAYS[way].native else None
+    if WAYS[way].native and size is None:
+        comparison.say(f"{WAYS[way].label}: the size that this model was trained at is not known.")
+        return None
+    batch = draw(p, settings, images, size)
+    passes = _passes(settings, p, context)
+    if size is not None:
+        # A pass costs at least as much more as it has more pixels.
+        passes = size.height * size.width / (p.height * p.width)
+    if batch.images:
+        comparison.columns.append(Column(way, batch.images, batch.seconds, passes, batch.origin))
+    if batch.images and settings.enabled and not batch.origin:
+        comparison.say(f"CR-Diff did not act: {batch.note or 'the infotext does not say why.'}")
+    return batch
 
 
 def _native(p: Any, context: CompareContext) -> Size | None:
@@ -114,13 +120,6 @@ def _native(p: Any, context: CompareContext) -> Size | None:
     family = None if checkpoint is None else checkpoint.family
     native = None if family is None else context.library.native_size(family)
     return None if native is None else native.with_aspect(Size(p.height, p.width))
-
-
-def _idle(settings: Settings, batch: Batch) -> str:
-    """A sentence where CR-Diff was to act and did not; empty otherwise."""
-    if not settings.enabled or batch.origin:
-        return ""
-    return f"CR-Diff did not act: {batch.note or 'the infotext does not say why.'}"
 
 
 def _passes(settings: Settings, p: Any, context: CompareContext) -> float | None:
