@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from crdiff.models.architecture import Layer
 from crdiff.pruning.store import fingerprint
-from crdiff.webui.hosts.a1111 import A1111Access, _added_by
+from crdiff.webui.hosts.a1111 import A1111, A1111Access, _added_by
 from crdiff.webui.hosts.forge import ForgeAccess, patched_in
 from crdiff.webui.hosts.on_use import merged_on_use
 from crdiff.webui.search.journals import _from_plain, _plain
@@ -45,6 +45,34 @@ class TestNames:
         assert ForgeAccess()._loras(engine, SimpleNamespace()) == ("style",)
         loader = SimpleNamespace(loaded_hash="other")
         assert ForgeAccess()._loras(engine, SimpleNamespace(lora_loader=loader)) == ("other",)
+
+
+def test_automatic1111_calls_sd3_through_a_wrapper_of_its_own(monkeypatch):
+    class BaseModel(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.diffusion_model = nn.Linear(4, 4)
+
+        def forward(self, x, sigma, c_crossattn=None, y=None):
+            return self.diffusion_model(x) + sigma
+
+    seen = []
+
+    class Run:
+        def predict(self, model, once, device, context, doubled, *_):
+            seen.append((model, context, doubled()))
+            return once() * 2
+
+    monkeypatch.setitem(sys.modules, "modules.models.sd3.sd3_impls", SimpleNamespace(BaseModel=BaseModel))
+    wrapper, x, prompt = BaseModel(), torch.randn(1, 4, 4, 4), torch.randn(1, 3, 5)
+    plain = wrapper(x, 1.0, c_crossattn=prompt)
+    with A1111().hooked(Run()):
+        assert torch.equal(wrapper(x, 1.0, c_crossattn=prompt), plain * 2)
+    ((model, context, twice),) = seen
+    assert model is wrapper.diffusion_model
+    assert torch.equal(context, prompt)
+    assert twice.shape == (2, 4, 4, 4)
+    assert torch.equal(wrapper(x, 1.0, c_crossattn=prompt), plain)
 
 
 class LowVramPatch:

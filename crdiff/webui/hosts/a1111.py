@@ -30,6 +30,7 @@ _WRAPPERS = (
     ("ldm.models.diffusion.ddpm", "DiffusionWrapper"),
     ("modules.models.diffusion.ddpm_edit", "DiffusionWrapper"),
     ("sgm.modules.diffusionmodules.wrappers", "OpenAIWrapper"),
+    ("modules.models.sd3.sd3_impls", "BaseModel"),
 )
 
 
