@@ -86,9 +86,9 @@ class Variant:
     @property
     def name(self) -> str:
         """For files; empty for the paper's search."""
-        return (
-            "" if self == Variant() else f"-{self.criterion}-{self.stages}-{'k' if self.vary_k else 'k1'}-{self.seed}"
-        )
+        if self == Variant():
+            return ""
+        return f"-{self.criterion}-{self.stages}-{'k' if self.vary_k else 'k1'}-{self.seed}"
 
     @property
     def space(self) -> Space:
