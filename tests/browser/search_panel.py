@@ -80,8 +80,9 @@ class Search:
         return self.page.locator(f"#{self.id}panel [data-crdiff-search]")
 
     def ratios_become(self, values):
+        """Wait for these, which may be rounded as the table shows them."""
         self.page.wait_for_function(
             "([tab, values]) => Object.entries(values).every(([name, value]) =>"
-            " Number(document.querySelector(`#${tab}_crdiff_${name} input[type=number]`).value) === value)",
+            " Math.abs(document.querySelector(`#${tab}_crdiff_${name} input[type=number]`).value - value) < 6e-4)",
             arg=[self.tab, dict(zip(GROUPS, values))],
         )
