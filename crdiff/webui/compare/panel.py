@@ -47,10 +47,11 @@ def _viewer(comparison: Comparison) -> str:
     return (
         '<div class="crdiff-compare-viewer"><div class="crdiff-compare-bar">'
         f"{_choice(comparison, 'left', left)}{_choice(comparison, 'right', right)}"
+        '<span class="crdiff-compare-steps">'
         '<button type="button" data-crdiff-step="-1" title="Previous seed (left key)" aria-label="Previous seed">'
         '&#9664;</button><span class="crdiff-compare-seed"></span>'
         '<button type="button" data-crdiff-step="1" title="Next seed (right key)" aria-label="Next seed">&#9654;'
-        '</button><label><input type="checkbox" class="crdiff-compare-difference"> Difference</label></div>'
+        '</button></span><label><input type="checkbox" class="crdiff-compare-difference"> Difference</label></div>'
         '<div class="crdiff-compare-pair"><img class="crdiff-compare-left" alt="" draggable="false">'
         '<img class="crdiff-compare-right" alt="" draggable="false"><i></i>'
         '<input type="range" min="0" max="100" value="50" step="0.5" aria-label="Left image up to here"></div></div>'
