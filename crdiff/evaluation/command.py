@@ -28,7 +28,7 @@ from crdiff.evaluation.run import Runner
 from crdiff.evaluation.summary import lines
 from crdiff.evaluation.ways import Drawing, Way
 from crdiff.method.groups import GROUPS, Ratios
-from crdiff.presets.library import PresetLibrary
+from crdiff.presets.library import OWN_FILE, PresetLibrary
 from crdiff.presets.size import Size
 from crdiff.scoring.download import download
 from crdiff.scoring.model_files import ModelFiles
@@ -56,6 +56,7 @@ class _Wanted:
     ways: tuple[Way, ...]
     base: Settings
     shard: Shard
+    library: PresetLibrary
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -135,7 +136,17 @@ def _wanted(arguments: argparse.Namespace) -> _Wanted:
         tuple(map(Way.parse, dict.fromkeys(texts))),
         Settings.from_dict(base),
         Shard.parse(arguments.shard),
+        _library(arguments.presets),
     )
+
+
+def _library(folder: Path | None) -> PresetLibrary:
+    if folder is not None and not (folder / OWN_FILE).is_file():
+        raise SettingsError(f"{folder}: there is no {OWN_FILE} in this folder.")
+    library = PresetLibrary(folder)
+    if problems := library.problems():
+        raise SettingsError(problems[0])
+    return library
 
 
 def _engine(arguments: argparse.Namespace) -> Engine:
@@ -161,7 +172,7 @@ def _device(arguments: argparse.Namespace) -> str:
 
 
 def _plan(wanted: _Wanted, engine: Engine) -> Plan:
-    library, model, table = PresetLibrary(), engine.checkpoint, wanted.table
+    library, model, table = wanted.library, engine.checkpoint, wanted.table
     sizes = wanted.sizes if table is None or wanted.sizes else table.sizes_of(model.family)
     drawings: dict[Size, list[Drawing]] = {}
     for size in sizes:

@@ -64,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument("--seeds", nargs="+", type=int, default=[42], metavar="SEED", help="(default: 42)")
     images.add_argument("--ways", nargs="+", metavar="WAY", help="see below (default: dense pruned crdiff)")
     images.add_argument("--preset", default="auto", help="of CR-Diff: auto or the name of one (default: %(default)s)")
+    images.add_argument(
+        "--presets", type=Path, metavar="FOLDER", help="with the presets.json of a WebUI, beside the built-in presets"
+    )
     images.add_argument("--ratios", metavar="DOWN/MID/UP", help="of CR-Diff, in place of a preset")
     images.add_argument("--k", type=float, help="(default: the preset's, else 1.5)")
     add_sampling_options(images)

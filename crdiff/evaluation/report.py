@@ -14,6 +14,7 @@ from typing import Any
 
 from crdiff.evaluation.images import Item, Plan
 from crdiff.evaluation.paper import BEST, BEST_BY
+from crdiff.evaluation.radar import radar
 from crdiff.evaluation.record import Record
 from crdiff.evaluation.results import Results, Score, WayResult
 from crdiff.evaluation.statistics import Interval
@@ -117,7 +118,8 @@ def _table(size: str, ways: Sequence[WayResult], baseline: str, labels: Labels) 
     body = "".join(
         f"<tr>{_name(way)}{''.join(f'<td>{row[number]}</td>' for number in shown)}</tr>" for way, row in zip(ways, rows)
     )
-    return f"<h2>{size} (height x width)</h2><div class=wide><table><tr><th>way</th>{head}</tr>{body}</table></div>"
+    table = f"<div class=wide><table><tr><th>way</th>{head}</tr>{body}</table></div>"
+    return f"<h2>{size} (height x width)</h2>{table}{radar(ways, labels)}"
 
 
 @dataclass(frozen=True)

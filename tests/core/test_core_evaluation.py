@@ -24,8 +24,10 @@ from crdiff.evaluation.engine import Drawn, Request, Sampling
 from crdiff.evaluation.errors import EvaluationError
 from crdiff.evaluation.images import Item
 from crdiff.evaluation.prompts import prompts_of
-from crdiff.evaluation.statistics import mean_interval, student
-from crdiff.evaluation.ways import Way, nearest
+from crdiff.evaluation.radar import radar
+from crdiff.evaluation.results import Score, WayResult
+from crdiff.evaluation.statistics import Interval, mean_interval, student
+from crdiff.evaluation.ways import Drawing, Way, nearest
 from crdiff.evaluation.webui_engine import WebUIEngine
 from crdiff.models.architecture import family_named
 from crdiff.models.checkpoint import Checkpoint
@@ -277,7 +279,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_table_of_the_paper_runs_and_has_its_figures_beside(evaluate, monkeypatch, capsys, name):
+def test_a_table_of_the_paper_runs_and_has_its_figures_beside(evaluate, monkeypatch, capsys, tmp_path, name):
     monkeypatch.setattr(command, "Fid", Redness)
     monkeypatch.setattr(command, "metric_of", lambda name, files: FakeMetric(name))
     size, way, metric, figure = PUBLISHED[name]
@@ -286,8 +288,28 @@ def test_a_table_of_the_paper_runs_and_has_its_figures_beside(evaluate, monkeypa
     assert status == 0 and len(engine.drawn) == sum(map(len, report["sizes"].values()))
     found = next(one for one in report["sizes"][size] if one["way"] == way)
     assert found["published"][metric] == figure and {**found["scores"], **found["distances"]}[metric]
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == (0 if name in ("table4", "fig2") else len(report["sizes"]))
     assert f", paper {figure:.3f}" in capsys.readouterr().out
     assert report["baseline"] == report["sizes"][size][0]["way"]
+
+
+def test_the_radar_puts_the_best_on_the_rim_and_turns_distances_round():
+    def way(name, distance, *means):
+        scores = {axis: Score(1, Interval(mean, None, None), None, None, None) for axis, mean in zip("ab", means)}
+        return WayResult(Drawing(name, Settings(), SIZE, 1.0, ""), 1, 1.0, scores, {"fid": distance})
+
+    shown = radar([way("best", 10.0, 3.0, 0.4), way("half", 20.0, 2.0, 0.3), way("worst", 30.0, 1.0, 0.2)], {})
+    web, *polygons = re.findall(r'points="([^"]*)"', shown)
+    radii = []
+    for polygon in polygons:
+        corners = np.array([corner.split(",") for corner in polygon.split()], dtype=float)
+        radii.append(
+            np.linalg.norm(corners - np.array([corner.split(",") for corner in web.split()], float).mean(0), axis=1)
+        )
+    assert polygons[0] == web and np.allclose(radii[2] / radii[0], 0.15, atol=0.01)
+    assert np.allclose(radii[1] / radii[0], 0.575, atol=0.01)
+    assert radar([way("one", 1.0, 1.0, 1.0)], {}) == ""
 
 
 def test_the_share_of_prompts_in_which_a_way_is_the_best(evaluate):
@@ -307,6 +329,7 @@ def test_the_share_of_prompts_in_which_a_way_is_the_best(evaluate):
             "crdiff: nowhere.txt: the prompts cannot be read (No such file or directory).\n",
         ),
         (["--n", "5"], "prompts.txt has 4 prompts, fewer than the 5 asked for.\n"),
+        (["--presets", "nowhere"], "crdiff: nowhere: there is no presets.json in this folder.\n"),
         (["--shard", "3/2"], "crdiff: A share of the images is written NUMBER/OF, such as 2/8, not '3/2'.\n"),
         (["--ways", "sparse"], "crdiff: There is no way 'sparse' of drawing; known are dense, "),
         (["--ways", "crdiff:l=2"], "crdiff: The way 'crdiff:l=2' cannot be read at 'l=2'; settings are ratios, "),

@@ -51,7 +51,7 @@ METRICS: Mapping[str, MetricKind] = {
         "ImageReward", lambda files: Scored("imagereward", create("imagereward", files)), IMAGE_REWARD
     ),
     "imagereward-256": MetricKind(
-        "ImageReward of 256x256 squashed images, as the authors score",
+        "ImageReward 256 (of 256x256 squashed images, as the authors score)",
         lambda files: Scored("imagereward-256", create("imagereward", files), seen_as=squashed),
         IMAGE_REWARD,
     ),
