@@ -21,7 +21,7 @@ sizes, ways or metrics only add to it."""
 
 EXAMPLES = f"""\
 ways:
-{chr(10).join(f"  {name:12} {kind.help}" for name, kind in WAYS.items())}
+{chr(10).join(f"  {name:16} {kind.help}" for name, kind in WAYS.items())}
   Settings follow a way after colons: crdiff:k=2, crdiff:criterion=wanda, attenuation:ratios=0.1/0.1/0.1.
 
 metrics:

@@ -12,7 +12,7 @@ AXES = 3
 """The fewest metrics that make a radar."""
 
 _RADIUS, _INNER = 130.0, 0.15
-_WIDTH, _HEIGHT = 620, 340
+_WIDTH, _HEIGHT = 680, 340
 _HUES = 7
 
 
@@ -34,7 +34,7 @@ def radar(ways: Sequence[WayResult], labels: Mapping[str, str]) -> str:
         shares = [_share(values[axis], *bound) for axis, bound in zip(axes, bounds)]
         colour = f"hsl({round(360 * number / max(_HUES, len(whole)))} 70% 50%)"
         parts.append(f'<polygon points="{_points(shares)}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        place = f'x="{2 * _RADIUS + 210:g}" y="{60 + 20 * number}"'
+        place = f'x="{2 * _RADIUS + 250:g}" y="{60 + 20 * number}"'
         parts.append(f'<text {place} fill="{colour}">{html.escape(way.drawing.way)}</text>')
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" aria-label="radar">{"".join(parts)}</svg>'
@@ -69,4 +69,4 @@ def _place(number: int, of: int, share: float) -> tuple[float, float]:
 
 
 def _centre() -> tuple[float, float]:
-    return _RADIUS + 110, _HEIGHT / 2
+    return _RADIUS + 130, _HEIGHT / 2

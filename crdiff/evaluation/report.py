@@ -64,7 +64,7 @@ def page_of(results: Results, images: Sequence[Mapping[str, Any]], labels: Label
         "style": (_HERE / "report.css").read_text(encoding="utf-8"),
         "script": (_HERE / "report.js").read_text(encoding="utf-8"),
         "drawn_with": html.escape(drawn_with),
-        "sample": f"{len(results.plan.prompts)} prompts, {len(results.plan.seeds)} seeds each",
+        "sample": f"Prompts: {len(results.plan.prompts)}; seeds of each: {len(results.plan.seeds)}",
         "tables": tables,
         # No text of a prompt can end the script that holds it.
         "images": json.dumps(list(images)).replace("<", "\\u003c"),

@@ -51,13 +51,13 @@ METRICS: Mapping[str, MetricKind] = {
         "ImageReward", lambda files: Scored("imagereward", create("imagereward", files)), IMAGE_REWARD
     ),
     "imagereward-256": MetricKind(
-        "ImageReward 256 (of 256x256 squashed images, as the authors score)",
+        "ImageReward 256 (squashed to 256x256)",
         lambda files: Scored("imagereward-256", create("imagereward", files), seen_as=squashed),
         IMAGE_REWARD,
     ),
     "clip": MetricKind("CLIP score (ViT-B/16)", _clip_b16, CLIP_B16),
     "clip-l": MetricKind("CLIP score (ViT-L/14)", lambda files: Scored("clip-l", create("clip", files), 0.01), CLIP),
-    "aesthetic": MetricKind("aesthetic predictor v2.5", _aesthetic, SIGLIP),
+    "aesthetic": MetricKind("Aesthetic score (predictor v2.5)", _aesthetic, SIGLIP),
     "pickscore": MetricKind("PickScore", lambda files: Scored("pickscore", create("pickscore", files)), PICK_SCORE),
 }
 
