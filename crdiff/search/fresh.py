@@ -50,7 +50,7 @@ class Gain:
     def sentence(self) -> str:
         """For the user."""
         text = (
-            f"On {self.images} images with fresh seeds it gains {self.value:+.3g} ({self.low:+.3g} to {self.high:+.3g})"
+            f"On {self.images} images with fresh seeds it gains {self.value:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
         )
         if self.low > 0.0:
             return f"{text} over where the search started."

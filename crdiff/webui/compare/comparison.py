@@ -106,7 +106,7 @@ class Comparison:
             text = f"{column.label} scores higher than dense at {better} of {len(differences)} seeds, lower at {worse}"
             if len(differences) > 1:
                 gain = Gain.of(differences)
-                text += f"; on average {gain.value:+.3g} (95 % interval {gain.low:+.3g} to {gain.high:+.3g})"
+                text += f"; on average {gain.value:+.3f} (95 % interval {gain.low:+.3f} to {gain.high:+.3f})"
             self.say(f"{text}.")
 
     def summary(self) -> dict[str, Any]:
