@@ -93,7 +93,7 @@ def test_wins_and_gains_are_counted_seed_by_seed():
     # Differences 0.1, -0.1, 0.4, 0: mean 0.1, deviation 0.21602, and 3.182 standard errors of 0.10801.
     assert comparison.sentences[1] == (
         "CR-Diff scores higher than dense at 2 of 4 seeds, lower at 1; "
-        "on average +0.1 (95 % interval -0.244 to +0.444)."
+        "on average +0.100 (95 % interval -0.244 to +0.444)."
     )
     assert comparison.sentences[0].startswith("pruned (k = 1) scores higher than dense at 0 of 3 seeds, lower at 3;")
     seeds = [one["wins"] for one in json.loads(json.dumps(comparison.summary()))["columns"]]
@@ -179,5 +179,5 @@ def test_every_image_is_scored_and_the_scorer_is_freed(monkeypatch, tmp_path):
     assert [one.right for one in comparison.columns] == [None] * 2
     assert not scorer.loaded
     assert comparison.sentences == [
-        "CR-Diff scores higher than dense at 0 of 2 seeds, lower at 0; on average +0 (95 % interval +0 to +0)."
+        "CR-Diff scores higher than dense at 0 of 2 seeds, lower at 0; on average +0.000 (95 % interval +0.000 to +0.000)."
     ]
