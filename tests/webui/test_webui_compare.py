@@ -179,5 +179,6 @@ def test_every_image_is_scored_and_the_scorer_is_freed(monkeypatch, tmp_path):
     assert [one.right for one in comparison.columns] == [None] * 2
     assert not scorer.loaded
     assert comparison.sentences == [
-        "CR-Diff scores higher than dense at 0 of 2 seeds, lower at 0; on average +0.000 (95 % interval +0.000 to +0.000)."
+        "CR-Diff scores higher than dense at 0 of 2 seeds, lower at 0; "
+        "on average +0.000 (95 % interval +0.000 to +0.000)."
     ]
