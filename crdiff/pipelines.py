@@ -161,6 +161,8 @@ class Guided:
             for one in self._run.applied
         ]
         refused = [f"{self._size}: {sentence} Drawn without CR-Diff." for sentence in self._run.refusals]
+        adapted = self._run.adapted
+        found += [] if adapted is None else [f"{self._size}: {', '.join(adapted.adaptations)}."]
         idle = self._run.inaction
         return found + refused + ([] if idle is None else [f"{self._size}: {idle}"])
 

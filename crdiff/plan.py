@@ -17,7 +17,7 @@ from crdiff.modes.registry import DEFAULT_MODE
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
 from crdiff.pruning.registry import DEFAULT_CRITERION
-from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, Settings
+from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, NATIVE, Settings
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,20 @@ class Plan:
         k: amplification (paper eq. 2) in the stages that have none of their own; 0 is dense only, 1 pruned only.
         origin: where the ratios come from, as a phrase for the user.
         attention: how self-attention is scaled, with the native size; None if it is not.
+        told: the size that the model is told in place of the image's own; None leaves it what it is told.
     """
 
     schedule: Schedule
     k: float
     origin: str
     attention: AttentionScale | None = None
+    told: Size | None = None
+
+    @property
+    def adaptations(self) -> tuple[str, ...]:
+        """What is done beside pruning, as phrases for the user."""
+        scaled = () if self.attention is None else (self.attention.phrase,)
+        return scaled if self.told is None else (*scaled, f"told the size {self.told}")
 
     def at(self, fraction: float) -> tuple[Ratios, float]:
         """The ratios and k in force at this progress, in [0, 1)."""
@@ -44,7 +52,7 @@ class Plan:
     @property
     def idle(self) -> str | None:
         """Why an image drawn by this plan is the dense model's, as a sentence; None if it is not."""
-        return idle(self.schedule, self.k) if self.attention is None else None
+        return None if self.adaptations else idle(self.schedule, self.k)
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,7 @@ def _plan(settings: Settings, size: Size, library: PresetLibrary, checkpoint: Ch
         if preset.family != family:
             origin += f", which was made for {preset.family.label}"
     used = next(one for one in (settings.k, k, DEFAULT_K) if one is not None)
-    return Plan(schedule, used, origin, _attention(settings, library, family))
+    return Plan(schedule, used, origin, _attention(settings, library, family), _told(settings, size, library, family))
 
 
 def _attention(settings: Settings, library: PresetLibrary, family: Family) -> AttentionScale | None:
@@ -148,6 +156,21 @@ def _attention(settings: Settings, library: PresetLibrary, family: Family) -> At
     if native is None:
         raise PresetError("The size this model was trained at is not known: write the attention scale as auto 512x512.")
     return replace(scale, native=(native.height, native.width))
+
+
+def _told(settings: Settings, size: Size, library: PresetLibrary, family: Family) -> Size | None:
+    """What the model is told of the size; None where that is the size it is told anyway.
+
+    Raises:
+        PresetError: the model is told none.
+    """
+    if settings.size_conditioning != NATIVE:
+        return None
+    native = library.native_size(family)
+    if not family.told_sizes or native is None:
+        raise PresetError("The size conditioning is for SDXL only: switch it off.")
+    told = native.with_aspect(size)
+    return None if told == size else told
 
 
 def _custom_origin(settings: Settings, size: Size, library: PresetLibrary, checkpoint: Checkpoint) -> str:

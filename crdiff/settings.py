@@ -10,7 +10,7 @@ from crdiff import checks
 from crdiff.checks import exact, shown
 from crdiff.errors import SettingsError
 from crdiff.method import attention_scale
-from crdiff.method.attention_scale import AttentionScale
+from crdiff.method.attention_scale import OFF, AttentionScale
 from crdiff.method.groups import GROUPS, Ratios, check_ratio
 from crdiff.method.schedule import EXAMPLE, MAX_K, MAX_STAGES, MIN_K, TEXT_PATTERN, Schedule, StepWindow
 from crdiff.models.scope import AUTO_THRESHOLD, LAYER_SETS, RELEASED, THRESHOLDS, Scope
@@ -22,6 +22,8 @@ CUSTOM = "custom"
 DEFAULT_K = 1.5
 MAX_RATIO = 0.999
 """The end of a slider for a ratio; the ratios themselves may be anything in [0, 1)."""
+NATIVE = "native"
+"""Of the size conditioning: SDXL is told sizes of the area that it was trained at."""
 SCHEDULES = ("hires_ratios", "stages")
 """The settings that hold a schedule in text, or nothing."""
 BY_HAND = (*GROUPS, *SCHEDULES)
@@ -130,6 +132,13 @@ SPECS: Mapping[str, Spec] = {
         low=attention_scale.LOW,
         high=attention_scale.HIGH,
     ),
+    "size_conditioning": Spec(
+        "Size conditioning",
+        "SDXL is told the size of an image beside the prompt. Native tells it, as original and as wanted size, one of "
+        "the area that it was trained at with about the same aspect, whatever the image's own. It costs nothing, acts "
+        "without pruning too, and is for SDXL only.",
+        offered=(OFF, NATIVE),
+    ),
 }
 
 
@@ -158,6 +167,7 @@ class Settings:
             takes the same at every step. Of one stage it becomes down, mid, up and k; otherwise they are those of the
             first stage, and k is that of stages that have none.
         attention_scale: how self-attention is scaled, an AttentionScale in text or ``off``; a factor may be a number.
+        size_conditioning: what SDXL is told of the image's size: ``off`` for what the host tells it, or ``native``.
 
     Schedules are given in text or as a list of objects (see ``Stage.from_json``).
 
@@ -180,7 +190,8 @@ class Settings:
     layers: str = RELEASED
     threshold: str = AUTO_THRESHOLD
     stages: str = ""
-    attention_scale: str = attention_scale.OFF
+    attention_scale: str = OFF
+    size_conditioning: str = OFF
 
     def __post_init__(self) -> None:
         checks.flag("CR-Diff: enabled", self.enabled)
@@ -198,7 +209,7 @@ class Settings:
                 object.__setattr__(self, name, checks.number(f"CR-Diff: {name}", value, spec.low, spec.high))
         if self.start > self.end:
             raise SettingsError(f"CR-Diff: start ({exact(self.start)}) must not be after end ({exact(self.end)}).")
-        for name in ("hires", "mode", "criterion", "layers", "threshold"):
+        for name in ("hires", "mode", "criterion", "layers", "threshold", "size_conditioning"):
             checks.choice(f"CR-Diff: {name}", getattr(self, name), SPECS[name].choices)
         for name in SCHEDULES:
             object.__setattr__(self, name, _check_schedule(name, getattr(self, name)))
@@ -208,7 +219,7 @@ class Settings:
             scale = AttentionScale.parse(self.attention_scale)
         except SettingsError as error:
             raise SettingsError(f"CR-Diff: attention_scale {error}") from None
-        object.__setattr__(self, "attention_scale", attention_scale.OFF if scale is None else str(scale))
+        object.__setattr__(self, "attention_scale", OFF if scale is None else str(scale))
 
     def _take_first_stage(self) -> None:
         schedule = Schedule.parse(self.stages)
@@ -233,6 +244,11 @@ class Settings:
     def attention(self) -> AttentionScale | None:
         """How self-attention is scaled; None if it is not."""
         return AttentionScale.parse(self.attention_scale)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether something acts without pruning too."""
+        return self.attention is not None or self.size_conditioning == NATIVE
 
     @property
     def window(self) -> StepWindow:
@@ -349,7 +365,7 @@ def json_schema() -> dict[str, Any]:
         elif isinstance(defaults[name], bool):
             entry |= {"type": "boolean"}
         elif name == "attention_scale":
-            words = rf"^({attention_scale.OFF}|{attention_scale.AUTO}( {attention_scale.SIZE_PATTERN})?|[0-9.]+)$"
+            words = rf"^({OFF}|{attention_scale.AUTO}( {attention_scale.SIZE_PATTERN})?|[0-9.]+)$"
             factor = {"type": "number", "minimum": spec.low, "maximum": spec.high}
             entry |= {"anyOf": [{"type": "string", "pattern": words}, factor]}
         elif name in SCHEDULES:

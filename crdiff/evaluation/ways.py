@@ -7,7 +7,6 @@ A way is written as its name and, where they differ, settings: ``crdiff``, ``crd
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,11 +22,9 @@ from crdiff.models.family import OTHER
 from crdiff.plan import plan_for
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
-from crdiff.settings import CUSTOM, SPECS, Settings
+from crdiff.settings import CUSTOM, NATIVE, SPECS, Settings
 
 DENSE = "dense"
-_GRID = 64
-"""Sides of the sizes that models are trained at are multiples of it."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +43,7 @@ class Kind:
 
 
 _ATTENTION_ALONE = {"ratios": "0/0/0", "attention_scale": AUTO}
+_SIZES_ALONE = {"ratios": "0/0/0", "size_conditioning": NATIVE}
 
 WAYS: Mapping[str, Kind] = {
     DENSE: Kind("the model as it is", None),
@@ -53,6 +51,7 @@ WAYS: Mapping[str, Kind] = {
     "crdiff": Kind("CR-Diff by the settings of the evaluation", {}),
     "attention": Kind("nothing pruned, self-attention scaled by the number of its tokens", _ATTENTION_ALONE),
     "crdiff+attention": Kind("both together", {"attention_scale": AUTO}),
+    "sizes": Kind("nothing pruned, SDXL told a size of the area that it was trained at", _SIZES_ALONE),
     "attenuation": Kind(
         "self-attention and feed-forward weakened by 0.1, or by ratios=, in one pass",
         {"criterion": "attenuation", "ratios": "0.1/0.1/0.1", "k": 1.0},
@@ -164,7 +163,7 @@ class Way:
                 raise SettingsError(
                     f"The way {self.text} needs the size that the model was trained at, not known here."
                 )
-            drawn = nearest(size, native)
+            drawn = native.with_aspect(size)
             passes = drawn.height * drawn.width / (size.height * size.width)
             return Drawing(self.text, Settings(), drawn, passes, f"drawn at {drawn}, scaled")
         settings = self.settings(base)
@@ -180,13 +179,6 @@ class Way:
         )  # fmt: skip
         idle = f"; {plan.idle}" if plan.idle else ""
         return Drawing(self.text, settled, size, passes, f"{plan.origin}{idle}")
-
-
-def nearest(size: Size, native: Size) -> Size:
-    """The size of about the native area whose shape is nearest to that of ``size``, in steps of 64 pixels."""
-    area = native.height * native.width
-    height = math.sqrt(area * size.height / size.width)
-    return Size(*(max(_GRID, round(side / _GRID) * _GRID) for side in (height, area / height)))
 
 
 def changed(settings: Settings) -> dict[str, Any]:

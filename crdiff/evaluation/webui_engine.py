@@ -19,10 +19,11 @@ from crdiff.plan import idle
 from crdiff.presets.size import Size
 from crdiff.search.options import with_checkpoint
 from crdiff.search.remote import WebUI, ask_checkpoint, check_sampler
-from crdiff.settings import DEFAULT_K, Settings
+from crdiff.settings import DEFAULT_K, NATIVE, Settings
 
 _SCRIPT = "cr-diff"
-_PRUNED, _SCALED, _NOTE = "CR-Diff k: ", "CR-Diff attention scale: ", "CR-Diff note: "
+_PRUNED, _SCALED, _TOLD = "CR-Diff k: ", "CR-Diff attention scale: ", "CR-Diff size conditioning: "
+_NOTE = "CR-Diff note: "
 
 
 class WebUIEngine:
@@ -76,4 +77,5 @@ def _marks(settings: Settings) -> list[str]:
     if not settings.enabled:
         return []
     prunes = idle(settings.schedule, DEFAULT_K if settings.k is None else settings.k) is None
-    return [_PRUNED] * prunes + [_SCALED] * (settings.attention is not None)
+    told = settings.size_conditioning == NATIVE
+    return [_PRUNED] * prunes + [_SCALED] * (settings.attention is not None) + [_TOLD] * told

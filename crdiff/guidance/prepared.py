@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 
 from crdiff.guidance.graphs import StepGraphs
 from crdiff.guidance.live_weights import LiveWeights
-from crdiff.guidance.scaled_attention import ScaledAttention
 from crdiff.guidance.shared_calls import SharedCalls
 from crdiff.method.groups import Ratios
 from crdiff.models.architecture import ModelLayers
@@ -41,6 +42,19 @@ class Applied:
     basis: str = ""
 
 
+class Adaptation(Protocol):
+    """Another way for the model to work, dense and pruned."""
+
+    def install(self) -> None:
+        """Put its patches in place, around those that are there."""
+
+    def remove(self) -> None:
+        """Take them away."""
+
+    def within(self, pixels: int) -> AbstractContextManager[None]:
+        """It acts within the block, on images of so many pixels."""
+
+
 @dataclass
 class PreparedModel:
     """A model with the weights it has now; ``remove`` leaves it as it was.
@@ -54,7 +68,7 @@ class PreparedModel:
         criterion: what decides which weights are pruned.
         shared: the calls both passes have in common.
         policy: how many copies of pruned weights are kept.
-        attention: its scaled self-attention; None if that is as it is.
+        adaptations: that act in every pass.
         graphs: of its predictions; None if they are always computed.
         sharing: whether what the passes have in common is computed once.
     """
@@ -67,7 +81,7 @@ class PreparedModel:
     criterion: Criterion
     shared: SharedCalls
     policy: CopyPolicy
-    attention: ScaledAttention | None = None
+    adaptations: Sequence[Adaptation] = ()
     graphs: StepGraphs | None = None
     sharing: bool = True
     _weights: dict[tuple[Ratios, float], WeightCopies] = field(default_factory=dict)
@@ -146,8 +160,16 @@ class PreparedModel:
         """Put the patches in place."""
         self.live.install()
         self.patches.install()
-        if self.attention is not None:
-            self.attention.install()
+        for adaptation in self.adaptations:
+            adaptation.install()
+
+    @contextmanager
+    def adapted(self, pixels: int) -> Iterator[None]:
+        """Within the block all adaptations act, on images of so many pixels."""
+        with ExitStack() as stack:
+            for adaptation in self.adaptations:
+                stack.enter_context(adaptation.within(pixels))
+            yield
 
     def remove(self) -> None:
         """Take every patch away."""
@@ -155,8 +177,8 @@ class PreparedModel:
         self.live.remove()
         self.shared.remove()
         self.patches.remove()
-        if self.attention is not None:
-            self.attention.remove()
+        for adaptation in self.adaptations:
+            adaptation.remove()
         self._weights.clear()
 
     def _close_graphs(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,15 +13,15 @@ from crdiff.errors import CRDiffError
 from crdiff.guidance.access import ModelAccess, WeightsIdentity
 from crdiff.guidance.graphs import Arguments, Backend, StepGraphs
 from crdiff.guidance.live_weights import LiveWeights
-from crdiff.guidance.prepared import Applied, PreparedModel
+from crdiff.guidance.prepared import Adaptation, Applied, PreparedModel
 from crdiff.guidance.random_state import RandomState, RandomWatch
 from crdiff.guidance.scaled_attention import ScaledAttention
 from crdiff.guidance.shared_calls import SharedCalls
+from crdiff.guidance.size_conditioning import SizeConditioning
 from crdiff.guidance.step import DenoiserStep, Inputs, Pass
-from crdiff.method.attention_scale import AttentionScale
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Position
-from crdiff.models.architecture import find_layers
+from crdiff.models.architecture import ModelLayers, find_layers
 from crdiff.modes.registry import MODES
 from crdiff.plan import Plan, Planner
 from crdiff.pruning.copies import CopyPolicy
@@ -80,8 +79,8 @@ class Run:
         self.refusals: list[str] = []
         self._steps = self._seen = self._watched = 0
         self._plan: Plan | None = None
-        self.attention: AttentionScale | None = None
-        """How self-attention was scaled so far; None if it was not."""
+        self.adapted: Plan | None = None
+        """By which the model was adapted so far, pruned or not; None if it was not."""
         self.amplified = 0
         """How many of the UNet's predictions were amplified so far; 0 where nothing called it through ``predict``."""
 
@@ -111,7 +110,7 @@ class Run:
     @property
     def inaction(self) -> str | None:
         """Why no prediction was amplified, as a sentence; None if one was, or if ``refusals`` say why."""
-        if self.amplified or self.refusals or self.attention is not None:
+        if self.amplified or self.refusals or self.adapted is not None:
             return None
         if not self._seen:
             return _NO_CALL if self._steps else _NO_STEP
@@ -164,9 +163,9 @@ class Run:
         before = RandomState.capture(device, self._access.generators())
         try:
             model = self._prepare(unet, identity, device)
-            with nullcontext() if model.attention is None else model.attention.within(cells * PIXELS_PER_CELL):
+            with model.adapted(cells * PIXELS_PER_CELL):
                 prediction = self._amplified(model, inputs, before)
-            self.attention = model.plan.attention
+            self.adapted = model.plan if model.adaptations else None
             return prediction
         except CRDiffError as refusal:
             self._refuse(str(refusal))
@@ -228,7 +227,7 @@ class Run:
             criterion=CRITERIA[self._planner.criterion].make(live.state, self._store),
             shared=SharedCalls(unet, layers.architecture, RandomWatch(device, self._access.generators).drawn),
             policy=self._policy,
-            attention=None if plan.attention is None else ScaledAttention(layers.prunable, plan.attention),
+            adaptations=_adaptations(unet, layers, plan),
             graphs=None if self._graphs is None else StepGraphs(unet, device, self._graphs),
         )
         self._model = model
@@ -261,3 +260,12 @@ class Run:
         """Remove every patch and forget the model."""
         self._release()
         self._refused = None
+
+
+def _adaptations(unet: torch.nn.Module, layers: ModelLayers, plan: Plan) -> list[Adaptation]:
+    found: list[Adaptation] = []
+    if plan.attention is not None:
+        found.append(ScaledAttention(layers.prunable, plan.attention))
+    if plan.told is not None:
+        found.append(SizeConditioning(unet, plan.told))
+    return found

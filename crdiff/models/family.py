@@ -19,6 +19,7 @@ class Family:
         shared: the part of a pass, by FLOPs, that two passes have in common where the ratio down is 0, and where that
             of mid is 0 too; of the published UNets and sizes it is 0.32 to 0.36 and 0.39 to 0.48.
         released: the groups of which the authors' code prunes layers.
+        told_sizes: whether the model is told the sizes of an image beside the text.
     """
 
     value: str
@@ -29,6 +30,7 @@ class Family:
     native: tuple[int, int] | None = None
     shared: tuple[float, float] = (0.33, 0.4)
     released: tuple[str, ...] = ("down", "mid", "up")
+    told_sizes: bool = False
 
     @property
     def transformer(self) -> bool:

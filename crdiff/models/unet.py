@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SD15 = Family("sd15", "SD1.x")
 SD21 = Family("sd21", "SD2.x")
-SDXL = Family("sdxl", "SDXL")
+SDXL = Family("sdxl", "SDXL", told_sizes=True)
 
 _STAGES = {
     "input_blocks": "down",

@@ -162,13 +162,15 @@ class Accordion:
                         elem_id=f"{tab}_crdiff_hires_ratios",
                     )
                 choice("criterion", gr.Dropdown, visible=len(SPECS["criterion"].choices) > 1)
-                made["attention_scale"] = gr.Dropdown(
-                    [attention_scale.OFF, attention_scale.AUTO],
-                    value=defaults.attention_scale,
-                    label=SPECS["attention_scale"].label,
-                    elem_id=f"{tab}_crdiff_attention_scale",
-                    allow_custom_value=True,
-                )
+                with gr.Row():
+                    made["attention_scale"] = gr.Dropdown(
+                        [attention_scale.OFF, attention_scale.AUTO],
+                        value=defaults.attention_scale,
+                        label=SPECS["attention_scale"].label,
+                        elem_id=f"{tab}_crdiff_attention_scale",
+                        allow_custom_value=True,
+                    )
+                    choice("size_conditioning", gr.Radio)
                 with gr.Row():
                     choice("layers", gr.Radio)
                     choice("threshold", gr.Radio)

@@ -155,7 +155,7 @@ class Generation:
         """Why these settings draw the host's own image whatever the model; None if they may do more."""
         if settings.start >= settings.end:
             return settings.window.idle
-        if settings.attention is not None:
+        if settings.adapts:
             return None
         own_k = settings.preset != CUSTOM and any(one.schedule.has_own_k for one in self._library.presets())
         if settings.preset == CUSTOM or (settings.k == 0.0 and not own_k):
@@ -184,7 +184,7 @@ class Generation:
             run.close()
             reasons = [run.inaction or " ".join(run.refusals), _few_steps(run)]
             reason = " ".join(filter(None, reasons))
-            self._report(p, hires_pass, Outcome(run.applied, reason, bool(run.refusals), run.replayed, run.attention))
+            self._report(p, hires_pass, Outcome(run.applied, reason, bool(run.refusals), run.replayed, run.adapted))
 
     def _report(self, p: Any, hires_pass: bool, outcome: Outcome) -> None:
         self._passes[hires_pass] = outcome

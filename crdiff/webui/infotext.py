@@ -17,9 +17,9 @@ from crdiff import __version__
 from crdiff.checks import exact
 from crdiff.errors import SettingsError
 from crdiff.guidance.prepared import Applied
-from crdiff.method.attention_scale import AttentionScale
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import Schedule
+from crdiff.plan import Plan
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.names import same
 from crdiff.settings import AUTO, BY_HAND, CUSTOM, DEFAULT_K, SCHEDULES, SPECS, Settings
@@ -59,14 +59,14 @@ class Outcome:
         reason: why nothing, or not all, was done, and warnings, in sentences; empty if there are none.
         refused: whether the model, or one that it was switched to, could not be handled.
         replayed: predictions that were replayed from a CUDA graph.
-        attention: how self-attention was scaled; None if it was not.
+        adapted: what else was done, pruned or not; None if nothing was.
     """
 
     applied: Sequence[Applied] = ()
     reason: str = ""
     refused: bool = False
     replayed: int = 0
-    attention: AttentionScale | None = None
+    adapted: Plan | None = None
 
     @property
     def drawn(self) -> tuple[Schedule, float | None]:
@@ -112,10 +112,11 @@ def write(params: dict[str, Any], settings: Settings, passes: Mapping[bool, Outc
         value = getattr(settings, name)
         if name not in ("enabled", *_NUMBERS) and value != getattr(defaults, name):
             params[key_of(name)] = exact(value) if isinstance(value, float) else value
-    if scaled := [outcome.attention for outcome in passes.values() if outcome.attention is not None]:
-        # With the size it started from, so that an image is drawn again whatever is known of its model by then.
-        params[key_of("attention_scale")] = str(scaled[0])
-        params[SOURCE_KEY] = f"no pruning, {scaled[0].phrase}"
+    if adapted := [outcome.adapted for outcome in passes.values() if outcome.adapted is not None]:
+        if (scale := adapted[0].attention) is not None:
+            # With the size it started from, so that an image is drawn again whatever is known of its model by then.
+            params[key_of("attention_scale")] = str(scale)
+        params[SOURCE_KEY] = ", ".join(["no pruning", *adapted[0].adaptations])
     acted = [outcome for _, outcome in sorted(passes.items()) if outcome.applied]
     if acted:
         first = acted[0].applied[0]

@@ -80,7 +80,7 @@ def describe(
         paid = f"off; when on, {paid}"
     origin = plan.origin if family in plan.origin else f"{family}: {plan.origin}"
     origin += "" if plan.schedule.is_constant else f", {len(plan.schedule.stages)} stages"
-    origin += "" if plan.attention is None else f", {plan.attention.phrase}"
+    origin = ", ".join([origin, *plan.adaptations])
     text = _capital(f"{origin}{_second_pass(settings)}; {paid}{_limits(settings, plan)}")
     text = f"{text}." if checkpoint.family.transformer else text
     return Status(

@@ -46,7 +46,7 @@ def test_a_factor_is_one_on_the_queries_of_both_passes(k):
     bench = Bench(k, attention=AttentionScale(0.5))
     for _ in range(3):
         assert torch.equal(bench.step(), expected(bench.unet, bench.inputs, k, 0.5))
-    assert bench.run.attention == AttentionScale(0.5) and bench.run.inaction is None
+    assert bench.run.adapted.attention == AttentionScale(0.5) and bench.run.inaction is None
     bench.run.close()
     assert not touched(bench.unet)
     assert torch.equal(bench.unet(*bench.inputs), mixed(bench.unet, bench.inputs, 0.0))
@@ -83,7 +83,7 @@ def test_what_no_pass_scaled_is_not_told_as_scaled():
     bench = Bench(attention=AttentionScale(0.5))
     bench.access.refusal = "no."
     assert torch.equal(bench.step(), bench.unet(*bench.inputs))
-    assert bench.run.attention is None and bench.run.refusals == ["no."]
+    assert bench.run.adapted is None and bench.run.refusals == ["no."]
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,9 @@ from crdiff.evaluation.prompts import prompts_of
 from crdiff.evaluation.radar import radar
 from crdiff.evaluation.results import Score, WayResult
 from crdiff.evaluation.statistics import Interval, mean_interval, student
-from crdiff.evaluation.ways import Drawing, Way, nearest
+from crdiff.evaluation.ways import Drawing, Way
 from crdiff.evaluation.webui_engine import WebUIEngine
+from crdiff.method.groups import Ratios
 from crdiff.models.architecture import family_named
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.library import PresetLibrary
@@ -397,7 +398,9 @@ def test_what_the_ways_come_to():
     assert (crdiff.down, crdiff.mid, crdiff.up, crdiff.k) == (0.397, 0.434, 0.387, 1.5)
     assert found["crdiff"].passes == 2.0 and found["pruned"].passes == 1.0 and found["pruned"].settings.k == 1.0
     assert found["native"].size == Size(1024, 1024) and found["native"].passes == 4.0
-    assert nearest(Size(512, 768), Size(1024, 1024)) == Size(832, 1280)
+    assert Way.parse("native").at(Size(512, 768), base, model, library).size == Size(832, 1280)
+    told = Way.parse("sizes").at(size, base, model, library)
+    assert (told.settings.size_conditioning, told.settings.ratios, told.passes) == ("native", Ratios(), 1.0)
     weak = Way.parse("attenuation:ratios=0.1/0/0.2").at(size, base, model, library)
     assert (weak.settings.down, weak.settings.mid, weak.settings.up) == (0.1, 0.0, 0.2) and weak.passes == 1.0
     stages = Settings(preset="custom", stages="0.4/0.3/0.3/2; 0.2/0.2/0.1 from 0.5")

@@ -171,6 +171,19 @@ def test_off_is_the_pipelines_own_image(off):
         assert torch.equal(draw(pipe), dense)
 
 
+@pytest.mark.parametrize("ratios", [RATIOS, dict.fromkeys(RATIOS, 0.0)], ids=str)
+def test_sdxl_is_told_the_native_size_of_the_aspect(ratios):
+    pipe, bucket = PIPELINES["sdxl"](), (1280, 832)
+    drawn = by_two_unets if any(ratios.values()) else draw
+    expected = drawn(pipe, original_size=bucket, target_size=bucket)
+    assert not torch.equal(expected, drawn(pipe))
+    with crdiff.applied(pipe, k=K, size_conditioning="native", **ratios) as guided:
+        found = draw(pipe)
+    assert torch.equal(found, expected)
+    assert guided.report[-1] == "96x64: told the size 1280x832." and guided.refusals == ()
+    assert "forward" not in vars(pipe.unet.add_embedding)
+
+
 def test_half_precision_and_one_pass():
     pipe = PIPELINES["sd15"]()
     pipe.unet.to(torch.bfloat16)

@@ -213,9 +213,9 @@ def test_even_stages():
 
 
 ORDER = ["enabled", "preset", "down", "mid", "up", "k", "start", "end", "hires", "mode", "criterion", "hires_ratios",
-         "layers", "threshold", "stages", "attention_scale"]  # fmt: skip
+         "layers", "threshold", "stages", "attention_scale", "size_conditioning"]  # fmt: skip
 VALUES = [True, "custom", 0.1, 0.2, 0.3, 1.25, 0.4, 0.5, "second", "fast", "magnitude", "0.1/0.2/0.3/1.2",
-          "attention", "group", "0.1/0.2/0.3; 0.4/0.5/0.6/-1 from 0.5", "auto"]  # fmt: skip
+          "attention", "group", "0.1/0.2/0.3; 0.4/0.5/0.6/-1 from 0.5", "auto", "native"]  # fmt: skip
 
 
 @pytest.mark.parametrize("length", range(len(ORDER) + 1))
@@ -226,7 +226,7 @@ def test_a_list_of_arguments_has_the_order_of_the_ui(length):
 
 
 def test_too_many_arguments():
-    with pytest.raises(SettingsError, match=r"at most 16 arguments .*not 17\.$"):
+    with pytest.raises(SettingsError, match=r"at most 17 arguments .*not 18\.$"):
         Settings.from_args([*VALUES, 1])
 
 

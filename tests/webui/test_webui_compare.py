@@ -14,7 +14,7 @@ from PIL import Image
 from crdiff.cost import passes_of
 from crdiff.errors import SettingsError
 from crdiff.models.checkpoint import Checkpoint
-from crdiff.models.unet import SD15
+from crdiff.models.unet import SD15, SDXL
 from crdiff.plan import plan_for
 from crdiff.presets.size import Size
 from crdiff.settings import Settings
@@ -61,6 +61,9 @@ def test_the_rivals_cost_one_pass():
         plan = plan_for(settings, Size(400, 400)).make(Checkpoint("a", SD15))
         assert (passes_of(settings, plan, SD15), settings.attention_scale) == (1.0, scale)
         assert plan.idle is None
+    told = WAYS["sizes"].settings(present)
+    plan = plan_for(told, Size(400, 400)).make(Checkpoint("a", SDXL))
+    assert (passes_of(told, plan, SDXL), plan.told, plan.attention) == (1.0, Size(1024, 1024), None)
     assert WAYS["attention"].settings(Settings()).attention_scale == "auto"
     assert WAYS["crdiff+attention"].settings(replace(present, attention_scale="off")) == replace(
         present, attention_scale="auto"

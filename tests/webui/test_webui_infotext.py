@@ -93,7 +93,7 @@ def effect(settings: Settings, library: PresetLibrary, hires_pass: bool) -> tupl
     plan = planned(settings, library, hires_pass)
     if plan is None or plan.idle is not None:
         return None
-    return plan.schedule.with_k(plan.k), settings.window, settings.mode, settings.criterion
+    return plan.schedule.with_k(plan.k), plan.told, settings.window, settings.mode, settings.criterion
 
 
 def planned(settings: Settings, library: PresetLibrary, hires_pass: bool) -> Plan | None:
@@ -138,6 +138,7 @@ SETTINGS = st.builds(
     hires=st.sampled_from(SPECS["hires"].choices),
     mode=st.sampled_from(SPECS["mode"].choices),
     criterion=st.sampled_from(SPECS["criterion"].choices),
+    size_conditioning=st.sampled_from(SPECS["size_conditioning"].choices),
     hires_ratios=st.just("") | SECOND | st.builds("{}/{!r}".format, SECOND, K) | STAGES,
     stages=st.just("") | STAGES,
 )
@@ -268,6 +269,15 @@ def test_keys_that_say_nothing_are_left_out():
     assert written(Settings(True), Outcome([applied(0.4, 0.41, 0.41)]))["CR-Diff sparsity"] == "0.410/0.410/0.410"
     tiny = written(Settings(True), Outcome([applied(1e-4, 0.0, 0.0, pruned=0.0)], "Too small."))
     assert (tiny["CR-Diff sparsity"], tiny["CR-Diff note"]) == ("0.000/0.000/0.000", "Too small.")
+
+
+def test_a_size_told_without_pruning_is_written_and_read_back(library):
+    settings = Settings(True, "custom", 0.0, 0.0, 0.0, size_conditioning="native")
+    plan = plan_for(settings, Size(400, 560), library).make(CHECKPOINT)
+    params = written(settings, Outcome(adapted=plan))
+    assert params["CR-Diff source"] == "no pruning, told the size 896x1216" and "CR-Diff note" not in params
+    assert params["CR-Diff size conditioning"] == "native"
+    assert pasted(hosts_line(params), library)["size_conditioning"] == "native"
 
 
 def test_the_second_pass_is_told_where_it_differs():

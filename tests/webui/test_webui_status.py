@@ -39,6 +39,13 @@ def test_says_where_the_ratios_come_from(library):
     assert turned.startswith("Preset for SDXL, 400x560 (height x width), turned; ")
 
 
+def test_says_what_sdxl_is_told_of_the_size(library):
+    told = Settings(True, "custom", down=0.0, mid=0.0, up=0.0, size_conditioning="native")
+    text = "SDXL: custom ratios, told the size 896x1216; 1.0x UNet time"
+    assert describe(told, library, BASE, Size(400, 560)).text == text
+    assert "for SDXL only" in describe(told, library, Checkpoint("a", SD15), Size(400, 560)).text
+
+
 def test_an_interpolation_is_never_silent(library):
     status = describe(ON, library, BASE, Size(832, 1216))
     assert status.text.startswith("SDXL: no preset of this size, interpolated from ")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from crdiff.method import attention_scale
 from crdiff.method.schedule import Schedule
-from crdiff.settings import CUSTOM, Settings
+from crdiff.settings import CUSTOM, NATIVE, Settings
 
 DENSE, PRUNED, CRDIFF = "dense", "pruned", "crdiff"
 ATTENUATION = 0.1
@@ -56,6 +56,10 @@ def _attention(present: Settings) -> Settings:
     return Settings(enabled=True, preset=CUSTOM, down=0.0, mid=0.0, up=0.0, attention_scale=_scale(present))
 
 
+def _sizes(present: Settings) -> Settings:
+    return Settings(enabled=True, preset=CUSTOM, down=0.0, mid=0.0, up=0.0, size_conditioning=NATIVE)
+
+
 def _both(present: Settings) -> Settings:
     return replace(_crdiff(present), attention_scale=_scale(present))
 
@@ -76,6 +80,7 @@ WAYS: Mapping[str, Way] = {
     CRDIFF: Way("CR-Diff", "as the accordion is set; by Auto with its criterion where it is off", _crdiff),
     "attention": Way("attention scale", "nothing pruned, self-attention scaled as set, else by auto", _attention),
     "crdiff+attention": Way("CR-Diff, attention scale", "both together", _both),
+    "sizes": Way("size conditioning", "nothing pruned, SDXL told a size of the area of its training", _sizes),
     "attenuation": Way("attenuation", f"all prunable weights {ATTENUATION:.0%} weaker, nothing left out", _attenuation),
     "native": Way(
         "native, resampled", "dense at the size of training with this aspect, resampled", _dense, native=True
