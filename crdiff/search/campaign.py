@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from crdiff.errors import SettingsError
 from crdiff.models.checkpoint import Checkpoint
@@ -19,6 +19,7 @@ from crdiff.presets.names import fitted
 from crdiff.presets.size import Size
 from crdiff.presets.store import Clash, PresetStore
 from crdiff.presets.table import BUILT_IN_FOLDER, Preset, load_folder
+from crdiff.search.comparison import Compared, is_due
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
 from crdiff.search.options import with_checkpoint
@@ -55,6 +56,8 @@ class Campaign:
         k_by_stage: whether k, where it is varied, is so too.
         trial_k: of the trials, and of the preset, where k is not varied.
         strategy: name of the search strategy; a study is always annealed.
+        fresh_seeds: with how many seeds that the search has not seen its best few are compared with its start, at the
+            end; 0 takes the highest score.
         racing: ``likely`` leaves out images of configurations that are unlikely to win, ``off`` none; a study has none.
         seed: of the strategy.
         checkpoint: name of a checkpoint; None takes the selected one.
@@ -78,6 +81,7 @@ class Campaign:
     k_by_stage: bool = False
     trial_k: float = PAPER_K
     strategy: str = strategies.DEFAULT_STRATEGY
+    fresh_seeds: int = 0
     racing: str = "off"
     seed: int = 0
     checkpoint: str | None = None
@@ -104,20 +108,40 @@ def run_campaign(campaign: Campaign, webui: WebUI, should_stop: Callable[[], boo
     for size in campaign.sizes:
         plural = "" if images == 1 else "s"
         say(f"{checkpoint.name}, {size}: {score} of {images} image{plural} for each configuration.")
-        search = _make(campaign, webui, checkpoint, score, size, should_stop)
+        start = _start(checkpoint, size, campaign.trial_k)
+        search = _make(campaign, webui, checkpoint, score, size, start, should_stop)
         lines = _Lines(campaign.budget.evaluations, say)
-        report: Report = search.run(campaign.budget, should_stop, lines.show)
-        say(report.message)
-        say(_save(report, campaign, checkpoint, score, size))
-        if report.state != "done":
-            return report.state
+        report = search.run(campaign.budget, should_stop, lines.show)
+        if is_due(report, campaign.fresh_seeds):
+            say("Comparing the best few with the start on fresh seeds.")
+        compared = search.compare(report, start, campaign.fresh_seeds, should_stop)
+        say(compared.report.message)
+        say(_save(compared, campaign, checkpoint, score, size))
+        if compared.report.state != "done":
+            return compared.report.state
     return "done"
 
 
+class _AnySearch(Protocol):
+    """What ``Search`` and ``StudySearch`` have in common."""
+
+    def run(
+        self, budget: Budget, should_stop: Callable[[], bool], on_progress: Callable[[Report], None], /
+    ) -> Report: ...
+
+    def compare(self, report: Report, start: Point, seeds: int, should_stop: Callable[[], bool], /) -> Compared: ...
+
+
 def _make(
-    campaign: Campaign, webui: WebUI, checkpoint: Checkpoint, score: str, size: Size, should_stop: Callable[[], bool]
-) -> Any:
-    """The search of one size, with ``run`` as ``Search`` and ``StudySearch`` have it."""
+    campaign: Campaign,
+    webui: WebUI,
+    checkpoint: Checkpoint,
+    score: str,
+    size: Size,
+    start: Point,
+    should_stop: Callable[[], bool],
+) -> _AnySearch:
+    """The search of one size."""
     body = with_checkpoint({**campaign.request, "height": size.height, "width": size.width}, campaign.checkpoint)
     evaluate = RemoteEvaluation(webui, body, score, checkpoint, campaign.checkpoint, should_stop, campaign.wait_s)
     images = len(campaign.prompts) * len(campaign.seeds)
@@ -128,7 +152,6 @@ def _make(
         batch=images if campaign.racing == "off" else math.ceil(images / _RACING_JOBS),
         racing=campaign.racing,
     )
-    start = _start(checkpoint, size, campaign.trial_k)
     space = Space.vary(
         campaign.vary, fixed=start, ratios=campaign.ratios, k=campaign.k, stages=campaign.stages,
         k_by_stage=campaign.k_by_stage,
@@ -222,8 +245,9 @@ def _duration(seconds: float) -> str:
     return f"{round(seconds)} s" if seconds < 90 else f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def _save(report: Report, campaign: Campaign, checkpoint: Checkpoint, score: str, size: Size) -> str:
+def _save(compared: Compared, campaign: Campaign, checkpoint: Checkpoint, score: str, size: Size) -> str:
     """Write the best as a preset of this checkpoint, if it is better than the dense model; a sentence about it."""
+    report, gain = compared.report, compared.gain
     best = report.best
     dense = next((entry.score for entry in report.history if entry.point.is_dense and entry.score is not None), None)
     if best is None or best.score is None:
@@ -233,6 +257,10 @@ def _save(report: Report, campaign: Campaign, checkpoint: Checkpoint, score: str
     found = best.point.rounded.merged
     if found.is_dense:
         return f"{size}: nothing tried scored higher than the dense model ({shown}), and no preset was written."
+    if dense is not None and best.score <= dense:
+        told = f"{best.point} scored {shown}, no higher than the dense model ({score_text(dense, 4)})"
+        return f"{size}: {told}, and no preset was written."
+    told_gain = f"; gain on fresh seeds {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})" if gain else ""
     preset = Preset.own(
         fitted(checkpoint.name, f" {size}"),
         OTHER if checkpoint.family is None else checkpoint.family,
@@ -241,7 +269,7 @@ def _save(report: Report, campaign: Campaign, checkpoint: Checkpoint, score: str
         found.common_k,
         checkpoint.sha256,
         f"found by a search over {len(campaign.prompts)} prompts and {len(campaign.seeds)} seeds, "
-        f"{score} {shown}{against}",
+        f"{score} {shown}{against}{told_gain}",
     )
     # Two checkpoints may have the same name; a preset of the other one is not replaced.
     store = PresetStore(campaign.out)

@@ -91,6 +91,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["off", "likely"],
         help="likely: leave out images of configurations that are unlikely to win (default: %(default)s)",
     )
+    search.add_argument(
+        "--fresh-seeds",
+        type=int,
+        default=0,
+        metavar="COUNT",
+        help="at the end compare the best few with the start on so many seeds that the search has not seen, "
+        "8 for example (default: 0, the highest score wins)",
+    )
     search.add_argument("--seed", type=int, default=0, help="of the strategy (default: %(default)s)")
 
     output = parser.add_argument_group("the output")
@@ -121,6 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _campaign(arguments: argparse.Namespace) -> Campaign:
     request = sampling_request(arguments, _RESERVED)
     checks.number("--wait", arguments.wait, 0)
+    checks.integer("--fresh-seeds", arguments.fresh_seeds, 0)
     for seed in arguments.seeds:  # -1 would be another seed in every run, and none could go on with another's scores
         checks.integer("--seeds", seed, 0)
     if not check_k("--trial-k", arguments.trial_k):
@@ -144,6 +153,7 @@ def _campaign(arguments: argparse.Namespace) -> Campaign:
         k_by_stage=arguments.k_by_stage,
         trial_k=arguments.trial_k,
         strategy=arguments.strategy,
+        fresh_seeds=arguments.fresh_seeds,
         racing=arguments.racing,
         seed=arguments.seed,
         checkpoint=arguments.checkpoint,

@@ -7,11 +7,11 @@ drops out. What the winner gains is then measured on further seeds, for which no
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from crdiff.search.objective import Image
+from crdiff.search.objective import EvaluateMany, Image
 from crdiff.search.report import Evaluation
 from crdiff.search.strategies.point import Point, rounded
 
@@ -82,21 +82,21 @@ def finalists(history: Sequence[Evaluation], start: Point) -> dict[Point, list[f
 def race(
     candidates: Mapping[Point, Sequence[float]],
     rounds: Sequence[Sequence[Image]],
-    score: Callable[[Point, Image], float],
+    score: EvaluateMany,
 ) -> Point:
     """The candidate with the highest mean, once all rounds are drawn or only one is left.
 
     Args:
         candidates: with the scores of the same images each, or of none.
         rounds: images to draw of every candidate that is left, such as all prompts with one more seed.
-        score: draws and scores one image.
+        score: draws and scores images.
     """
     scores = {point: list(seen) for point, seen in candidates.items()}
     for images in rounds:
         if len(scores) == 1:
             break
         for point, known in scores.items():
-            known += [score(point, image) for image in images]
+            known += score(point, images)
         leader = max(scores.values(), key=fmean)
         scores = {point: known for point, known in scores.items() if not _is_worse(known, leader)}
     return max(scores, key=lambda point: fmean(scores[point] or [0.0]))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from crdiff import checks
+from crdiff.search.comparison import Compared, FreshScores, compare, cut_off, is_due
 from crdiff.search.errors import STOPPED, AbortSearchError, JournalError
 from crdiff.search.evaluation import Evaluator, Failures, Measurement
 from crdiff.search.journal import MemoryJournal, valid_entries
@@ -106,6 +107,19 @@ class Search:
         self.strategy.restore(self._start)
         kept = self.journal.open(self.settings())
         return _Run(self, kept, budget or Budget(), should_stop, on_progress).run()
+
+    def compare(
+        self, report: Report, start: Point, seeds: int, should_stop: Callable[[], bool] = lambda: False
+    ) -> Compared:
+        """Compare the best few with ``start`` on so many fresh seeds, if the search has come to its end."""
+        if not is_due(report, seeds):
+            return Compared(report)
+        try:
+            entries = self.journal.open(self.settings())
+        except JournalError as error:
+            return Compared(cut_off(report, error))
+        scores = FreshScores(self.objective, entries, self.journal.append, should_stop)
+        return compare(report, start, self.objective, seeds, scores)
 
 
 class _Run:

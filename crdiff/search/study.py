@@ -1,20 +1,22 @@
 """A search that several workers share, each with its own WebUI, through an Optuna study.
 
-A worker that dies loses the trial it was running; everything else is in the study's storage. While it runs a trial it
-shows there that it lives. If it has not for a while it has died, and its trial is given up, so that a starting point it
-had claimed is tried by another. Trials are always scored in full: the threshold of a shared walk is not known
-beforehand, so that nothing can be cut short.
+A worker that dies loses the trial it was running, so that a starting point it had claimed is tried by another;
+everything else is in the study's storage. Trials are always scored in full: the threshold of a shared walk is not
+known beforehand, so that nothing can be cut short.
+
+At its end one worker after the other compares the best few on fresh seeds. The first one draws, and what it has drawn
+is in the study for the others, who find the same.
 """
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from crdiff.search.comparison import Compared, FreshScores, compare, cut_off, is_due
 from crdiff.search.errors import STOPPED, AbortSearchError, JournalError
 from crdiff.search.evaluation import Evaluator, Failures
 from crdiff.search.journal import differing, plain
@@ -25,6 +27,7 @@ from crdiff.search.search import Budget
 from crdiff.search.strategies.annealing import Schedule
 from crdiff.search.strategies.point import START, Point
 from crdiff.search.strategies.space import Space
+from crdiff.search.workers import Workers
 
 # After the sampler, whose module says in words that Optuna is missing.
 import optuna  # isort: skip
@@ -34,11 +37,9 @@ from optuna.trial import TrialState  # isort: skip
 _SETTINGS = "crdiff"
 _SCORES = "crdiff_scores"
 _REPEAT = "crdiff_repeat"
-_ALIVE = "crdiff_alive"
-_BEAT_S = 30.0
-LOST_AFTER_S = 300.0
-"""A worker that has not shown for so long that it lives has died; clocks may differ by less than that."""
+_FRESH = "crdiff_fresh"
 _JOURNAL_FILE = "journal://"
+_NOT_YET = "The best few are compared on fresh seeds once the shared search itself has come to its end."
 
 
 def open_storage(url: str) -> optuna.storages.BaseStorage:
@@ -117,7 +118,9 @@ class StudySearch:
             raise JournalError(f"The study {name!r} cannot be opened ({_first_line(error)}).") from None
         if found is not None and (difference := differing(found, plain(settings))):
             raise JournalError(f"The study {name!r} was made with {difference}; give the search a name of its own.")
+        self._workers = Workers(self.study)
         self._recalled: set[int] = set()
+        self._at_its_end = False
 
     def run(
         self,
@@ -131,7 +134,7 @@ class StudySearch:
         minutes are this worker's.
         """
         budget, evaluator = budget or Budget(), Evaluator(self.objective, lambda entry: None)
-        self._recalled = set()
+        self._recalled, self._at_its_end = set(), False
         report, failures = Report(), Failures(self.objective.failures)
         end: tuple[str, str] | None = None
 
@@ -153,8 +156,9 @@ class StudySearch:
                     end = ("done", "The search has come to its end.")
                 else:
                     self._trial(evaluator, failures, halt)
-                if end is not None:
-                    break
+                    continue
+                self._at_its_end = True
+                break
         except AbortSearchError as error:
             end = (error.state, str(error))
         except (optuna.exceptions.OptunaError, OSError) as error:
@@ -163,39 +167,38 @@ class StudySearch:
         on_progress(report)
         return report
 
-    def _give_up_lost_trials(self) -> None:
-        for trial in self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            begun = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-            if time.time() - trial.user_attrs.get(_ALIVE, begun) > LOST_AFTER_S:
-                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-
-    @contextmanager
-    def _alive(self, trial: optuna.Trial) -> Iterator[None]:
-        """Within the block other workers see that this one lives."""
-        over = threading.Event()
-
-        def beat() -> None:
-            while True:
-                with suppress(Exception):  # a storage that fails now and then is told of where it matters
-                    trial.set_user_attr(_ALIVE, time.time())
-                if over.wait(_BEAT_S):
-                    return
-
-        beating = threading.Thread(target=beat, daemon=True)
-        beating.start()
+    def compare(
+        self, report: Report, start: Point, seeds: int, should_stop: Callable[[], bool] = lambda: False
+    ) -> Compared:
+        """Compare the best few of all workers with ``start`` on so many fresh seeds, if the study is at its end."""
+        if not is_due(report, seeds):
+            return Compared(report)
+        if not self._at_its_end:
+            return Compared(replace(report, message=f"{report.message} {_NOT_YET}"))
         try:
-            yield
-        finally:
-            over.set()
-            beating.join()
+            with self._workers.alone(should_stop):
+                now = self._report(Evaluator(self.objective, lambda entry: None))
+                report = replace(report, evaluations=now.evaluations, best=now.best, history=now.history)
+                scores = FreshScores(self.objective, self._fresh_entries(), self._record_fresh, should_stop)
+                return compare(report, start, self.objective, seeds, scores)
+        except AbortSearchError as error:
+            return Compared(cut_off(report, error))
+        except (optuna.exceptions.OptunaError, OSError) as error:
+            return Compared(cut_off(report, JournalError(f"The study's storage failed ({_first_line(error)}).")))
+
+    def _fresh_entries(self) -> list[dict[str, Any]]:
+        return [entry for name, entry in self.study.user_attrs.items() if name.startswith(_FRESH)]
+
+    def _record_fresh(self, entry: Mapping[str, Any]) -> None:
+        self.study.set_user_attr(f"{_FRESH}_{uuid.uuid4().hex}", dict(entry))
 
     def _trial(self, evaluator: Evaluator, failures: Failures, halt: Callable[[], bool]) -> None:
-        self._give_up_lost_trials()
+        self._workers.give_up_lost_trials()
         trial = self.study.ask(distributions(self.sampler.space))
         try:
             point = self.sampler.point(trial)
             repeat = not evaluator.is_new(point)
-            with self._alive(trial):
+            with self._workers.alive(trial):
                 found = evaluator.measure(point, halt=halt)
             if found is not None and failures.add(found, 0):
                 raise AbortSearchError(failures.sentence)

@@ -135,7 +135,7 @@ def simulate(terrain: Terrain, space: Space, name: str, seed: int, budgets: Sequ
         point = max(seen, key=lambda entry: -math.inf if entry.score is None else entry.score).point
         if more:
             fresh = [[terrain.images[column] for column in columns] for columns in rounds[1 : more + 1]]
-            point = race(finalists(seen, start), fresh, lambda point, image: evaluate_many(point, [image])[0])
+            point = race(finalists(seen, start), fresh, evaluate_many)
         found.append(float(terrain.means(point)[unseen].mean()))
     return found
 

@@ -47,9 +47,9 @@ def test_the_best_four_and_the_start_go_on():
 def test_a_race_adds_seeds_while_candidates_are_apart_by_chance_only():
     drawn = []
 
-    def score(point, image):
-        drawn.append((point, image))
-        return {GOOD: 0.6, GRAY: 0.55, BAD: 0.1}[point] + 0.04 * (hash((point.down, image[1])) % 5)
+    def score(point, images):
+        drawn.extend((point, image) for image in images)
+        return [{GOOD: 0.6, GRAY: 0.55, BAD: 0.1}[point] + 0.04 * (hash((point.down, seed)) % 5) for _, seed in images]
 
     rounds = [[("one", seed), ("two", seed)] for seed in range(8)]
     # The luckiest of those that were seen is not the best.

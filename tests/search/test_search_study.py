@@ -19,6 +19,7 @@ from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.strategies.point import DENSE, START, Point
 from crdiff.search.strategies.space import Space
 from crdiff.search.study import StudySearch
+from crdiff.search.workers import Workers
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTS = [START, DENSE]
@@ -128,9 +129,61 @@ def test_a_starting_point_of_a_worker_that_was_killed_is_tried_by_another(storag
     assert Point(**claimed.params) == STARTS[0]
     report = study(storage).run(Budget(evaluations=3))
     assert {entry.point for entry in report.history if entry.kind == "seed"} == set(STARTS[1:])  # it may still live
-    monkeypatch.setattr("crdiff.search.study.LOST_AFTER_S", 0.0)
+    monkeypatch.setattr("crdiff.search.workers.LOST_AFTER_S", 0.0)
     report = study(storage).run(Budget(evaluations=5))
     assert {entry.point for entry in report.history if entry.kind == "seed"} == set(STARTS)
+
+
+def test_one_worker_compares_the_best_few_on_fresh_seeds_and_the_others_find_the_same(storage, monkeypatch):
+    monkeypatch.setattr("crdiff.search.workers._POLL_S", 0.0)
+    calls = []
+
+    def killed(*asked):
+        if asked[2] > 3:  # in the midst of the race: seeds 1 and 2 are the search's
+            raise AbortSearchError("Out of memory.")
+        return hill(*asked)
+
+    first = study(storage, killed)
+    report = first.run(Budget(evaluations=12))
+    lost = first.compare(report, START, 6)
+    assert (lost.report.best, lost.gain) == (report.best, None)
+    assert lost.report.message.endswith("The comparison on fresh seeds ended: Out of memory.")
+
+    second, third = Counted(), Counted()
+    found = []
+    for scorer in (second, third):
+        worker = study(storage, scorer)
+        found.append(worker.compare(worker.run(Budget(evaluations=12)), START, 6))
+    assert {asked[2] for asked in second.asked} == {4, 5, 6, 7, 8} and third.asked == []
+    assert found[0].gain == found[1].gain and found[0].report.best == found[1].report.best
+    best = found[0].report.best.point
+    gains = [hill(best, "a cat", seed) - hill(START, "a cat", seed) for seed in (6, 7, 8)]
+    assert found[0].gain.images == 3 and found[0].gain.value == pytest.approx(sum(gains) / 3)
+
+    # While another is at a trial, it is waited for; a study that goes on is not compared.
+    waiting = study(storage, iterations=25)
+    report = waiting.run(Budget(evaluations=12))
+    other = waiting.study.ask(distributions(waiting.sampler.space))
+    stopped = waiting.compare(report, START, 6, lambda: calls.append(1) or len(calls) == 3)
+    assert (stopped.report.state, len(calls)) == ("stopped", 3)
+    waiting.study.tell(other, state=optuna.trial.TrialState.FAIL)
+    assert waiting.compare(report, START, 6).gain == found[0].gain
+    early = waiting.run(Budget(minutes=1e-9))
+    assert "once the shared search itself has come to its end" in waiting.compare(early, START, 6).report.message
+
+
+@pytest.mark.parametrize("url", [journal_file, sqlite])
+def test_of_two_workers_that_claim_the_study_at_once_one_has_it(url, tmp_path, monkeypatch):
+    workers = [Workers(study(url(tmp_path)).study) for _ in range(2)]
+    looks = iter([[]])  # to the second one nobody is at work yet, as to the first one
+    with workers[0].alone(lambda: False):
+        look = workers[1]._running
+        monkeypatch.setattr(workers[1], "_running", lambda: next(looks, None) or look())
+        monkeypatch.setattr(workers[1], "give_up_lost_trials", lambda: None)
+        with pytest.raises(AbortSearchError), workers[1].alone(lambda: True):
+            pass
+    with workers[1].alone(lambda: True):
+        pass
 
 
 def test_the_sampler_alone_ends_a_study_of_its_own():

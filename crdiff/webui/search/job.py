@@ -9,11 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from crdiff.errors import CRDiffError
-from crdiff.search.fresh import Gain, finalists, fresh_seeds, race
-from crdiff.search.objective import Image, Objective, images_of
+from crdiff.search.objective import Objective
 from crdiff.search.report import Report
 from crdiff.search.search import Search
-from crdiff.search.strategies.point import DENSE, Point, rounded
+from crdiff.search.strategies.point import DENSE, Point
 from crdiff.webui.jobs.host import finished, undisturbed_host
 from crdiff.webui.search import results
 from crdiff.webui.search.context import SearchContext
@@ -25,8 +24,6 @@ from crdiff.webui.search.request import EYE, SearchRequest
 from crdiff.webui.search.trials import Drawn, SkippedError, Trials
 
 SUMMARY_KEY = "CR-Diff search"
-ANOTHER = "On fresh seeds another of the best few was better than the highest score."
-NO_BETTER = "Nothing was better than where the search started, as far as these images tell."
 _WITHOUT = "drawn without CR-Diff"
 
 _log = logging.getLogger("crdiff")
@@ -119,40 +116,19 @@ class SearchJob:
 
     def _compared(self, report: Report) -> Report:
         """With the best of the last candidates on fresh seeds, and its gain there, if that was asked for."""
-        request, found = self._setup.request, self._monitor.update(report=report).found
-        start = next((point for point in request.points if not point.is_dense), DENSE)
-        if not request.fresh_seeds or found is None or request.score == EYE or self._setup.listed:
+        request = self._setup.request
+        self._monitor.update(report=report)
+        if request.score == EYE or self._setup.listed:
             return report
-        candidates = finalists(report.history, start)
-        seeds = fresh_seeds(request.seeds or (), request.fresh_seeds)
-        rounds = [images_of(request.prompts or (), [seed]) for seed in seeds]
-        racing = len(seeds) // 2
-        try:
-            best = race(candidates, rounds[:racing], self._scored)
-            entry = next((one for one in report.history if rounded(one.point) == rounded(best)), found)
-            report = replace(report, best=entry)
-            if rounded(best) == rounded(start):
-                return replace(report, message=f"{report.message} {NO_BETTER}")
-            if entry != found:
-                report = replace(report, message=f"{report.message} {ANOTHER}")
-            images = [image for images in rounds[racing:] for image in images]
-            differences = [self._scored(best, image) - self._scored(start, image) for image in images]
-        except CRDiffError as error:  # the search itself is over, and its find stays
-            return replace(report, message=f"{report.message} The comparison on fresh seeds ended: {error}")
-        if len(differences) < 2:
-            return replace(report, message=f"{report.message} One image is too few for a comparison.")
-        gain = Gain.of(differences)
-        self._monitor.update(gain=gain)
-        return replace(report, message=f"{report.message} {gain.sentence}")
-
-    def _scored(self, point: Point, image: Image) -> float:
-        """The score of an image with a fresh seed."""
-        prompt, seed = image
-        self._monitor.update(message=f"Comparing the best few with the start on fresh seeds, now {seed}.")
-        return self._judge.score(self._trials.draw(point, prompt, seed).image, prompt, seed, point)
+        start = next((point for point in request.points if not point.is_dense), DENSE)
+        compared = self._search.compare(report, start, request.fresh_seeds, lambda: self._monitor.should_stop)
+        self._monitor.update(gain=compared.gain)
+        return compared.report
 
     def _evaluate(self, point: Point, prompt: str, seed: int) -> float:
         dense = point == DENSE
+        if seed not in (self._setup.request.seeds or ()):
+            self._monitor.update(message=f"Comparing the best few with the start on fresh seeds, now {seed}.")
         try:
             drawn = self._trials.draw(point, prompt, seed)
         except SkippedError:
