@@ -28,7 +28,7 @@ from crdiff.search.report import Evaluation, Report
 from crdiff.search.score_text import score_text
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies import registry as strategies
-from crdiff.search.strategies.annealing import Schedule, iterations_for
+from crdiff.search.strategies.annealing import iterations_for
 from crdiff.search.strategies.point import DENSE, PAPER_K, Point
 from crdiff.search.strategies.space import K_BOUNDS, RATIO_BOUNDS, Space
 from crdiff.search.strategies.strategy import Options
@@ -55,7 +55,7 @@ class Campaign:
         stages: of equal length, in each of which the ratios are searched.
         k_by_stage: whether k, where it is varied, is so too.
         trial_k: of the trials, and of the preset, where k is not varied.
-        strategy: name of the search strategy; a study is always annealed.
+        strategy: name of the search strategy.
         fresh_seeds: with how many seeds that the search has not seen its best few are compared with its start, at the
             end; 0 takes the highest score.
         racing: ``likely`` leaves out images of configurations that are unlikely to win, ``off`` none; a study has none.
@@ -157,27 +157,22 @@ def _make(
         k_by_stage=campaign.k_by_stage,
     )  # fmt: skip
     identity = {"checkpoint": checkpoint.sha256, "size": str(size), "score": score, "request": body}
-    iterations = iterations_for(campaign.budget.evaluations)
+    options = Options(campaign.seed, iterations_for(campaign.budget.evaluations))
+    strategy = strategies.make(campaign.strategy, space, [start, DENSE], options)
     if campaign.storage is not None:
         # Imported here: it needs Optuna, which nothing else does.
         from crdiff.search.study import StudySearch, quiet
 
-        if campaign.strategy != strategies.DEFAULT_STRATEGY:
-            raise SettingsError(f"A search shared by several workers is annealed; {campaign.strategy} cannot be.")
         if campaign.racing != "off":
             raise SettingsError("A search shared by several workers draws every image; racing cannot be on.")
         quiet()
         return StudySearch(
             campaign.storage,
             f"{campaign.study} {size}",
-            space,
+            strategy,
             objective,
-            starts=[start, DENSE],
-            seed=campaign.seed,
-            schedule=Schedule(iterations=iterations),
             identity=identity,
         )
-    strategy = strategies.make(campaign.strategy, space, [start, DENSE], Options(campaign.seed, iterations))
     journal = Journal(_journal_path(campaign, checkpoint, size, identity, space), identity)
     return Search(space, strategy, objective, journal, baseline=DENSE)
 

@@ -1,24 +1,24 @@
-"""The annealing as an Optuna sampler, for many workers in one study; needs the optional package ``optuna``.
+"""Strategies as Optuna samplers, for many workers in one study; needs the optional package ``optuna``.
 
-The sampler keeps nothing to itself. Where the annealing stands is computed from the study's completed trials, in the
-order of their numbers, and a trial's random numbers come from the seed and its number. So workers can join and die at
-any time, and a single worker's study is the very walk of ``SimulatedAnnealing``. With several workers a neighbour is
-one of the configuration that was current when its worker asked.
+A sampler keeps nothing to itself. Where the search stands is computed from the study's completed trials, in the order
+of their numbers, and a trial's random numbers come from the seed and its number. So workers can join and die at any
+time, and a single worker's study is the very walk of ``SimulatedAnnealing``. With several workers a neighbour is one of
+the configuration that was current when its worker asked.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from crdiff.errors import MissingPackageError
-from crdiff.search.strategies.annealing import Schedule, Walk, advance, neighbour, threshold
-from crdiff.search.strategies.point import AXES, START, Point, axes_of
+from crdiff.errors import MissingPackageError, SettingsError
+from crdiff.search.strategies.annealing import SimulatedAnnealing, Walk, advance, neighbour, threshold
+from crdiff.search.strategies.point import AXES, Point, axes_of
 from crdiff.search.strategies.space import Space
-from crdiff.search.strategies.strategy import check_seed
+from crdiff.search.strategies.strategy import Shareable, Strategy
 from crdiff.settings import SPECS
 
 try:
@@ -47,33 +47,116 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
     }
 
 
-class AnnealingSampler(optuna.samplers.BaseSampler):
-    """Algorithm 1 over the parameters ``down``, ``mid``, ``up`` and ``k``, and those of further stages, to maximise.
+@dataclass(frozen=True)
+class Standing:
+    """Where a shared search stands.
+
+    Attributes:
+        accepted: the completed trials by number, and whether the strategy took them.
+        done: whether it has come to its end.
+        status: figures to show.
+    """
+
+    accepted: Mapping[int, bool]
+    done: bool
+    status: Mapping[str, float]
+
+
+class StudySampler(optuna.samplers.BaseSampler):
+    """A strategy over the parameters ``down``, ``mid``, ``up`` and ``k``, and those of further stages, to maximise.
 
     Args:
         space: what may be varied.
-        starts: the candidate seeds S_seeds; the first trials.
+        starts: the first trials.
         seed: of the random numbers; the same in every worker.
-        schedule: the constants.
     """
 
-    def __init__(
-        self, space: Space, starts: Sequence[Point] = (START,), seed: int = 0, schedule: Schedule | None = None
-    ) -> None:
-        self.space = space
-        self.starts = tuple(starts)
-        self.seed = check_seed(seed)
-        self.schedule = schedule or Schedule()
+    def __init__(self, space: Space, starts: Sequence[Point], seed: int) -> None:
+        self.space, self.starts, self.seed = space, tuple(starts), seed
         self._others = optuna.samplers.RandomSampler(seed)
+
+    def settings(self) -> dict[str, Any]:
+        """What the course of the search depends on besides space, starts and seed, as plain JSON."""
+        raise NotImplementedError
+
+    def standing(self, trials: Sequence[FrozenTrial]) -> Standing:
+        """Where the search stands after these trials."""
+        raise NotImplementedError
+
+    def next_of(self, number: int, trials: Sequence[FrozenTrial]) -> tuple[str, Point]:
+        """The kind of a trial and its configuration, after all starting points."""
+        raise NotImplementedError
 
     def point(self, trial: FrozenTrial | optuna.Trial) -> Point:
         """The configuration of a trial; axes its objective did not ask for have their fixed values."""
         fixed = {axis: self.space.fixed[axis] for axis in AXES}
         return Point.of_axes({**fixed, **trial.params}, self.space.stages).merged
 
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return distributions(self.space)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        trials = study.get_trials(deepcopy=False)
+        index = self._start_to_score(trial.number, trials)
+        storage, number = study._storage, trial._trial_id  # as Optuna's own samplers do
+        if index is not None:
+            kind, point = "seed", self.starts[index]
+            storage.set_trial_user_attr(number, _INDEX, index)
+        else:
+            kind, point = self.next_of(trial.number, trials)
+        storage.set_trial_user_attr(number, KIND, kind)
+        if self.standing(trials).done:
+            with suppress(RuntimeError):  # not in study.optimize
+                study.stop()
+        whole = point.in_stages(self.space.stages)
+        return {axis: whole[axis] for axis in search_space}
+
+    def _start_to_score(self, number: int, trials: Sequence[FrozenTrial]) -> int | None:
+        """The starting point of this trial: the first ones in turn, then those whose trials failed."""
+        if number < len(self.starts):
+            return number
+        lost = set(range(len(self.starts)))
+        for trial in trials:
+            if trial.state != TrialState.FAIL:
+                lost.discard(trial.user_attrs.get(_INDEX, trial.number))
+        return min(lost, default=None)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._others.sample_independent(study, trial, param_name, param_distribution)
+
+
+class AnnealingSampler(StudySampler):
+    """Algorithm 1.
+
+    Args:
+        strategy: has the constants, and the candidate seeds S_seeds.
+    """
+
+    def __init__(self, strategy: SimulatedAnnealing) -> None:
+        super().__init__(strategy.space, strategy.starts, strategy.seed)
+        self.schedule = strategy.schedule
+
+    def settings(self) -> dict[str, Any]:
+        return {"schedule": self.schedule.to_dict()}
+
+    def standing(self, trials: Sequence[FrozenTrial]) -> Standing:
+        walk, accepted = self.replay(trials)
+        status = {
+            "iteration": walk.iteration,
+            "iterations": self.schedule.iterations,
+            "temperature": walk.temperature * walk.unit,
+            "reheats": walk.reheats,
+            "restarts": walk.restarts,
+        }
+        return Standing(accepted, walk.phase == "done", status)
+
     def replay(self, trials: Sequence[FrozenTrial]) -> tuple[Walk, dict[int, bool]]:
         """Where the annealing stands after these trials, and which of them were accepted, by number."""
-        done = sorted((trial for trial in trials if trial.state == TrialState.COMPLETE), key=lambda trial: trial.number)
+        done = _completed(trials)
         seeds = max(1, sum(trial.number < len(self.starts) for trial in done))
         walk, accepted = Walk.begin(self.schedule), {}
         for trial in done:
@@ -91,39 +174,8 @@ class AnnealingSampler(optuna.samplers.BaseSampler):
             walk = advance(self.schedule, seeds, walk, self.point(trial), score, limit)
         return walk, accepted
 
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return distributions(self.space)
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        trials = study.get_trials(deepcopy=False)
+    def next_of(self, number: int, trials: Sequence[FrozenTrial]) -> tuple[str, Point]:
         walk, _ = self.replay(trials)
-        index = self._seed_to_score(trial.number, trials)
-        storage, number = study._storage, trial._trial_id  # as Optuna's own samplers do
-        if index is not None:
-            kind, point = "seed", self.starts[index]
-            storage.set_trial_user_attr(number, _INDEX, index)
-        else:
-            kind, point = self._move(walk, trial.number)
-        storage.set_trial_user_attr(number, KIND, kind)
-        if walk.phase == "done":
-            with suppress(RuntimeError):  # not in study.optimize
-                study.stop()
-        whole = point.in_stages(self.space.stages)
-        return {axis: whole[axis] for axis in search_space}
-
-    def _seed_to_score(self, number: int, trials: Sequence[FrozenTrial]) -> int | None:
-        """The starting point of this trial: the first ones in turn, then those whose trials failed."""
-        if number < len(self.starts):
-            return number
-        lost = set(range(len(self.starts)))
-        for trial in trials:
-            if trial.state != TrialState.FAIL:
-                lost.discard(trial.user_attrs.get(_INDEX, trial.number))
-        return min(lost, default=None)
-
-    def _move(self, walk: Walk, number: int) -> tuple[str, Point]:
         heat = walk.temperature
         kind, origin = "neighbour", walk.current or self.starts[0]
         if walk.phase in ("restart", "done") and walk.best is not None:
@@ -132,7 +184,49 @@ class AnnealingSampler(optuna.samplers.BaseSampler):
             heat = self.schedule.temperature * self.schedule.leap if kind == "restart" else heat
         return kind, neighbour(self.space, self.schedule, origin, heat, self.seed, number)
 
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return self._others.sample_independent(study, trial, param_name, param_distribution)
+
+class SharedSampler(StudySampler):
+    """A strategy that proposes from what all workers have told, without end.
+
+    Args:
+        strategy: in its initial state, in which it stays.
+    """
+
+    def __init__(self, strategy: Shareable) -> None:
+        super().__init__(strategy.space, strategy.starts, strategy.seed)
+        self._strategy = strategy
+
+    def settings(self) -> dict[str, Any]:
+        return {"strategy": self._strategy.settings()}
+
+    def standing(self, trials: Sequence[FrozenTrial]) -> Standing:
+        accepted, best = {}, -math.inf
+        for trial in _completed(trials):
+            score = float(trial.value or 0.0)
+            accepted[trial.number], best = score > best, max(best, score)
+        return Standing(accepted, False, {"samples": len(accepted)})
+
+    def next_of(self, number: int, trials: Sequence[FrozenTrial]) -> tuple[str, Point]:
+        told = [(self.point(trial), trial.value) for trial in _completed(trials)]
+        return self._strategy.next_of(number, told)
+
+
+def sampler_for(strategy: Strategy) -> StudySampler:
+    """The sampler by which several workers share a strategy's search.
+
+    Raises:
+        SettingsError: they cannot.
+    """
+    if isinstance(strategy, SimulatedAnnealing):
+        return AnnealingSampler(strategy)
+    if isinstance(strategy, Shareable):
+        return SharedSampler(strategy)
+    raise SettingsError(
+        f"A search by {strategy.name} cannot be shared by several workers: it learns from whole generations. "
+        "Choose another strategy."
+    )
+
+
+def _completed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    done = (trial for trial in trials if trial.state == TrialState.COMPLETE)
+    return sorted(done, key=lambda trial: trial.number)

@@ -11,7 +11,7 @@ is in the study for the others, who find the same.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -21,12 +21,11 @@ from crdiff.search.errors import STOPPED, AbortSearchError, JournalError
 from crdiff.search.evaluation import Evaluator, Failures
 from crdiff.search.journal import differing, plain
 from crdiff.search.objective import Objective
-from crdiff.search.optuna_sampler import KIND, AnnealingSampler, distributions
+from crdiff.search.optuna_sampler import KIND, distributions, sampler_for
 from crdiff.search.report import Evaluation, Report
 from crdiff.search.search import Budget
-from crdiff.search.strategies.annealing import Schedule
-from crdiff.search.strategies.point import START, Point
-from crdiff.search.strategies.space import Space
+from crdiff.search.strategies.point import Point
+from crdiff.search.strategies.strategy import Strategy
 from crdiff.search.workers import Workers
 
 # After the sampler, whose module says in words that Optuna is missing.
@@ -73,14 +72,12 @@ class StudySearch:
     Args:
         storage: see ``open_storage``.
         name: of the study; it is made if it does not exist.
-        space: what may be varied.
+        strategy: what to try; in its initial state.
         objective: how configurations are judged.
-        starts: the candidate seeds.
-        seed: of the random numbers.
-        schedule: the annealing's constants.
         identity: what the scores depend on besides, as plain JSON: the checkpoint, the size, the steps and the like.
 
     Raises:
+        SettingsError: several workers cannot share a search by this strategy.
         JournalError: the storage cannot be reached, or its study belongs to another search.
     """
 
@@ -88,22 +85,19 @@ class StudySearch:
         self,
         storage: str,
         name: str,
-        space: Space,
+        strategy: Strategy,
         objective: Objective,
         *,
-        starts: Sequence[Point] = (START,),
-        seed: int = 0,
-        schedule: Schedule | None = None,
         identity: Mapping[str, Any] | None = None,
     ) -> None:
         self.objective = replace(objective, racing="off")
-        self.sampler = AnnealingSampler(space, starts, seed, schedule)
+        self.sampler = sampler_for(strategy)
         settings = {
             **(identity or {}),
-            "space": space.to_dict(),
+            "space": self.sampler.space.to_dict(),
             "starts": [point.to_dict() for point in self.sampler.starts],
-            "seed": seed,
-            "schedule": self.sampler.schedule.to_dict(),
+            "seed": self.sampler.seed,
+            **self.sampler.settings(),
             "objective": self.objective.settings(),
         }
         opened = open_storage(storage)
@@ -128,7 +122,7 @@ class StudySearch:
         should_stop: Callable[[], bool] = lambda: False,
         on_progress: Callable[[Report], None] = lambda report: None,
     ) -> Report:
-        """Work on the study until its budget is used up or the annealing has come to its end.
+        """Work on the study until its budget is used up or the strategy has come to its end.
 
         The budget's evaluations count for all workers together, who may exceed it by the trials they are running; its
         minutes are this worker's.
@@ -217,17 +211,17 @@ class StudySearch:
 
     def _report(self, evaluator: Evaluator) -> Report:
         trials = self.study.get_trials(deepcopy=False)
-        walk, accepted = self.sampler.replay(trials)
+        standing = self.sampler.standing(trials)
         history = []
         for trial in trials:
-            if trial.number not in accepted or trial.value is None:
+            if trial.number not in standing.accepted or trial.value is None:
                 continue
             point, scores = self.sampler.point(trial), tuple(trial.user_attrs.get(_SCORES, ()))
             if trial.number not in self._recalled:
                 self._recalled.add(trial.number)
                 evaluator.know(point, scores)
             kind, repeat = trial.user_attrs.get(KIND, "sample"), bool(trial.user_attrs.get(_REPEAT))
-            taken = accepted[trial.number]
+            taken = standing.accepted[trial.number]
             history.append(Evaluation(trial.number + 1, point, kind, trial.value, trial.value, scores, taken, repeat))
         signatures = {self.objective.signature(entry.point) for entry in history}
         return Report(
@@ -238,14 +232,7 @@ class StudySearch:
             seconds=evaluator.seconds,
             best=max(history, key=lambda entry: (entry.score or 0.0, -entry.number), default=None),
             history=tuple(history),
-            status={
-                "iteration": walk.iteration,
-                "iterations": self.sampler.schedule.iterations,
-                "temperature": walk.temperature * walk.unit,
-                "reheats": walk.reheats,
-                "restarts": walk.restarts,
-                "done": walk.phase == "done",
-            },
+            status={**standing.status, "done": standing.done},
         )
 
 

@@ -211,7 +211,7 @@ def test_ctrl_c_keeps_the_best_so_far(webui, prompts, tmp_path):
         (["--fresh-seeds", "-1"], "--fresh-seeds must be an integer of at least 0, not -1."),
         (["--trial-k", "0"], "--trial-k must not be 0"),
         (["--evaluations", "-1"], "The budget of evaluations must be an integer of at least 1, not -1."),
-        (["--strategy", "random", "--storage", "sqlite://"], "A search shared by several workers is annealed"),
+        (["--strategy", "cmaes", "--storage", "sqlite://"], "A search by cmaes cannot be shared by several workers"),
         (["--racing", "likely", "--storage", "sqlite://"], "A search shared by several workers draws every image"),
     ],
 )

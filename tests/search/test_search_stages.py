@@ -14,6 +14,7 @@ from crdiff.search.search import Budget, Search
 from crdiff.search.strategies import optuna_samplers, registry
 from crdiff.search.strategies.point import AXES, DENSE, START, Point, by_pruned_counts, rounded
 from crdiff.search.strategies.space import Space
+from crdiff.search.strategies.strategy import Options
 from crdiff.settings import Settings
 
 RATIOS = ("down", "mid", "up")
@@ -102,17 +103,29 @@ def test_a_search_over_stages_resumes_from_its_journal(tmp_path, name):
     assert len(resumed.best.point.stages) == 3 and resumed.best.score > score(START)
 
 
-def test_workers_share_a_search_over_stages(tmp_path):
+@pytest.mark.parametrize("name", ["annealing", "evolution", "random", "tpe"])
+def test_workers_share_a_search_over_stages(tmp_path, monkeypatch, name):
+    from crdiff.search.optuna_sampler import distributions
     from crdiff.search.study import StudySearch
 
-    def worker():
-        return StudySearch(f"journal://{tmp_path / 'study.log'}", "study", THREE, objective(), starts=[START, DENSE])
+    def worker(folder=tmp_path):
+        strategy = registry.make(name, THREE, [START, DENSE], Options(seed=5))
+        return StudySearch(f"journal://{folder / 'study.log'}", "study", strategy, objective())
 
     report = worker().run(Budget(evaluations=4))
     assert [entry.point for entry in report.history[:2]] == [START, DENSE]
-    again = worker().run(Budget(evaluations=8))
+    again = worker().run(Budget(evaluations=14))
     assert again.history[:4] == report.history and len(again.history[5].point.stages) == 3
     assert [entry.score for entry in again.history] == pytest.approx([score(one.point) for one in again.history])
+    if name != "tpe":  # whose random numbers would come from one generator
+        alone = Search(THREE, registry.make(name, THREE, [START, DENSE], Options(seed=5)), objective())
+        assert [one.point for one in again.history] == [one.point for one in alone.run(Budget(evaluations=14)).history]
+
+    (tmp_path / "killed").mkdir()
+    worker(tmp_path / "killed").study.ask(distributions(THREE))
+    monkeypatch.setattr("crdiff.search.workers.LOST_AFTER_S", 0.0)
+    freed = worker(tmp_path / "killed").run(Budget(evaluations=4))
+    assert {entry.point for entry in freed.history if entry.kind == "seed"} == {START, DENSE}
 
 
 def test_a_sampler_of_optuna_knows_the_starts_that_lie_within_the_bounds_and_learns():

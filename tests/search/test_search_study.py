@@ -26,11 +26,11 @@ STARTS = [START, DENSE]
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def study(storage, evaluate=hill, iterations=25, seed=3, identity=None, **values):
+def study(storage, evaluate=hill, iterations=25, seed=3, identity=None, strategy=None, **values):
     identity = {"checkpoint": "31e35c80fc"} if identity is None else identity
     one = objective(evaluate, prompts=("a cat",), **values)
-    schedule = Schedule(iterations=iterations)
-    return StudySearch(storage, "cats", Space(), one, starts=STARTS, seed=seed, schedule=schedule, identity=identity)
+    strategy = strategy or SimulatedAnnealing(Space(), STARTS, seed, Schedule(iterations=iterations))
+    return StudySearch(storage, "cats", strategy, one, identity=identity)
 
 
 def journal_file(folder):
@@ -187,7 +187,7 @@ def test_of_two_workers_that_claim_the_study_at_once_one_has_it(url, tmp_path, m
 
 
 def test_the_sampler_alone_ends_a_study_of_its_own():
-    sampler = AnnealingSampler(Space(), STARTS, 3, Schedule(iterations=10))
+    sampler = AnnealingSampler(SimulatedAnnealing(Space(), STARTS, 3, Schedule(iterations=10)))
     own = optuna.create_study(sampler=sampler, direction="maximize")
 
     def score(trial):

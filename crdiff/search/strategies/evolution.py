@@ -59,30 +59,35 @@ class Evolution:
         starts = [point.to_dict() for point in self.starts]
         return {"name": self.name, "seed": self.seed, "starts": starts, **constants, "switched": SWITCHED}
 
-    def _survivors(self) -> list[tuple[Point, float]]:
+    @staticmethod
+    def _survivors(told: Sequence[tuple[Point, float | None]]) -> list[tuple[Point, float]]:
         """The best, each once, the best first."""
         best: dict[str, tuple[Point, float]] = {}
-        for point, score in self._told:
+        for point, score in told:
             if score is not None:
                 best.setdefault(rounded(point), (point, score))
         return sorted(best.values(), key=lambda one: -one[1])[:SURVIVORS]
 
     def ask(self) -> Proposal | None:
-        number, survivors = len(self._told), self._survivors()
+        number, survivors = len(self._told), self._survivors(self._told)
         # A score below all survivors' changes nothing.
         last, limit = survivors[-1] if len(survivors) == SURVIVORS else (None, None)
         if number < len(self.starts):
             return Proposal(number, self.starts[number], "seed", limit, last)
-        numbers = rng(self.seed, number)
+        kind, point = self.next_of(number, self._told)
+        return Proposal(number, point, kind, limit, last)
+
+    def next_of(self, number: int, told: Sequence[tuple[Point, float | None]]) -> tuple[str, Point]:
+        numbers, survivors = rng(self.seed, number), self._survivors(told)
         if number < POPULATION or not survivors:
-            return Proposal(number, self._random(numbers), "sample", limit, last)
-        known = {rounded(point) for point, _ in self._told}
+            return "sample", self._random(numbers)
+        known = {rounded(point) for point, _ in told}
         for _ in range(_TRIES):
             parent = survivors[int(len(survivors) * numbers.random())][0]
             child = self._at(self._mutated(self._levels(parent), numbers))
             if rounded(child) not in known:
-                return Proposal(number, child, "child", limit, last)
-        return Proposal(number, self._random(numbers), "sample", limit, last)
+                return "child", child
+        return "sample", self._random(numbers)
 
     def _random(self, numbers: random.Random) -> Point:
         return self._at([int((LEVELS + 1) * numbers.random()) for _ in self.space.axes])
@@ -113,7 +118,7 @@ class Evolution:
     def tell(self, proposal: Proposal, score: float | None) -> bool:
         check_pending(self.ask(), proposal, score)
         self._told.append((proposal.point, score))
-        return score is not None and any(point == proposal.point for point, _ in self._survivors())
+        return score is not None and any(point == proposal.point for point, _ in self._survivors(self._told))
 
     def state(self) -> dict[str, Any]:
         return {"told": [[point.to_dict(), score] for point, score in self._told]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 from crdiff.errors import MissingPackageError, SettingsError
 from crdiff.search.strategies.point import START, Point
 from crdiff.search.strategies.space import Space
-from crdiff.search.strategies.strategy import Options, Proposal, check_pending, check_seed
+from crdiff.search.strategies.strategy import Options, Proposal, check_pending, check_seed, rng
 
 _WITH_GP = (3, 6)
+_SEEDS = 2**32
 
 
 class OptunaSampler:
@@ -69,27 +70,35 @@ class OptunaSampler:
         number = len(self._told)
         if number < len(self.starts):
             return Proposal(number, self.starts[number], "seed")
-        optuna = importlib.import_module("optuna")
         if self._study is None:
-            self._study = self._make(optuna)
-        unit = optuna.distributions.FloatDistribution(0.0, 1.0)
+            self._study = self._make(self.seed, zip(self.starts, self._told))
+        self._trial, point = self._asked(self._study)
+        return Proposal(number, point, "sample")
+
+    def next_of(self, number: int, told: Sequence[tuple[Point, float | None]]) -> tuple[str, Point]:
+        seed = int(_SEEDS * rng(self.seed, number).random())
+        return "sample", self._asked(self._make(seed, told))[1]
+
+    def _asked(self, study: Any) -> tuple[Any, Point]:
+        """A new trial of a study in memory, and its configuration."""
+        unit = importlib.import_module("optuna").distributions.FloatDistribution(0.0, 1.0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a sampler may change in a later version
-            self._trial = self._study.ask(dict.fromkeys(self.space.axes, unit))
-        fractions = [self._trial.params[axis] for axis in self.space.axes]
-        return Proposal(number, self.space.at(fractions), "sample")
+            trial = study.ask(dict.fromkeys(self.space.axes, unit))
+        return trial, self.space.at([trial.params[axis] for axis in self.space.axes])
 
-    def _make(self, optuna: Any) -> Any:
-        """A study in memory that knows the starting points' scores, of those that lie within the bounds."""
+    def _make(self, seed: int, told: Iterable[tuple[Point, float | None]]) -> Any:
+        """A study in memory that knows the scores of configurations, of those that lie within the bounds."""
+        optuna = importlib.import_module("optuna")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            sampler = getattr(optuna.samplers, self.sampler)(seed=self.seed)
+            sampler = getattr(optuna.samplers, self.sampler)(seed=seed)
         study = optuna.create_study(direction="maximize", sampler=sampler)
         unit = optuna.distributions.FloatDistribution(0.0, 1.0)
-        for start, score in zip(self.starts, self._told):
+        for start, score in told:
             inside = self.space.clip(start)
-            if inside.merged != start.merged:
+            if inside.merged != start.merged or score is None:
                 continue
             params = {axis: (inside[axis] - low) / (high - low) for axis, (low, high) in self.space.bounds.items()}
             known = dict.fromkeys(self.space.axes, unit)

@@ -42,9 +42,12 @@ class RandomSearch:
         limit, last = self._best[-1] if len(self._best) == KEPT else (None, None)
         if self._number < len(self.starts):
             return Proposal(self._number, self.starts[self._number], "seed", limit, last)
-        numbers = rng(self.seed, self._number)
-        point = self.space.at([numbers.random() for _ in self.space.axes])
-        return Proposal(self._number, point, "sample", limit, last)
+        kind, point = self.next_of(self._number, ())
+        return Proposal(self._number, point, kind, limit, last)
+
+    def next_of(self, number: int, told: Sequence[tuple[Point, float | None]]) -> tuple[str, Point]:
+        numbers = rng(self.seed, number)
+        return "sample", self.space.at([numbers.random() for _ in self.space.axes])
 
     def tell(self, proposal: Proposal, score: float | None) -> bool:
         check_pending(self.ask(), proposal, score)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from crdiff import checks
 from crdiff.errors import SettingsError
@@ -92,6 +92,26 @@ class Strategy(Protocol):
 
     def status(self) -> dict[str, float]:
         """Figures to show while it runs, such as the temperature."""
+
+
+@runtime_checkable
+class Shareable(Protocol):
+    """What a strategy has if several workers can share its search, each of them asking when it is ready."""
+
+    space: Space
+    starts: tuple[Point, ...]
+    seed: int
+
+    def settings(self) -> dict[str, Any]:
+        """See Strategy."""
+
+    def next_of(self, number: int, told: Sequence[tuple[Point, float | None]]) -> tuple[str, Point]:
+        """The kind of a proposal and its configuration, once all starting points were proposed.
+
+        Args:
+            number: of the proposal.
+            told: configurations with their scores, of all workers, in the order of their proposals.
+        """
 
 
 def rng(seed: int, number: int) -> random.Random:
