@@ -58,6 +58,8 @@ class Campaign:
         strategy: name of the search strategy.
         fresh_seeds: with how many seeds that the search has not seen its best few are compared with its start, at the
             end; 0 takes the highest score.
+        temperature: of the annealing at its start; 0 takes it from the spread of the first scores, None the authors'
+            0.1.
         racing: ``likely`` leaves out images of configurations that are unlikely to win, ``off`` none; a study has none.
         seed: of the strategy.
         checkpoint: name of a checkpoint; None takes the selected one.
@@ -82,6 +84,7 @@ class Campaign:
     trial_k: float = PAPER_K
     strategy: str = strategies.DEFAULT_STRATEGY
     fresh_seeds: int = 0
+    temperature: float | None = None
     racing: str = "off"
     seed: int = 0
     checkpoint: str | None = None
@@ -157,7 +160,7 @@ def _make(
         k_by_stage=campaign.k_by_stage,
     )  # fmt: skip
     identity = {"checkpoint": checkpoint.sha256, "size": str(size), "score": score, "request": body}
-    options = Options(campaign.seed, iterations_for(campaign.budget.evaluations))
+    options = Options(campaign.seed, iterations_for(campaign.budget.evaluations), campaign.temperature)
     strategy = strategies.make(campaign.strategy, space, [start, DENSE], options)
     if campaign.storage is not None:
         # Imported here: it needs Optuna, which nothing else does.
@@ -191,6 +194,7 @@ def _journal_path(
     course: list[Any] = [campaign.prompts, campaign.seeds, campaign.vary, campaign.ratios, campaign.k]
     course += [campaign.strategy, campaign.seed, iterations_for(campaign.budget.evaluations), identity]
     # Appended only where they matter, so that earlier versions' journals keep their names.
+    course += [["temperature", campaign.temperature]] if campaign.temperature is not None else []
     course += [campaign.racing] if campaign.racing != "off" else []
     course += [space.axes] if space.stages > 1 else []
     course += [space.held_away_from_start] if space.held_away_from_start else []

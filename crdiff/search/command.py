@@ -84,7 +84,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="where k is not varied: of the images, and of the preset (default: %(default)g, as in the paper)",
     )
-    search.add_argument("--strategy", default=DEFAULT_STRATEGY, choices=list(STRATEGIES))
+    search.add_argument("--strategy", default=DEFAULT_STRATEGY, choices=list(STRATEGIES), help="(default: %(default)s)")
+    search.add_argument(
+        "--temperature",
+        type=float,
+        metavar="T",
+        help="of the annealing at its start, 0: from the spread of the first scores (default: 0.1, as the authors')",
+    )
     search.add_argument(
         "--racing",
         default="off",
@@ -129,6 +135,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _campaign(arguments: argparse.Namespace) -> Campaign:
     request = sampling_request(arguments, _RESERVED)
     checks.number("--wait", arguments.wait, 0)
+    if arguments.temperature is not None:
+        checks.number("--temperature", arguments.temperature, 0)
     checks.integer("--fresh-seeds", arguments.fresh_seeds, 0)
     for seed in arguments.seeds:  # -1 would be another seed in every run, and none could go on with another's scores
         checks.integer("--seeds", seed, 0)
@@ -154,6 +162,7 @@ def _campaign(arguments: argparse.Namespace) -> Campaign:
         trial_k=arguments.trial_k,
         strategy=arguments.strategy,
         fresh_seeds=arguments.fresh_seeds,
+        temperature=arguments.temperature,
         racing=arguments.racing,
         seed=arguments.seed,
         checkpoint=arguments.checkpoint,

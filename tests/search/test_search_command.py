@@ -91,16 +91,15 @@ def test_each_size_gets_a_preset_of_this_checkpoint(webui, prompts, tmp_path, ca
     asked = len(webui.asked)
     for seeds in ("3", "4", "4"):
         assert main(command(webui, prompts, "--steps", "3", "--fresh-seeds", seeds, evaluations=9)) == 0
-        drawn = len(webui.asked)
     assert {seed for _, _, _, seed, _ in webui.asked[asked:]} == {3, 4, 5, 6}
-    assert len(webui.asked[asked:]) == len(set(webui.asked[asked:])) == drawn - asked
-    (ratios, *_) = [preset.ratios for preset in presets(tmp_path)]
+    assert len(webui.asked[asked:]) == len(set(webui.asked[asked:]))
+    (preset,) = [preset for preset in presets(tmp_path) if str(preset.size) == "400x560"]
     places = [(prompt, seed) for seed in (5, 6) for prompt in ("a cat", "a dog")]
     start = next(point for *_, point in webui.asked if any(point))
-    gains = [hill(Point.of(ratios, 1.5), *one) - hill(Point(*start[:3], 1.5), *one) for one in places]
+    gains = [hill(Point.of(preset.ratios, 1.5), *one) - hill(Point(*start[:3], 1.5), *one) for one in places]
     told = f"On 4 images with fresh seeds it gains {sum(gains) / 4:+.3f}"
     assert capsys.readouterr().out.count(told) == 2
-    assert f"; gain on fresh seeds {sum(gains) / 4:+.3f} (" in presets(tmp_path)[0].note
+    assert f"; gain on fresh seeds {sum(gains) / 4:+.3f} (" in preset.note
 
 
 def test_k_is_kept_where_it_was_searched_for(webui, prompts, tmp_path, capsys):
@@ -208,6 +207,7 @@ def test_ctrl_c_keeps_the_best_so_far(webui, prompts, tmp_path):
         (["--out", "."], "this is a folder; --out is the preset file."),
         (["--out", "no/such/presets.json"], "to write the preset file to."),
         (["--sampler", "Eulr"], "The WebUI has no sampler 'Eulr'; it has Euler a, DPM++ 2M."),
+        (["--temperature", "-1"], "--temperature must be a number of at least 0, not -1."),
         (["--fresh-seeds", "-1"], "--fresh-seeds must be an integer of at least 0, not -1."),
         (["--trial-k", "0"], "--trial-k must not be 0"),
         (["--evaluations", "-1"], "The budget of evaluations must be an integer of at least 1, not -1."),

