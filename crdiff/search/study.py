@@ -56,9 +56,18 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
             return optuna.storages.JournalStorage(
                 journal.JournalFileBackend(path, lock_obj=journal.JournalFileOpenLock(path))
             )
-        return optuna.storages.get_storage(url)
+        return _database(url)
     except Exception as error:  # whatever the URL's driver raises
         raise JournalError(f"The storage {url!r} cannot be opened ({_first_line(error)}).") from None
+
+
+def _database(url: str) -> optuna.storages.BaseStorage:
+    try:
+        return optuna.storages.get_storage(url)
+    except Exception as error:
+        if "already exists" not in str(error):
+            raise
+    return optuna.storages.get_storage(url)  # another worker made the tables at the same moment
 
 
 def quiet() -> None:
