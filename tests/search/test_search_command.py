@@ -105,7 +105,8 @@ def test_each_size_gets_a_preset_of_this_checkpoint(webui, prompts, tmp_path, ca
 def test_k_is_kept_where_it_was_searched_for(webui, prompts, tmp_path, capsys):
     """And a preset file that is none is kept too, and said."""
     (tmp_path / "presets.json").write_text("{broken", encoding="utf-8")
-    assert main(command(webui, prompts, "--vary", "up", "k", "--k", "1.2", "2.0")) == 0
+    assert main(command(webui, prompts, "--vary", "up", "k", "--k", "1.2", "2.0", "--temperature", "0")) == 0
+    assert scores(journal(tmp_path))[0]["strategy"]["schedule"]["relative"] is True
     (preset,) = presets(tmp_path)
     assert 1.0 <= preset.k <= 2.0
     assert "the file was moved aside to presets.json.bak." in capsys.readouterr().out

@@ -183,8 +183,10 @@ def test_of_two_workers_that_claim_the_study_at_once_one_has_it(url, tmp_path, m
         monkeypatch.setattr(workers[1], "give_up_lost_trials", lambda: None)
         with pytest.raises(AbortSearchError), workers[1].alone(lambda: True):
             pass
-    with workers[1].alone(lambda: True):
-        pass
+    with workers[1].alone(lambda: True):  # and of one that was killed another takes it over
+        monkeypatch.setattr("crdiff.search.workers.LOST_AFTER_S", -1.0)
+        with workers[0].alone(lambda: True):
+            pass
 
 
 def test_the_sampler_alone_ends_a_study_of_its_own():

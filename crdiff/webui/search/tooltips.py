@@ -10,7 +10,7 @@ TOOLTIPS: Mapping[str, str] = {
     "check": "Which scores can be used here, and what the others need.",
     "evaluations": "Ratios to try, each with an image per prompt and seed. Forty find most of what there is; 0 has no "
     "limit but the minutes.",
-    "start": "Draws with this tab's settings and ratios that get better as it goes, and keeps the best. The same "
+    "start": "Draws with this tab's settings and one choice of ratios after another, and keeps the best. The same "
     "search again goes on where it ended.",
     "advanced": "Prompts and seeds, what is varied and how far, the strategy, the files of the scores.",
     "stop": "Ends the search after the image being drawn; the best so far is kept, and Resume goes on.",
@@ -33,9 +33,9 @@ TOOLTIPS: Mapping[str, str] = {
     "k_by_stage": "Whether k may differ from stage to stage as the ratios do; it counts with two stages or more.",
     "stages": "Parts of the steps, all of the same length, each with ratios of its own. Every stage is more to search "
     "for, and takes more evaluations.",
-    "strategy": "How the next ratios are chosen: annealing is the paper's, evolution changes the best a little as "
-    "Diff-ES does, random samples evenly. cmaes is offered where that Python package is installed, tpe and gp "
-    "where optuna is.",
+    "strategy": "How the next ratios are chosen: random, the default, samples evenly, annealing is the paper's, "
+    "evolution changes the best a little as Diff-ES does. cmaes is offered where that Python package is installed, tpe "
+    "and gp where optuna is.",
     "racing": "Whether ratios that cannot win are given up early: exact never misses the best, likely saves more, off "
     "draws every image.",
     "seed": "Of the search's own random numbers; another one tries other ratios.",
