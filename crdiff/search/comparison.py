@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from crdiff.errors import CRDiffError
-from crdiff.search.errors import STOPPED, AbortSearchError
+from crdiff.search.errors import STOPPED, AbortSearchError, EvaluationError
+from crdiff.search.evaluation import sentence_of
 from crdiff.search.fresh import Gain, finalists, fresh_seeds, race
 from crdiff.search.objective import EvaluateMany, Image, Objective, images_of, is_score
 from crdiff.search.report import Report
@@ -61,19 +62,28 @@ class FreshScores:
 
         Raises:
             AbortSearchError: the objective ended the search, or it was stopped.
+            EvaluationError: the images could not be drawn or scored.
             JournalError: a score could not be recorded.
         """
         missing = [image for image in images if self._key(point, image) not in self._known]
         if missing:
             if self._should_stop():
                 raise AbortSearchError(STOPPED, "stopped")
-            for image, found in zip(missing, self._objective.draw(point, missing), strict=True):
+            for image, found in zip(missing, self._drawn(point, missing)):
                 prompt, seed = image
                 score = float(found) if is_score(found) else self._objective.failed
                 self._known[self._key(point, image)] = score
                 entry = {"kind": _KIND, "point": point.to_dict(), "prompt": prompt, "seed": seed, "score": score}
                 self._record(entry)
         return [self._known[self._key(point, image)] for image in images]
+
+    def _drawn(self, point: Point, images: Sequence[Image]) -> Sequence[float]:
+        try:
+            return self._objective.draw(point, images)
+        except CRDiffError:
+            raise
+        except Exception as error:  # whatever a host or a scorer raises
+            raise EvaluationError(sentence_of(error)) from error
 
     def _key(self, point: Point, image: Image) -> tuple[str, str, int]:
         return (self._objective.signature(point), *image)

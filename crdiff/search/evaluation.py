@@ -217,9 +217,9 @@ class Evaluator:
         except AbortSearchError:
             raise
         except EvaluationError as error:
-            return [_Score(failed, _sentence(error)) for _ in images]
+            return [_Score(failed, sentence_of(error)) for _ in images]
         except Exception as error:
-            return None if len(images) > 1 else [_Score(failed, _sentence(error))]
+            return None if len(images) > 1 else [_Score(failed, sentence_of(error))]
         if len(values) != len(images):
             raise AbortSearchError(f"The scorer gave {len(values)} scores for {len(images)} images.")
         return [
@@ -275,6 +275,7 @@ def likely_highest_mean(scores: Mapping[int, float], to_beat: Sequence[float]) -
     return mean + _STANDARD_ERRORS * error
 
 
-def _sentence(error: Exception) -> str:
+def sentence_of(error: Exception) -> str:
+    """What an error of a host or a scorer says, in one line of at most 300 characters."""
     text = " ".join(str(error).split())
     return (text or type(error).__name__)[:300]

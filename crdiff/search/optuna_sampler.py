@@ -221,10 +221,7 @@ def sampler_for(strategy: Strategy) -> StudySampler:
         return AnnealingSampler(strategy)
     if isinstance(strategy, Shareable):
         return SharedSampler(strategy)
-    raise SettingsError(
-        f"A search by {strategy.name} cannot be shared by several workers: it learns from whole generations. "
-        "Choose another strategy."
-    )
+    raise SettingsError(f"A search by {strategy.name} cannot be shared by several workers; choose another strategy.")
 
 
 def _completed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

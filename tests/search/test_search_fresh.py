@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from problems import Counted, hill, objective
 
 from crdiff.search.fresh import Gain, finalists, fresh_seeds, race, student
+from crdiff.search.journal import Journal
 from crdiff.search.report import Evaluation
+from crdiff.search.search import Budget, Search
 from crdiff.search.strategies.point import DENSE, START, Point
 from crdiff.search.strategies.random_search import RandomSearch
 from crdiff.search.strategies.space import Space
@@ -69,3 +72,32 @@ def test_the_four_that_race_are_scored_in_full_whatever_is_cut():
         cut = proposal.threshold is not None and score < proposal.threshold
         strategy.tell(proposal, None if cut else score)
         scores.append(score)
+
+
+def test_a_comparison_that_is_cut_off_leaves_the_find_and_goes_on_where_it_was(tmp_path):
+    def search(evaluate):
+        strategy = RandomSearch(Space(), [START], 2)
+        return Search(Space(), strategy, objective(evaluate, prompts=("a cat",)), Journal(tmp_path / "one.jsonl", {}))
+
+    def broken(point, prompt, seed):
+        if seed == 4:
+            raise ValueError("no weights")
+        return hill(point, prompt, seed)
+
+    first = search(broken)
+    report = first.run(Budget(evaluations=9))
+    cut = first.compare(report, START, 6)
+    assert (cut.report.state, cut.report.best, cut.gain) == ("done", report.best, None)
+    assert cut.report.message.endswith("The comparison on fresh seeds ended: no weights")
+    stopped = first.compare(report, START, 6, lambda: True)
+    assert (stopped.report.state, stopped.report.best) == ("stopped", report.best)
+
+    scorer = Counted()
+    again = search(scorer)
+    found = again.compare(again.run(Budget(evaluations=9)), START, 6)
+    assert {seed for _, _, seed in scorer.asked} <= {4, 5, 6, 7, 8} and found.gain.images == 3
+    whole = search(Counted())
+    assert whole.compare(whole.run(Budget(evaluations=9)), START, 6) == found
+    # Further evaluations are written behind the scores of fresh seeds, and read again.
+    more = search(hill).run(Budget(evaluations=11))
+    assert more.evaluations == 11 and search(scorer).run(Budget(evaluations=11)).history == more.history
