@@ -42,7 +42,7 @@ class Plan:
     def adaptations(self) -> tuple[str, ...]:
         """What is done beside pruning, as phrases for the user."""
         scaled = () if self.attention is None else (self.attention.phrase,)
-        return scaled if self.told is None else (*scaled, f"told the size {self.told}")
+        return scaled if self.told is None else (*scaled, f"told the size {self.told}{self.told.order}")
 
     def at(self, fraction: float) -> tuple[Ratios, float]:
         """The ratios and k in force at this progress, in [0, 1)."""

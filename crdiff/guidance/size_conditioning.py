@@ -74,7 +74,7 @@ class SizeConditioning:
         """The vector (n, text + 6 numbers) with other sizes in it."""
         sides = 2 * self._width
         text = vector.shape[-1] - _NUMBERS * self._width
-        if text <= 0:
+        if text < 0:
             raise UnsupportedModelError("This model's conditioning holds no sizes: switch its size conditioning off.")
         known = self._sides
         if known is None or known.device != vector.device or known.dtype != vector.dtype:

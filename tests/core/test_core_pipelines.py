@@ -180,7 +180,7 @@ def test_sdxl_is_told_the_native_size_of_the_aspect(ratios):
     with crdiff.applied(pipe, k=K, size_conditioning="native", **ratios) as guided:
         found = draw(pipe)
     assert torch.equal(found, expected)
-    assert guided.report[-1] == "96x64: told the size 1280x832." and guided.refusals == ()
+    assert guided.report[-1] == "96x64: told the size 1280x832 (height x width)." and guided.refusals == ()
     assert "forward" not in vars(pipe.unet.add_embedding)
 
 

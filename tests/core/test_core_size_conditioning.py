@@ -77,7 +77,7 @@ def test_without_pruning_it_costs_one_pass():
     assert run.inaction is None and run.refusals == []
 
 
-@pytest.mark.parametrize("width", [None, 1536])
+@pytest.mark.parametrize("width", [None, 1280])
 def test_a_model_that_is_told_no_sizes_is_drawn_dense_and_said(width):
     unet, given = (make_unet(), None) if width is None else (sized_unet(width)[0], torch.zeros(2, width))
     prediction, inputs, run = step(unet, given, Size(1024, 1024))
@@ -93,7 +93,7 @@ def _told(size, family=SDXL):
 def test_the_size_told_has_the_native_area_and_the_aspect():
     assert _told(Size(512, 512)).told == Size(1024, 1024)
     assert _told(Size(400, 560)).told == Size(896, 1216)
-    assert _told(Size(400, 560)).adaptations == ("told the size 896x1216",)
+    assert _told(Size(400, 560)).adaptations == ("told the size 896x1216 (height x width)",)
     native = _told(Size(832, 1216))
     assert native.told is None and native.adaptations == ()
 

@@ -41,7 +41,7 @@ def test_says_where_the_ratios_come_from(library):
 
 def test_says_what_sdxl_is_told_of_the_size(library):
     told = Settings(True, "custom", down=0.0, mid=0.0, up=0.0, size_conditioning="native")
-    text = "SDXL: custom ratios, told the size 896x1216; 1.0x UNet time"
+    text = "SDXL: custom ratios, told the size 896x1216 (height x width); 1.0x UNet time"
     assert describe(told, library, BASE, Size(400, 560)).text == text
     assert "for SDXL only" in describe(told, library, Checkpoint("a", SD15), Size(400, 560)).text
 
