@@ -116,7 +116,8 @@ def run_campaign(campaign: Campaign, webui: WebUI, should_stop: Callable[[], boo
         lines = _Lines(campaign.budget.evaluations, say)
         report = search.run(campaign.budget, should_stop, lines.show)
         if is_due(report, campaign.fresh_seeds):
-            say("Comparing the best few with the start on fresh seeds.")
+            when = "" if campaign.storage is None else ", once the other workers are through"
+            say(f"Comparing the best few with the start on fresh seeds{when}.")
         compared = search.compare(report, start, campaign.fresh_seeds, should_stop)
         say(compared.report.message)
         say(_save(compared, campaign, checkpoint, score, size))

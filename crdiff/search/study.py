@@ -10,6 +10,7 @@ is in the study for the others, who find the same.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -38,6 +39,10 @@ _SCORES = "crdiff_scores"
 _REPEAT = "crdiff_repeat"
 _FRESH = "crdiff_fresh"
 _JOURNAL_FILE = "journal://"
+_TRIES = 5
+_RETRY_S = 0.2
+_MADE_AT_ONCE = ("already exists", "unique constraint", "duplicate")
+"""What databases say of tables that another worker makes at the same moment."""
 _NOT_YET = "The best few are compared on fresh seeds once the shared search itself has come to its end."
 
 
@@ -62,12 +67,14 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
 
 
 def _database(url: str) -> optuna.storages.BaseStorage:
-    try:
-        return optuna.storages.get_storage(url)
-    except Exception as error:
-        if "already exists" not in str(error):
-            raise
-    return optuna.storages.get_storage(url)  # another worker made the tables at the same moment
+    for _ in range(_TRIES):
+        try:
+            return optuna.storages.get_storage(url)
+        except Exception as error:
+            if not any(words in str(error).lower() for words in _MADE_AT_ONCE):
+                raise
+        time.sleep(_RETRY_S)
+    return optuna.storages.get_storage(url)
 
 
 def quiet() -> None:

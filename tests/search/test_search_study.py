@@ -90,6 +90,20 @@ def test_a_storage_that_cannot_be_opened(url):
         study(url)
 
 
+def test_a_database_whose_tables_another_worker_makes_at_the_same_moment(tmp_path, monkeypatch):
+    said = ["table trials already exists", "UNIQUE constraint failed: alembic_version.version_num"]
+    opened = optuna.storages.get_storage
+
+    def get_storage(url):
+        if said:
+            raise RuntimeError(said.pop())
+        return opened(url)
+
+    monkeypatch.setattr("crdiff.search.study._RETRY_S", 0.0)
+    monkeypatch.setattr(optuna.storages, "get_storage", get_storage)
+    assert study(sqlite(tmp_path)).run(Budget(evaluations=1)).evaluations == 1
+
+
 def test_stopping_and_failing(storage):
     asked = []
 
