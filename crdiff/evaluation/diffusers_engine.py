@@ -16,6 +16,7 @@ from crdiff.evaluation.engine import Drawn, Request, Sampling
 from crdiff.evaluation.errors import EvaluationError
 from crdiff.evaluation.ways import changed
 from crdiff.files import sha256_of
+from crdiff.method.groups import GROUPS
 from crdiff.models.architecture import find_layers
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.checkpoint_file import read_family
@@ -97,7 +98,8 @@ class DiffusersEngine:
             "Model": self.checkpoint.name,
         }
         if settings.enabled:
-            own = changed(settings)
+            # As in a WebUI's infotext, these are told at their defaults too, which an absent key need not stand for.
+            own = changed(settings) | {name: getattr(settings, name) for name in (*GROUPS, "k")}
             parts |= {f"CR-Diff {name.replace('_', ' ')}": own[name] for name in own if name != "enabled"}
             parts["CR-Diff version"] = __version__
         negative = f"\nNegative prompt: {sampling.negative}" if sampling.negative else ""

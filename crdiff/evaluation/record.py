@@ -85,6 +85,10 @@ class Record:
         Raises:
             JournalError: it was drawn with another one, or otherwise.
         """
+        if not other.entries:
+            return
+        if not self.entries:
+            self.identity = other.identity
         check_header(other.folder, other.identity, self.identity, _KIND)
         for key, entry in other.entries.items():
             if not self.entries.setdefault(key, entry).drawn:

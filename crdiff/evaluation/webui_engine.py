@@ -15,15 +15,15 @@ from crdiff.checks import shown
 from crdiff.errors import SettingsError
 from crdiff.evaluation.engine import Drawn, Request
 from crdiff.evaluation.errors import EvaluationError
-from crdiff.plan import idle
+from crdiff.models.checkpoint import Checkpoint
+from crdiff.plan import idle, plan_for
 from crdiff.presets.size import Size
 from crdiff.search.options import with_checkpoint
 from crdiff.search.remote import WebUI, ask_checkpoint, check_sampler
-from crdiff.settings import DEFAULT_K, NATIVE, Settings
+from crdiff.settings import Settings
 
 _SCRIPT = "cr-diff"
-_PRUNED, _SCALED, _TOLD = "CR-Diff k: ", "CR-Diff attention scale: ", "CR-Diff size conditioning: "
-_NOTE = "CR-Diff note: "
+_SOURCE, _NOTE = "CR-Diff source: ", "CR-Diff note: "
 
 
 class WebUIEngine:
@@ -66,16 +66,20 @@ class WebUIEngine:
             image.load()
         except (KeyError, IndexError, TypeError, ValueError, binascii.Error, UnidentifiedImageError, OSError) as error:
             raise EvaluationError(f"The WebUI's answer holds no image ({shown(error)}).") from None
-        if any(mark not in infotext for mark in _marks(request.settings)):
+        if not _acted(request, self.checkpoint, infotext):
             note = infotext.partition(_NOTE)[2] or "its infotext does not say that CR-Diff acted"
             raise EvaluationError(f"The WebUI drew without CR-Diff: {note}")
         return Drawn(image.convert("RGB"), infotext)
 
 
-def _marks(settings: Settings) -> list[str]:
-    """What the infotext of an image with these settings holds, where ratios and k are by hand."""
-    if not settings.enabled:
-        return []
-    prunes = idle(settings.schedule, DEFAULT_K if settings.k is None else settings.k) is None
-    told = settings.size_conditioning == NATIVE
-    return [_PRUNED] * prunes + [_SCALED] * (settings.attention is not None) + [_TOLD] * told
+def _acted(request: Request, checkpoint: Checkpoint, infotext: str) -> bool:
+    """Whether the WebUI did what the settings, ratios and k by hand, ask for.
+
+    An enabled job's infotext tells its settings whatever came of them, and a source where something was done.
+    """
+    if not request.settings.enabled:
+        return True
+    plan = plan_for(request.settings, request.size).make(checkpoint)
+    if _SOURCE not in infotext:
+        return plan.idle is not None
+    return f'{_SOURCE}"no pruning' not in infotext or idle(plan.schedule, plan.k) is not None

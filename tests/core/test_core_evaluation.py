@@ -60,6 +60,9 @@ def test_each_way_draws_what_it_says(pipe):
         drawn = engine.draw(Request("a cat", 5, SIZE, settings))
         images[way] = np.asarray(drawn.image)
         assert ("CR-Diff k: 1.5" in drawn.infotext) == (way in ("crdiff", "attention"))
+        told = dict(part.split(": ") for part in drawn.infotext.splitlines()[-1].split(", "))
+        if way in ("pruned", "crdiff"):  # down is at its default
+            assert {name: told[f"CR-Diff {name}"] for name in RATIOS} == {"down": "0.3", "mid": "0.4", "up": "0.5"}
         assert ("CR-Diff attention scale: auto" in drawn.infotext) == (way == "attention")
     assert engine.checkpoint.family == family_named("sd15")
     assert np.array_equal(images["dense"], by_the_pipeline(pipe))
@@ -195,6 +198,12 @@ def test_shares_are_drawn_apart_and_reported_together(evaluate, tmp_path, capsys
         del way["seconds"]
     assert together == report
     assert "data:image/jpeg" in (tmp_path / "all" / "report.html").read_text(encoding="utf-8")
+    evaluate("--shard", "3/3", "--out", str(tmp_path / "nothing yet"), most=0)
+    for order in ([folders[0], str(tmp_path / "nothing yet")], [str(tmp_path / "nothing yet"), folders[0]]):
+        assert main(["evaluate", "--merge", *order, "--out", str(tmp_path / "some")]) == 0
+        some = json.loads((tmp_path / "some" / "report.json").read_text())
+        assert some["drawn_with"] == {"engine": "fake", "steps": 3}
+        assert sum(way["images"] for ways in some["sizes"].values() for way in ways) == len(parts[0])
     assert evaluate("--shard", "1/3", "--out", folders[0])[0].drawn == []
     evaluate("--n", "2", "--out", str(tmp_path / "other"))
     capsys.readouterr()
@@ -423,8 +432,17 @@ class FakeWebUI:
         return {"images": [png], "info": json.dumps({"infotexts": [self.infotext]})}
 
 
-def test_a_webui_is_asked_for_each_image_and_has_to_act():
-    webui = FakeWebUI("a\nSteps: 3, CR-Diff k: 1.5")
+# As WebUIs write them: every setting of an enabled job, a source where something was done, a note where not.
+TOLD = "a\nSteps: 3, CR-Diff version: 1.0.0, CR-Diff preset: custom, CR-Diff down: 0.3, CR-Diff k: 1.5"
+REFUSED = f"{TOLD}, CR-Diff note: There is no UNet."
+PRUNED = f"{TOLD}, CR-Diff source: custom ratios"
+SCALED = (
+    f'{TOLD}, CR-Diff attention scale: auto 512x512, CR-Diff source: "no pruning, self-attention scaled for 512x512"'
+)
+
+
+def test_a_webui_is_asked_for_each_image():
+    webui = FakeWebUI(PRUNED)
     engine = WebUIEngine(webui, {"steps": 3}, "mine")
     settings = Settings(enabled=True, preset="custom", k=1.5)
     assert engine.draw(Request("a", 4, Size(64, 96), settings)).image.size == (1, 1)
@@ -432,12 +450,24 @@ def test_a_webui_is_asked_for_each_image_and_has_to_act():
     assert (body["prompt"], body["seed"], body["height"], body["width"], body["steps"]) == ("a", 4, 64, 96, 3)
     assert body["alwayson_scripts"]["cr-diff"]["args"] == [settings.to_dict()]
     assert body["override_settings"] == {"sd_model_checkpoint": "mine"} and body["save_images"] is False
-    webui.infotext = "a\nSteps: 3, CR-Diff note: There is no UNet."
-    engine.draw(Request("a", 4, Size(64, 96), Settings()))
-    with pytest.raises(EvaluationError, match="drew without CR-Diff: There is no UNet"):
-        engine.draw(Request("a", 4, Size(64, 96), settings))
-    scaled = Settings(enabled=True, preset="custom", down=0.0, mid=0.0, up=0.0, attention_scale="auto")
-    with pytest.raises(EvaluationError, match="drew without CR-Diff"):
-        engine.draw(Request("a", 4, Size(64, 96), scaled))
-    webui.infotext = "a\nSteps: 3, CR-Diff attention scale: auto 512x512"
-    engine.draw(Request("a", 4, Size(64, 96), scaled))
+
+
+@pytest.mark.parametrize(
+    ("changes", "done", "failed"),
+    [
+        ({}, [PRUNED], [TOLD, REFUSED, SCALED]),
+        ({"attention_scale": "auto"}, [PRUNED], [TOLD, REFUSED, SCALED]),
+        ({"down": 0.0, "mid": 0.0, "up": 0.0, "attention_scale": "auto"}, [SCALED], [TOLD, REFUSED]),
+        ({"k": 0.0}, [TOLD], []),
+        ({"enabled": False}, ["a\nSteps: 3", REFUSED], []),
+    ],
+)
+def test_a_webui_has_to_do_what_is_evaluated(changes, done, failed):
+    webui = FakeWebUI("")
+    engine = WebUIEngine(webui, {"steps": 3}, "mine")
+    request = Request("a", 4, Size(64, 96), Settings(**{"enabled": True, "preset": "custom", **changes}))
+    for webui.infotext in done:
+        engine.draw(request)
+    for webui.infotext in failed:
+        with pytest.raises(EvaluationError, match=r"The WebUI drew without CR-Diff: (There is no UNet|its infotext)"):
+            engine.draw(request)
