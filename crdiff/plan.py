@@ -49,6 +49,10 @@ class Plan:
         stage = self.schedule.at(fraction)
         return stage.ratios, self.k if stage.k is None else stage.k
 
+    def by_hand(self, settings: Settings) -> Settings:
+        """The settings with this plan's ratios and k in place of a preset."""
+        return replace(settings, preset=CUSTOM, k=self.k, stages=str(self.schedule))
+
     @property
     def idle(self) -> str | None:
         """Why an image drawn by this plan is the dense model's, as a sentence; None if it is not."""

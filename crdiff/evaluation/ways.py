@@ -16,7 +16,6 @@ from crdiff.cost import passes_of
 from crdiff.errors import SettingsError
 from crdiff.method.attention_scale import AUTO
 from crdiff.method.groups import Ratios
-from crdiff.method.schedule import Schedule
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import OTHER
 from crdiff.plan import plan_for
@@ -170,15 +169,12 @@ class Way:
         if not settings.enabled:
             return Drawing(self.text, settings, size, 1.0, "the model as it is")
         plan = plan_for(settings, size, library).make(replace(checkpoint, family=family))
-        if "k" in self.changes or "k" in (self.kind.changes or ()):  # also where stages have one of their own
-            plan = replace(plan, schedule=Schedule(tuple(replace(stage, k=None) for stage in plan.schedule.stages)))
+        given = "k" in self.changes or "k" in (self.kind.changes or ())
+        if given or (base.k is not None and "stages" not in self.changes):  # also where stages have one of their own
+            plan = replace(plan, schedule=plan.schedule.without_k())
         passes = passes_of(settings, plan, family)
-        first, stages = plan.schedule.first, "" if plan.schedule.is_constant else str(plan.schedule)
-        settled = replace(
-            settings, preset=CUSTOM, down=first.down, mid=first.mid, up=first.up, k=plan.k, stages=stages,
-        )  # fmt: skip
         idle = f"; {plan.idle}" if plan.idle else ""
-        return Drawing(self.text, settled, size, passes, f"{plan.origin}{idle}")
+        return Drawing(self.text, plan.by_hand(settings), size, passes, f"{plan.origin}{idle}")
 
 
 def changed(settings: Settings) -> dict[str, Any]:

@@ -200,6 +200,10 @@ class Schedule:
         """The same with this k in the stages that have none."""
         return Schedule(tuple(replace(stage, k=k) if stage.k is None else stage for stage in self.stages))
 
+    def without_k(self) -> Schedule:
+        """The same with no k of their own in the stages."""
+        return Schedule(tuple(replace(stage, k=None) for stage in self.stages))
+
     def to_json(self) -> Any:
         """An object with down, mid and up; of several stages a list as ``from_json`` takes it."""
         if not self.is_constant:

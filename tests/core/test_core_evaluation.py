@@ -6,7 +6,7 @@ import copy
 import json
 import random
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -416,6 +416,8 @@ def test_what_the_ways_come_to():
     pruned = Way.parse("pruned").at(size, stages, model, library)
     assert pruned.passes == 1.0 and pruned.settings.k == 1.0 and "/2" not in pruned.settings.stages
     assert Way.parse("crdiff").at(size, stages, model, library).settings.stages.startswith("0.4/0.3/0.3/2")
+    given = Way.parse("crdiff").at(size, replace(stages, k=2.5), model, library)
+    assert (given.settings.stages, given.settings.k) == ("0.4/0.3/0.3; 0.2/0.2/0.1 from 0.5", 2.5)
     keys = {Item(size, one, "a", 1).key for one in (*found.values(), weak)}
     assert len(keys) == 5
 

@@ -13,15 +13,21 @@ from PIL import Image
 
 from crdiff.cost import passes_of
 from crdiff.errors import SettingsError
+from crdiff.method.groups import Ratios
+from crdiff.method.schedule import Schedule
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.unet import SD15, SDXL
 from crdiff.plan import plan_for
+from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
+from crdiff.presets.table import Preset
 from crdiff.settings import Settings
 from crdiff.webui.compare import grid
 from crdiff.webui.compare.comparison import Column, Comparison, Drawn
 from crdiff.webui.compare.context import CompareContext
+from crdiff.webui.compare.drawing import k_of
 from crdiff.webui.compare.panel import panel_html
+from crdiff.webui.compare.pruned import without_own_k
 from crdiff.webui.compare.request import CompareRequest
 from crdiff.webui.compare.scores import score
 from crdiff.webui.compare.ways import WAYS
@@ -46,6 +52,40 @@ def test_each_way_has_its_settings():
     assert (pruned.k, pruned.end) == (1.0, 0.5)
     assert pruned.stages == "0.4/0.3/0.3; 0.2/0.2/0.1/1 from 0.5"
     assert pruned.hires_ratios == "0.1/0.1/0.1/1"
+
+
+@pytest.mark.parametrize("preset", ["auto", "staged"])
+def test_the_pruned_model_is_alone_in_every_stage_and_pass(tmp_path, preset):
+    library, sizes = PresetLibrary(tmp_path), {Size(64, 96): "0.4/0.3/0.3", Size(128, 192): "0.1/0.3/0.3"}
+    for size, numbers in sizes.items():
+        staged = Preset.own("staged" if size.height == 64 else "larger", SD15, size, Ratios(0.4, 0.3, 0.3), 1.5)
+        library.store.save(replace(staged, schedule=Schedule.parse(f"{numbers}; 0.2/0.2/0.1/1.2 from 0.5")))
+    wanted = Settings(True, preset, k=1.0, end=0.9, hires_ratios="0.9/0.9/0.9")
+    job = SimpleNamespace(height=64, width=96, enable_hr=True, hr_scale=2.0, hr_resize_x=0, hr_resize_y=0)
+    found = without_own_k(wanted, job, Checkpoint("a", SD15), library)
+    second = "0.1/0.3/0.3" if preset == "auto" else "0.4/0.3/0.3"
+    for hires_pass, numbers in ((False, "0.4/0.3/0.3"), (True, second)):
+        drawn = found.for_pass(hires_pass=hires_pass)
+        assert (str(drawn.schedule), drawn.k, drawn.end) == (f"{numbers}; 0.2/0.2/0.1 from 0.5", 1.0, 0.9)
+    given = SimpleNamespace(**{**vars(job), "hr_resize_x": 192, "hr_scale": 1.0})
+    assert without_own_k(wanted, given, Checkpoint("a", SD15), library) == found
+    usual = replace(wanted, preset="SD1.x 512x512")
+    assert without_own_k(usual, job, Checkpoint("a", SD15), library) == usual
+
+
+@pytest.mark.parametrize(
+    ("more", "k"),
+    [
+        ({}, 1.0),
+        ({"CR-Diff stages": "0.4/0.3/0.3; 0.2/0.2/0.1 from 0.5"}, 1.0),
+        ({"CR-Diff stages": "0.4/0.3/0.3; 0.2/0.2/0.1/1.2 from 0.5"}, None),
+        ({"CR-Diff hires ratios": "0.4/0.3/0.3; 0.2/0.2/0.1/1.2 from 0.5"}, None),
+        ({"CR-Diff hires k": "2"}, None),
+    ],
+)
+def test_an_image_has_one_k_only_if_nothing_has_another(more, k):
+    assert k_of({"CR-Diff source": "custom ratios", "CR-Diff k": "1", **more}) == k
+    assert k_of({"CR-Diff k": "1", **more}) is None
 
 
 def test_auto_stands_in_where_the_accordion_is_off():

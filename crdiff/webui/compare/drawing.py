@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL.Image import Resampling
 
+from crdiff.method.schedule import Schedule
 from crdiff.presets.size import Size
 from crdiff.settings import Settings
 from crdiff.webui.compare.comparison import Drawn
-from crdiff.webui.infotext import NOTE_KEY, SOURCE_KEY, key_of
+from crdiff.webui.infotext import HIRES_K_KEY, NOTE_KEY, SOURCE_KEY, key_of
 from crdiff.webui.jobs.copies import copied
 
 
@@ -23,7 +25,7 @@ class Batch:
         images: those that are done.
         seconds: it took.
         origin: where the ratios came from; empty if CR-Diff did not act.
-        k: amplification that was used; None if CR-Diff did not act.
+        k: amplification at every step; None if CR-Diff did not act, or with more than one.
         note: what the infotext says of it.
         result: the host's.
     """
@@ -69,16 +71,22 @@ def draw(p: Any, settings: Settings, images: int, size: Size | None = None) -> B
     if size is not None:
         done = [_resampled(one, p.height / size.height, p.width / size.width) for one in done]
     params = job.extra_generation_params
-    k = params.get(key_of("k"))
-    acted = SOURCE_KEY in params
     return Batch(
         done,
         seconds,
         str(params.get(SOURCE_KEY, "")),
-        float(k) if acted and k is not None else None,
+        k_of(params),
         str(params.get(NOTE_KEY, "")),
         result,
     )
+
+
+def k_of(params: Mapping[str, Any]) -> float | None:
+    """The k at every step of an image, by its generation parameters; None if it has none, or more than one."""
+    texts = [params[key] for key in (key_of("stages"), key_of("hires_ratios")) if key in params]
+    if SOURCE_KEY not in params or HIRES_K_KEY in params or any(Schedule.parse(text).has_own_k for text in texts):
+        return None
+    return float(params[key_of("k")])
 
 
 def _resampled(drawn: Drawn, vertically: float, horizontally: float) -> Drawn:

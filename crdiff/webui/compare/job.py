@@ -15,6 +15,7 @@ from crdiff.webui.compare.comparison import Column, Comparison
 from crdiff.webui.compare.context import CompareContext
 from crdiff.webui.compare.drawing import Batch, batch_size, draw
 from crdiff.webui.compare.grid import labelled_grid
+from crdiff.webui.compare.pruned import without_own_k
 from crdiff.webui.compare.request import MAX_SEEDS, CompareRequest
 from crdiff.webui.compare.scores import score, scorer_for
 from crdiff.webui.compare.ways import CRDIFF, DENSE, PRUNED, WAYS
@@ -74,7 +75,10 @@ def _draw_all(
         state.job = f"{number} out of {len(ways)}"
         state.textinfo = f"{WAYS[way].label}, {number} of {len(ways)}"
         try:
-            batch = _draw_way(p, way, WAYS[way].settings(present), images, context, comparison)
+            settings = WAYS[way].settings(present)
+            if way == PRUNED:
+                settings = without_own_k(settings, p, context.checkpoints.selected(), context.library)
+            batch = _draw_way(p, way, settings, images, context, comparison)
         except Exception as error:
             if not comparison.columns:
                 raise
