@@ -45,7 +45,7 @@ def _value(name: str, value: Any) -> Any:
 def _setter(name: str) -> Callable[[Any, Any, Any], None]:
     def apply(p: Any, value: Any, values: Any) -> None:
         # A new dictionary: the plot copies p shallowly, and a shared one would leak into the next cell.
-        # Whoever varies a setting wants CR-Diff to act, unless an axis says when.
+        # Varying a setting means that CR-Diff is to act, unless an axis says when.
         changed = {"enabled": True, **overrides(p), name: _value(name, value)}
         if name in BY_HAND:
             changed["preset"] = CUSTOM

@@ -69,7 +69,10 @@ def test_a_refused_request_leaves_nothing_behind(studio: Studio) -> None:
     studio.assert_same(studio.draw(), plain)
 
 
-FULL_LIST = [True, "Custom", *RATIOS.values(), 2.0, 0.25, 0.8, "both", "exact", "magnitude", "", "released", "auto", ""]
+FULL_LIST = [
+    True, "Custom", *RATIOS.values(), 2.0, 0.25, 0.8, "both", "exact", "magnitude", "", "released", "auto", "", "off",
+    "off",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(

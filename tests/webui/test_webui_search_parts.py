@@ -133,13 +133,22 @@ def test_what_is_offered_can_be_applied_and_is_escaped(tmp_path):
         "layers": "released",
         "threshold": "auto",
         "stages": "",
+        "attention_scale": "off",
+        "size_conditioning": "off",
     }
     assert json.loads(html.unescape(values)) == applied
     assert results_html([]) == ""
 
 
-@pytest.mark.parametrize("other", [{"criterion": "soft"}, {"layers": "attention"}, {"threshold": "layer"}], ids=str)
-def test_scores_of_other_criteria_layers_and_thresholds_are_another_search(monkeypatch, other):
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"criterion": "soft"}, {"layers": "attention"}, {"threshold": "layer"}, {"attention_scale": "auto 768x768"},
+        {"size_conditioning": "native"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_scores_of_images_drawn_otherwise_are_another_search(monkeypatch, other):
     shared = SimpleNamespace(opts=SimpleNamespace())
     monkeypatch.setitem(sys.modules, "modules", SimpleNamespace(shared=shared))
     monkeypatch.setitem(sys.modules, "modules.shared", shared)

@@ -141,7 +141,10 @@ def test_table_has_each_configuration_once_best_first():
 
 
 def test_panel_applies_what_it_shows():
-    found_for = {"criterion": "attenuation", "layers": "attention", "threshold": "layer"}
+    found_for = {
+        "criterion": "attenuation", "layers": "attention", "threshold": "layer", "attention_scale": "0.9",
+        "size_conditioning": "native",
+    }  # fmt: skip
     drawn_with = Settings(k=1.7, start=0.1, end=0.9, mode="fast", **found_for)
     shown = panel_html(SearchStatus("running", report=REPORT, evaluations=40, settings=drawn_with, score_name="own"), 7)
     values = [json.loads(html.unescape(text)) for text in re.findall(r'data-crdiff-apply="([^"]*)"', shown)]

@@ -15,10 +15,10 @@ from typing import Any
 from crdiff.errors import CRDiffError, SettingsError
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
-from crdiff.presets.table import FOUND_FOR
 from crdiff.search.journal import read
 from crdiff.search.strategies.point import AXES
 from crdiff.settings import Settings
+from crdiff.webui.search.monitor import CARRIED
 
 _SEARCHED_BY = (
     "negative_prompt", "styles", "sampler_name", "scheduler", "steps", "cfg_scale", "distilled_cfg_scale", "tiling",
@@ -49,8 +49,7 @@ def identity(
         p: the host's processing object.
         checkpoint: the selected one.
         course: the search's request without its budget.
-        settings: the accordion's, of which Start, End, mode, criterion, layers and threshold apply to the
-            trials too.
+        settings: the accordion's, of which Start, End, mode and those ``CARRIED`` apply to the trials too.
         calibration: the id of the one that the criterion goes by; empty if it needs none.
     """
     from modules import shared
@@ -69,7 +68,7 @@ def identity(
         "window": [settings.start, settings.end],
         "mode": settings.mode,
         # Named only where it is not the default, so that earlier versions' journals stay those of their searches.
-        **{name: value for name in FOUND_FOR if (value := getattr(settings, name)) != getattr(Settings, name)},
+        **{name: value for name in CARRIED if (value := getattr(settings, name)) != getattr(Settings, name)},
         **({"calibration": calibration} if calibration else {}),
         "job": {name: _plain(value) for name, value in found.items()},
         "search": dict(course),
@@ -94,7 +93,7 @@ class Resumed:
     """What a search was begun with, besides the settings of its job.
 
     Attributes:
-        settings: CR-Diff's Start, End, mode, criterion, layers and threshold, by their names in ``Settings``.
+        settings: CR-Diff's Start, End, mode and those ``CARRIED``, by their names in ``Settings``.
         held: the values of the axes that are not varied.
     """
 
@@ -122,7 +121,7 @@ def restore(p: Any, path: Path) -> Resumed | None:
         size = Size.parse(str(head["size"]))
         wanted = {name: value for name, value in dict(head["job"]).items() if name in _RESTORED and hasattr(p, name)}
         start, end = (float(value) for value in head["window"])
-        named = {name: str(head.get(name, getattr(Settings, name))) for name in ("mode", *FOUND_FOR)}
+        named = {name: str(head.get(name, getattr(Settings, name))) for name in ("mode", *CARRIED)}
         held = {axis: float(value) for axis, value in dict(head["space"]["fixed"]).items() if axis in AXES}
         resumed = Resumed({"start": start, "end": end, **named}, held)
     except (CRDiffError, KeyError, TypeError, ValueError):

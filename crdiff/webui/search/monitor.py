@@ -16,6 +16,8 @@ from crdiff.search.score_text import score_text
 from crdiff.settings import Settings
 from crdiff.webui.jobs.monitor import JobMonitor, JobStatus
 
+CARRIED = (*FOUND_FOR, "attention_scale", "size_conditioning")
+"""Settings that apply to the trials as they are, beside start, end and mode, and that Apply sets with them."""
 CHOICES = ("left", "same", "right")
 """The possible answers to a question."""
 _LONGEST_SIDE = 512
@@ -101,7 +103,7 @@ class SearchStatus(JobStatus):
         settings = self.settings
         return {
             **entry.point.settings, "start": settings.start, "end": settings.end, "mode": settings.mode,
-            **{name: getattr(settings, name) for name in FOUND_FOR},
+            **{name: getattr(settings, name) for name in CARRIED},
         }  # fmt: skip
 
     @property

@@ -16,15 +16,15 @@ from typing import Any
 
 from crdiff import checks
 from crdiff.errors import CRDiffError
+from crdiff.method.attention_scale import OFF
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import Schedule
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.scope import AUTO_THRESHOLD, RELEASED
 from crdiff.presets.size import Size
-from crdiff.presets.table import FOUND_FOR
 from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.search.score_text import score_text
-from crdiff.webui.search.monitor import SearchStatus
+from crdiff.webui.search.monitor import CARRIED, SearchStatus
 
 _log = logging.getLogger("crdiff")
 
@@ -53,6 +53,8 @@ class SearchResult:
         layers: of a transformer.
         threshold: what shares one.
         stages: ratios that change over the steps, in text; empty if they do not.
+        attention_scale: that the images were drawn with, as is size_conditioning.
+        size_conditioning: what SDXL was told of the size.
     """
 
     checkpoint: str
@@ -70,6 +72,8 @@ class SearchResult:
     layers: str = RELEASED
     threshold: str = AUTO_THRESHOLD
     stages: str = ""
+    attention_scale: str = OFF
+    size_conditioning: str = OFF
 
     def describe(self) -> str:
         """One line."""
@@ -80,20 +84,22 @@ class SearchResult:
         ]
         by = f" ({', '.join(scores)} by {self.score_name})" if scores and self.score_name else ""
         what = self.name or "last search"
-        usual = {name: getattr(SearchResult, name) for name in FOUND_FOR}
-        of = "".join(f", {name} {value}" for name, value in self._found_for.items() if value != usual[name])
+        usual = {name: getattr(SearchResult, name) for name in CARRIED}
+        of = "".join(
+            f", {name.replace('_', ' ')} {value}" for name, value in self._carried.items() if value != usual[name]
+        )
         k = "" if self.k is None else f", k {checks.exact(self.k)}"
         ratios = self.stages or f"{self.down:.3f}/{self.mid:.3f}/{self.up:.3f}"
         return f"{what}: {ratios}{k}{of}{by}"
 
     @property
-    def _found_for(self) -> dict[str, str]:
-        return {name: getattr(self, name) for name in FOUND_FOR}
+    def _carried(self) -> dict[str, str]:
+        return {name: getattr(self, name) for name in CARRIED}
 
     def applied(self) -> dict[str, float | str | None]:
         """The settings that it sets, by their names; None leaves k as the user has it."""
         drawn = {name: getattr(self, name) for name in (*GROUPS, "k", "stages")}
-        return {**drawn, **self._found_for}
+        return {**drawn, **self._carried}
 
 
 def results_of(status: SearchStatus, name: str = "") -> list[SearchResult]:
@@ -107,8 +113,7 @@ def results_of(status: SearchStatus, name: str = "") -> list[SearchResult]:
     return [
         SearchResult(
             checkpoint.key, str(status.size), prompt.strip(), **drawn, score=best.score, dense=dense,
-            score_name=status.score_name, name=name, criterion=settings.criterion, layers=settings.layers,
-            threshold=settings.threshold,
+            score_name=status.score_name, name=name, **{name: getattr(settings, name) for name in CARRIED},
         )
         for prompt in status.prompts
     ]  # fmt: skip
@@ -172,5 +177,5 @@ def _read(line: str) -> SearchResult | None:
                 checks.number(name, getattr(found, name))
     except (CRDiffError, ValueError, TypeError, KeyError):
         return None
-    texts = (found.checkpoint, found.size, found.prompt, found.score_name, found.name, *found._found_for.values())
+    texts = (found.checkpoint, found.size, found.prompt, found.score_name, found.name, *found._carried.values())
     return found if all(isinstance(text, str) for text in texts) else None

@@ -11,17 +11,18 @@ import gradio as gr
 from crdiff.errors import PresetError
 from crdiff.method.groups import GROUPS
 from crdiff.presets.size import Size
-from crdiff.presets.table import FOUND_FOR, Preset
+from crdiff.presets.table import Preset
 from crdiff.search.score_text import score_text
 from crdiff.webui.events import QUIET, guarded
 from crdiff.webui.search import results
 from crdiff.webui.search.context import SearchContext
+from crdiff.webui.search.monitor import CARRIED
 from crdiff.webui.search.panel import results_html
 from crdiff.webui.tab_size import read_size
 
 _PROMPT = "this prompt"
 _CHECKPOINT, _FAMILY = "every prompt with this checkpoint at this size", "every prompt with its family at this size"
-_APPLIED = ("enabled", "preset", *GROUPS, "k", "stages", "hires_ratios", "start", "end", "mode", *FOUND_FOR)
+_APPLIED = ("enabled", "preset", *GROUPS, "k", "stages", "hires_ratios", "start", "end", "mode", *CARRIED)
 """The controls that Apply sets."""
 _NOTHING = "No search has found anything better than the dense model yet."
 

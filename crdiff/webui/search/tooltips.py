@@ -21,7 +21,8 @@ TOOLTIPS: Mapping[str, str] = {
     "seeds": "Every prompt is drawn with each of these seeds; more seeds cost more time and give a surer result. -1 is "
     "one at random, drawn once and shown; empty takes the tab's seed.",
     "fresh_seeds": "After the search its best few and where it started race on half of so many seeds it has not seen; "
-    "the other half tells what the winner gains beyond the images it was chosen for, or that it gains nothing.",
+    "the other half tells what the winner gains beyond the images it was chosen for, or that it gains nothing. "
+    "Minutes do not limit them.",
     "vary": "What the search may change; the rest stays as the accordion has it.",
     "paper_k": "Draws trials by the pruned model alone, in one UNet pass a step; Apply then sets k to 1. Off, trials "
     "are drawn with your k, as Generate draws.",
