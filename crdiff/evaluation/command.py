@@ -16,7 +16,7 @@ from crdiff.evaluation.images import Plan, Shard
 from crdiff.evaluation.merging import keep_plan, merged
 from crdiff.evaluation.metrics.fid import Fid
 from crdiff.evaluation.metrics.metric import Judge, Metric
-from crdiff.evaluation.metrics.registry import FID, FID_LABEL, METRICS, metric_of
+from crdiff.evaluation.metrics.registry import FID, METRICS, labels_of, metric_of
 from crdiff.evaluation.options import DESCRIPTION, EXAMPLES, HELP, add_arguments
 from crdiff.evaluation.paper import TABLES, Table, published
 from crdiff.evaluation.progress import Progress
@@ -106,8 +106,7 @@ def _report(
 ) -> Path:
     results = results_of(plan, record, metrics, distances)
     print(*lines(results), sep="\n", flush=True)
-    labels = {FID: FID_LABEL, **{name: kind.label for name, kind in METRICS.items()}}
-    return write_report(arguments.out, results, record, labels, arguments.shown)
+    return write_report(arguments.out, results, record, labels_of(metrics), arguments.shown)
 
 
 def _wanted(arguments: argparse.Namespace) -> _Wanted:

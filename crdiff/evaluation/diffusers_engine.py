@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -26,6 +27,8 @@ from crdiff.pruning.registry import CRITERIA, Needs
 from crdiff.pruning.store import Store
 from crdiff.settings import Settings
 
+_DIGITS = 16
+
 
 class DiffusersEngine:
     """A pipeline with a UNet.
@@ -35,19 +38,22 @@ class DiffusersEngine:
         sampling: of all images; a sampler is the name of one of diffusers' scheduler classes.
         name: of the model.
         sha256: of its file, by which presets are looked up; None if it is a folder.
+        weights: a digest that tells the UNet of a folder from others of its name.
 
     Raises:
         CRDiffError: the pipeline has no UNet that CR-Diff could prune, or there is no such scheduler.
     """
 
-    def __init__(self, pipe: Any, sampling: Sampling, name: str, sha256: str | None = None) -> None:
+    def __init__(
+        self, pipe: Any, sampling: Sampling, name: str, sha256: str | None = None, weights: str | None = None
+    ) -> None:
         with applied(pipe):  # which says what is wrong with the UNet
             family = find_layers(pipe.unet).family
         if sampling.sampler is not None:
             pipe.scheduler = _scheduler(sampling.sampler, pipe.scheduler)
         pipe.set_progress_bar_config(disable=True)
         self.checkpoint = Checkpoint(name, family, sha256)
-        self._pipe, self._sampling, self._store = pipe, sampling, Store()
+        self._pipe, self._sampling, self._weights, self._store = pipe, sampling, weights, Store()
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -55,8 +61,13 @@ class DiffusersEngine:
         return {
             "engine": "diffusers",
             "model": self.checkpoint.key,
+            "weights": self._weights,
             "precision": str(pipe.unet.dtype).removeprefix("torch."),
             "scheduler": type(pipe.scheduler).__name__,
+            # As texts: some are infinite, which JSON has no number for.
+            "scheduler_config": {
+                name: str(value) for name, value in pipe.scheduler.config.items() if not name.startswith("_")
+            },
             **asdict(self._sampling),
         }
 
@@ -139,7 +150,16 @@ def load(model: Path, sampling: Sampling, device: str | None = None, precision: 
         raise EvaluationError(
             f"{model.name} cannot be loaded by diffusers ({type(error).__name__}: {reason})."
         ) from error
-    return DiffusersEngine(pipe, sampling, model.stem, sha256_of(model) if model.is_file() else None)
+    if model.is_file():
+        return DiffusersEngine(pipe, sampling, model.stem, sha256_of(model))
+    return DiffusersEngine(pipe, sampling, model.resolve().name, weights=unet_digest(model))
+
+
+def unet_digest(model: Path) -> str:
+    """Differs where the UNet's weights in a folder of diffusers do, or are in other files."""
+    weights = [path for path in sorted((model / "unet").glob("*")) if path.suffix in (".safetensors", ".bin")]
+    content = "".join(f"{path.name} {sha256_of(path)}\n" for path in weights)
+    return hashlib.sha256(content.encode()).hexdigest()[:_DIGITS]
 
 
 def usual_device() -> str:

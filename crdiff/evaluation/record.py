@@ -37,6 +37,7 @@ class Entry:
         drawn: whether it has been drawn.
         seconds: that took.
         kept: whether it was kept.
+        file: where, in the folder; other ways with the same settings share it. None in journals of before.
         scores: by the name of the metric.
     """
 
@@ -44,6 +45,7 @@ class Entry:
     drawn: bool = False
     seconds: float = 0.0
     kept: bool = False
+    file: str | None = None
     scores: dict[str, float] = field(default_factory=dict)
 
 
@@ -103,10 +105,11 @@ class Record:
         # Imported here: looking at journals needs no images.
         from PIL import Image
 
-        if not self.entry(item).kept:
+        entry = self.entry(item)
+        if not entry.kept:
             return None
         try:
-            with Image.open(self.entry(item).folder / item.file) as image:
+            with Image.open(entry.folder / (entry.file or item.file)) as image:
                 image.load()
                 return image.convert("RGB")
         except (OSError, SyntaxError):
@@ -144,7 +147,7 @@ class Record:
             drawn.image.save(stream, format="PNG", pnginfo=texts)
             write_atomically(self.folder / item.file, stream.getvalue())
         what = {"size": str(item.size), "way": item.drawing.way, "seed": item.seed, "prompt": item.prompt}
-        self._write(item, {**what, "seconds": round(seconds, 3), "kept": keep}, scores)
+        self._write(item, {**what, "seconds": round(seconds, 3), "kept": keep, "file": str(item.file)}, scores)
 
     def scored(self, item: Item, scores: Mapping[str, float]) -> None:
         """Note further scores of an image.
@@ -178,4 +181,5 @@ class Record:
         entry = self.entries.setdefault(str(line["key"]), Entry(self.folder))
         if "seconds" in line:
             entry.drawn, entry.seconds, entry.kept = True, float(line["seconds"]), bool(line["kept"])
+            entry.file = line.get("file")
         entry.scores.update(line["scores"])

@@ -43,9 +43,7 @@ class Runner:
 
     def missing(self, items: Sequence[Item]) -> list[Item]:
         """Those of which the image, a score or features are missing."""
-        return [
-            item for item in items if not self._record.entry(item).drawn or self._unscored(item) or self._unseen(item)
-        ]
+        return [item for item in items if self._lacks(item)]
 
     def draw_missing(
         self, items: Sequence[Item], progress: Progress, should_stop: Callable[[], bool] = lambda: False
@@ -67,11 +65,15 @@ class Runner:
             for item in items:
                 if should_stop():
                     return False
-                self._complete(item)
+                if self._lacks(item):  # a way with the same settings may have drawn it since
+                    self._complete(item)
                 progress.step(item)
         finally:
             progress.close()
         return True
+
+    def _lacks(self, item: Item) -> bool:
+        return not self._record.entry(item).drawn or bool(self._unscored(item) or self._unseen(item))
 
     def _unscored(self, item: Item) -> list[Metric]:
         entry = self._record.entry(item)

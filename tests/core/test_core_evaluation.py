@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import random
 import re
@@ -18,8 +19,8 @@ from small_pipeline import small_pipeline
 
 from crdiff.__main__ import main
 from crdiff.errors import SettingsError
-from crdiff.evaluation import command
-from crdiff.evaluation.diffusers_engine import DiffusersEngine
+from crdiff.evaluation import command, diffusers_engine
+from crdiff.evaluation.diffusers_engine import DiffusersEngine, load
 from crdiff.evaluation.engine import Drawn, Request, Sampling
 from crdiff.evaluation.errors import EvaluationError
 from crdiff.evaluation.images import Item
@@ -78,6 +79,19 @@ def test_each_way_draws_what_it_says(pipe):
     assert len({image.tobytes() for image in images.values()}) == 5
 
 
+def test_a_folder_is_told_from_others_by_its_whole_name_and_its_unet(pipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(diffusers_engine, "_pipeline", lambda model, dtype: copy.copy(pipe))
+    found = []
+    for name, weights in (("sd-v1.4", b"4"), ("sd-v1.5", b"4"), ("other/sd-v1.5", b"5")):
+        unet = tmp_path / name / "unet"
+        unet.mkdir(parents=True)
+        (unet / "diffusion_pytorch_model.safetensors").write_bytes(weights)
+        found.append(load(tmp_path / name, Sampling(), "cpu").identity)
+    assert [one["model"] for one in found] == ["sd-v1.4", "sd-v1.5", "sd-v1.5"]
+    assert found[0]["weights"] == found[1]["weights"] != found[2]["weights"]
+    assert found[0]["scheduler_config"]["beta_end"] == str(pipe.scheduler.config.beta_end)
+
+
 def test_a_pipeline_that_cannot_be_pruned_or_sampled_so_is_refused(pipe):
     with pytest.raises(SettingsError, match="diffusers has no scheduler 'Euler'"):
         DiffusersEngine(copy.copy(pipe), Sampling(sampler="Euler"), "small")
@@ -117,6 +131,8 @@ import numpy as np
 def score(images, prompt):
     return [float(np.asarray(image)[0, 0, 0]) for image in images]
 """
+_CODE = f"red.py {hashlib.sha256(SCORE.encode()).hexdigest()}\n"
+RED = f"red-{hashlib.sha256(_CODE.encode()).hexdigest()[:8]}"
 
 
 @pytest.fixture
@@ -163,14 +179,14 @@ def test_the_figures_are_those_of_numpy_and_scipy(evaluate):
             cells = [[random.Random(str((size, text, seed, k))).randrange(256) for seed in (1, 2)] for text in "abcd"]
             values[way] = np.mean(cells, axis=1)
             interval = stats.ttest_1samp(values[way], 0).confidence_interval()
-            mean = next(one for one in ways if one["way"] == way)["scores"]["red"]["mean"]
+            mean = next(one for one in ways if one["way"] == way)["scores"][RED]["mean"]
             assert mean["value"] == pytest.approx(values[way].mean())
             assert mean["high"] - mean["value"] == pytest.approx((interval.high - interval.low) / 2, rel=2e-3)
             assert mean["low"] + mean["high"] == pytest.approx(2 * mean["value"])
         gain = values["crdiff"] - values["dense"]
-        found = ways[1]["scores"]["red"]
+        found = ways[1]["scores"][RED]
         assert found["gain"]["value"] == pytest.approx(gain.mean()) and found["wins"] == np.mean(gain > 0)
-        assert ways[0]["scores"]["red"]["gain"] is None and ways[1]["passes"] > 1.9
+        assert ways[0]["scores"][RED]["gain"] is None and ways[1]["passes"] > 1.9
 
 
 def test_intervals():
@@ -184,6 +200,30 @@ def test_images_that_are_not_kept_are_scored_once(evaluate, tmp_path):
     assert len(engine.drawn) == 48 and not (tmp_path / "out" / "images").exists()
     again, _, second = evaluate("--no-images")
     assert again.drawn == [] and first == second
+
+
+def test_a_score_whose_code_has_changed_is_asked_again(evaluate, tmp_path):
+    def means(report):
+        ((scores, *_),) = ([way["scores"] for way in ways] for ways in report["sizes"].values())
+        return [score["mean"]["value"] for score in scores.values()]
+
+    options = ("--sizes", "64x64", "--ways", "dense")
+    (before,) = means(evaluate(*options)[2])
+    (tmp_path / "red.py").write_text(SCORE.replace("[0, 0, 0]", "[0, 0, -1]"))  # blue, of which there is none
+    engine, _, report = evaluate(*options)
+    assert engine.drawn == [] and before > 0 and means(report) == [0.0]
+    assert "<th>red</th>" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_ways_with_the_same_settings_share_their_images(evaluate, tmp_path):
+    options = ("--sizes", "64x64", "--ways", "pruned", "crdiff:k=1")
+    for more in (("--seeds", "1", "--no-images"), ("--seeds", "2")):
+        engine, _, report = evaluate(*options, *more)
+        assert len(engine.drawn) == 4 and [way["images"] for way in report["sizes"]["64x64"]] == [4, 4]
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    images = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    assert len(images) == 4 and all(set(one["ways"]) == {"pruned", "crdiff:k=1"} for one in images)
+    assert evaluate(*options, "--seeds", "2", "--ways", "crdiff:k=1")[0].drawn == []
 
 
 def test_shares_are_drawn_apart_and_reported_together(evaluate, tmp_path, capsys):
@@ -328,7 +368,7 @@ def test_the_share_of_prompts_in_which_a_way_is_the_best(evaluate):
         shades = [[random.Random(str((size, text, 1, k))).randrange(256) for k in (None, 1.5, 2.0)] for text in "abcd"]
         best = np.array(shades) == np.max(shades, axis=1, keepdims=True)  # at 64x64 two of one prompt are
         wins = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
-        assert [way["scores"]["red"]["best"] for way in ways] == wins.tolist()
+        assert [way["scores"][RED]["best"] for way in ways] == wins.tolist()
 
 
 @pytest.mark.parametrize(
