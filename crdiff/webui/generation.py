@@ -211,15 +211,20 @@ def refuse(p: Any, error: SettingsError) -> None:
     """Make the job fail with ``error``, as the API's answer or the UI's error message.
 
     Hosts swallow what a script's own methods raise and would draw an image as if nothing had been asked for, so the
-    error is raised where the host calls the sampler. Of an HTTPException the API prints no traceback on the console.
+    error is raised where the host calls the sampler.
     """
 
     def sample(*args: Any, **kwargs: Any) -> Any:
-        if not getattr(p, "is_api", False):
-            raise error
-        from fastapi import HTTPException  # which a host without its API need not have loaded
-
-        _log.warning("%s", error.detail.removeprefix("CR-Diff: "))
-        raise HTTPException(error.status_code, error.detail)
+        raise refusal(p, error)
 
     p.sample = sample
+
+
+def refusal(p: Any, error: SettingsError) -> Exception:
+    """What to raise of ``error`` in a job: for the API an HTTPException, of which it prints no traceback."""
+    if not getattr(p, "is_api", False):
+        return error
+    from fastapi import HTTPException  # which a host without its API need not have loaded
+
+    _log.warning("%s", error.detail.removeprefix("CR-Diff: "))
+    return HTTPException(error.status_code, error.detail)

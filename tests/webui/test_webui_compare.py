@@ -24,7 +24,7 @@ from crdiff.presets.table import Preset
 from crdiff.settings import Settings
 from crdiff.webui.compare import grid
 from crdiff.webui.compare.comparison import Column, Comparison, Drawn
-from crdiff.webui.compare.context import CompareContext
+from crdiff.webui.compare.context import CompareContext, Kept
 from crdiff.webui.compare.drawing import k_of
 from crdiff.webui.compare.panel import panel_html
 from crdiff.webui.compare.pruned import without_own_k
@@ -196,6 +196,36 @@ def test_the_pages_values_and_the_apis_object_say_the_same():
     assert CompareRequest.from_args([]).ways == ("dense", "pruned", "crdiff")
 
 
+def varied(way, reds):
+    """Images of one seed that differ in their variation."""
+    images = [Drawn(Image.new("RGB", (24, 16), (red, 0, 0)), "", "a", "", 7, 12 + n) for n, red in enumerate(reds)]
+    return Column(way, images, 1.0)
+
+
+def test_rows_of_one_seed_are_told_by_their_variation():
+    comparison = Comparison([varied("dense", [0]), varied("crdiff", [0, 0])])
+    assert comparison.seeds == ["7, variation 12", "7, variation 13"]
+    assert "CR-Diff, seed 7, variation 13" in panel_html(comparison, "images", "key")
+    assert Comparison([column("dense", count=2)]).seeds == ["5", "6"]
+
+
+def test_old_comparisons_make_room_for_the_images_of_new_ones():
+    def large(side):
+        # Not one pixel of it is needed.
+        return Comparison([Column("dense", [Drawn(SimpleNamespace(width=side, height=side), "", "", "", 1, 1)], 1.0)])
+
+    def left(sides):
+        kept = Kept()
+        keys = [kept.add(large(side)) for side in sides]
+        return [kept.get(key) is not None for key in keys]
+
+    # In millions of pixels: 100 and 100 fill it; 400 alone are more than it holds.
+    assert left([10_000, 10_000]) == [True, True]
+    assert left([10_000, 10_000, 1]) == [False, True, True]
+    assert left([1, 20_000]) == [False, True]
+    assert left([1] * 5) == [False] + [True] * 4
+
+
 class Redness:
     """Scores by the red channel, and fails on nothing else."""
 
@@ -212,6 +242,25 @@ class Redness:
 
     def close(self):
         self.loaded = False
+
+
+class Change(Redness):
+    """Scores by how much more red an image has than the dense one."""
+
+    needs_dense = True
+
+    def prepare(self, prompt, dense=None):
+        return dense.getpixel((0, 0))[0]
+
+    def score(self, prepared, images):
+        return [image.getpixel((0, 0))[0] - prepared for image in images]
+
+
+def test_a_variation_is_compared_with_its_own_dense_image(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "modules", SimpleNamespace(devices=SimpleNamespace(device="cpu")))
+    comparison = Comparison([varied("dense", [10, 50]), varied("crdiff", [11, 52])])
+    score(comparison, Change(), CompareContext(tmp_path, None, None))
+    assert [one.scores for one in comparison.columns] == [[0.0, 0.0], [1.0, 2.0]]
 
 
 def test_every_image_is_scored_and_the_scorer_is_freed(monkeypatch, tmp_path):

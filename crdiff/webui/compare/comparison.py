@@ -80,6 +80,20 @@ class Comparison:
         """Seeds of which at least one way has an image."""
         return max((len(column.images) for column in self.columns), default=0)
 
+    @property
+    def pixels(self) -> int:
+        """Of all images together."""
+        return sum(one.image.width * one.image.height for column in self.columns for one in column.images)
+
+    @property
+    def seeds(self) -> list[str]:
+        """The seed of each row, with that of its variation where rows have the same."""
+        images = max((column.images for column in self.columns), key=len, default=[])
+        seeds = [one.seed for one in images]
+        return [
+            str(one.seed) if seeds.count(one.seed) == 1 else f"{one.seed}, variation {one.subseed}" for one in images
+        ]
+
     def cells(self) -> Iterator[tuple[Column, int]]:
         """Column and row of each image, row by row."""
         for row in range(self.rows):

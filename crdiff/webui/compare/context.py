@@ -13,6 +13,8 @@ from crdiff.webui.compare.comparison import Comparison
 from crdiff.webui.search.judge import ScorerCache
 
 _KEPT = 4
+_KEPT_PIXELS = 200_000_000
+"""Of all kept images together, 600 MB in memory; the last comparison is kept whatever its size."""
 
 
 class Kept:
@@ -25,9 +27,13 @@ class Kept:
         """Keep a comparison, by a key that nobody can guess."""
         key = secrets.token_hex(16)
         self._comparisons[key] = comparison
-        while len(self._comparisons) > _KEPT:
+        while len(self._comparisons) > 1 and (len(self._comparisons) > _KEPT or self._pixels > _KEPT_PIXELS):
             self._comparisons.popitem(last=False)
         return key
+
+    @property
+    def _pixels(self) -> int:
+        return sum(comparison.pixels for comparison in self._comparisons.values())
 
     def get(self, key: str) -> Comparison | None:
         """The comparison of a key; None if it is no longer kept."""

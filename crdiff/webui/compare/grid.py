@@ -19,7 +19,7 @@ def labelled_grid(comparison: Comparison) -> Image.Image:
     width, height = max(size[0] for size in sizes), max(size[1] for size in sizes)
     font = _font(min(max(width // 20, _SMALLEST_FONT), _LARGEST_FONT))
     heads = [_head(column) for column in comparison.columns]
-    seeds = [_seed(comparison, row) for row in range(comparison.rows)]
+    seeds = [f"seed {seed}" for seed in comparison.seeds]
     pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     line = _measure(pen, "Ag", font)[1] + 4
     left = max(_measure(pen, text, font)[0] for text in seeds) + line
@@ -59,11 +59,6 @@ def _head(column: Column) -> list[str]:
     cost = [] if column.passes is None else [times_text(column.passes)]
     mean = [] if column.mean is None else [f"mean {column.mean:.2f}"]
     return [column.label, *cost, *([column.verdict] if column.verdict else mean)]
-
-
-def _seed(comparison: Comparison, row: int) -> str:
-    seeds = [column.images[row].seed for column in comparison.columns if row < len(column.images)]
-    return f"seed {seeds[0]}"
 
 
 def _measure(pen: Any, text: str, font: Any) -> tuple[int, int]:

@@ -27,8 +27,7 @@ def panel_html(comparison: Comparison, path: str, key: str) -> str:
         column.way: [f"{path}/{key}/{places[column.way, row]}.png" for row in range(len(column.images))]
         for column in comparison.columns
     }
-    seeds = [str(drawn.seed) for drawn in max(comparison.columns, key=lambda one: len(one.images)).images]
-    data = html.escape(json.dumps({"sources": sources, "seeds": seeds}))
+    data = html.escape(json.dumps({"sources": sources, "seeds": comparison.seeds}))
     sections = "".join(_section(comparison, column, sources[column.way]) for column in comparison.columns)
     sentences = "".join(f"<p>{html.escape(text)}</p>" for text in comparison.sentences)
     return (
@@ -78,15 +77,15 @@ def _section(comparison: Comparison, column: Column, sources: list[str]) -> str:
     origin = f"<small>{html.escape(column.origin)}</small>" if column.origin else ""
     told = ", ".join(part for part in parts if part)
     header = f"<header><b>{html.escape(column.label)}</b><span>{told}</span>{origin}</header>"
-    figures = "".join(_figure(column, row, source) for row, source in enumerate(sources))
+    figures = "".join(_figure(column, row, *one) for row, one in enumerate(zip(comparison.seeds, sources)))
     return f'<section>{header}<div class="crdiff-compare-images">{figures}</div></section>'
 
 
-def _figure(column: Column, row: int, source: str) -> str:
+def _figure(column: Column, row: int, seed: str, source: str) -> str:
     text = caption(column, row)
     kind = ""
     if column.right is not None:
         kind = ' class="crdiff-right"' if column.right[row] else ' class="crdiff-wrong"'
     below = f"<figcaption>{html.escape(text)}</figcaption>" if text else ""
-    name = html.escape(f"{column.label}, seed {column.images[row].seed}")
+    name = html.escape(f"{column.label}, seed {seed}")
     return f'<figure{kind} data-crdiff-row="{row}"><img src="{source}" alt="{name}">{below}</figure>'

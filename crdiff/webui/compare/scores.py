@@ -33,17 +33,18 @@ def scorer_for(name: str | None, context: CompareContext) -> tuple[Scorer | None
 def score(comparison: Comparison, scorer: Scorer, context: CompareContext) -> None:
     """Score all images; what keeps it from doing so is said in the comparison."""
     dense = next((column.images for column in comparison.columns if column.way == DENSE), [])
-    images = {(one.prompt, one.seed): one.image for one in dense}
 
-    def dense_image(prompt: str, seed: int) -> Any:
-        if (prompt, seed) not in images:
+    def dense_image(prompt: str, row: int) -> Any:
+        # By row, since rows that differ in their variation have one seed.
+        if row >= len(dense):
             raise CRDiffError("this score compares with the dense image, which was not drawn.")
-        return images[prompt, seed]
+        return dense[row].image
 
     try:
         with Judge(scorer, dense_image, context.scorers, context.folder / OWN_FILE, put_back=False) as judge:
             for column in comparison.columns:
-                column.scores = [judge.score(one.image, one.prompt, one.seed, DENSE_POINT) for one in column.images]
+                images = list(enumerate(column.images))
+                column.scores = [judge.score(one.image, one.prompt, row, DENSE_POINT) for row, one in images]
                 right = [judge.right(one.image, one.prompt) for one in column.images]
                 column.right = None if None in right else [bool(one) for one in right]
     except CRDiffError as problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from crdiff.errors import SettingsError
 from crdiff.scoring.formula import NAMES
 from crdiff.webui.compare.context import CompareContext
 from crdiff.webui.compare.job import run_compare
@@ -12,6 +13,7 @@ from crdiff.webui.compare.panel import panel_html
 from crdiff.webui.compare.request import MAX_SEEDS, NO_SCORE, SCRIPT_TITLE, CompareRequest
 from crdiff.webui.compare.ways import USUAL, WAYS
 from crdiff.webui.events import QUIET
+from crdiff.webui.generation import refusal
 from modules import scripts
 
 _AUTO = "first available"
@@ -95,6 +97,9 @@ def make_compare_script(context: CompareContext, title: str = SCRIPT_TITLE) -> t
 
         def run(self, p: Any, *args: Any) -> Any:
             given = [None if value == _AUTO else value for value in args]
-            return run_compare(p, CompareRequest.from_args(given), context, title)
+            try:
+                return run_compare(p, CompareRequest.from_args(given), context, title)
+            except SettingsError as error:
+                raise refusal(p, error) from None
 
     return CRDiffCompareScript
