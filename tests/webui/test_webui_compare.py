@@ -26,6 +26,7 @@ from crdiff.webui.compare import grid
 from crdiff.webui.compare.comparison import Column, Comparison, Drawn
 from crdiff.webui.compare.context import CompareContext, Kept
 from crdiff.webui.compare.drawing import k_of
+from crdiff.webui.compare.job import run_compare
 from crdiff.webui.compare.panel import panel_html
 from crdiff.webui.compare.pruned import without_own_k
 from crdiff.webui.compare.request import CompareRequest
@@ -194,6 +195,62 @@ def test_the_pages_values_and_the_apis_object_say_the_same():
         ("dense", "crdiff"), 4
     )
     assert CompareRequest.from_args([]).ways == ("dense", "pruned", "crdiff")
+
+
+@pytest.mark.parametrize("by_api", [True, False])
+def test_a_comparison_that_cannot_be_used_is_a_sentence(monkeypatch, tmp_path, by_api):
+    from fastapi import HTTPException
+
+    class Script:
+        def on_after_component(self, *args, **kwargs):
+            pass
+
+    monkeypatch.setitem(sys.modules, "modules", SimpleNamespace(scripts=SimpleNamespace(Script=Script)))
+    from crdiff.webui.compare.script import make_compare_script
+
+    del sys.modules["crdiff.webui.compare.script"]  # which holds on to these modules
+    script = make_compare_script(CompareContext(tmp_path, None, None))()
+    # Of an HTTPException hosts print no traceback.
+    with pytest.raises(HTTPException if by_api else SettingsError) as raised:
+        script.run(SimpleNamespace(is_api=by_api), {"ways": ["best"]})
+    assert raised.value.status_code == 422 and "'best'" in raised.value.detail
+
+
+@pytest.mark.parametrize("settled", [None, (200, 120)])
+def test_the_native_image_has_the_size_of_the_others(monkeypatch, tmp_path, settled):
+    """The job's size, or what Hires. fix to a given size and "Only masked" make of it whatever the job's size."""
+    sizes = []
+
+    def process_images(job):
+        sizes.append((job.width, job.height))
+        image = Image.new("RGB", settled or sizes[-1])
+        lists = {name: ["a"] for name in ("infotexts", "all_prompts", "all_negative_prompts")}
+        seeds = {"all_seeds": [1], "all_subseeds": [1], "extra_generation_params": {}}
+        return SimpleNamespace(images=[image], index_of_first_image=0, **lists, **seeds)
+
+    processing = SimpleNamespace(
+        fix_seed=lambda p: None,
+        process_images=process_images,
+        Processed=lambda p, images: SimpleNamespace(images=images),
+    )
+    state = SimpleNamespace(interrupted=False, stopping_generation=False)
+    shared = SimpleNamespace(state=state, opts=SimpleNamespace(grid_save=False))
+    host = SimpleNamespace(processing=processing, shared=shared, images=SimpleNamespace())
+    for name, module in (("modules", host), ("modules.shared", shared)):
+        monkeypatch.setitem(sys.modules, name, module)
+    accordion = SimpleNamespace(title=lambda: "CR-Diff", args_from=0, args_to=1)
+    job = SimpleNamespace(
+        scripts=SimpleNamespace(alwayson_scripts=[accordion]), script_args=({},), extra_generation_params={},
+        override_settings={}, styles=[], width=96, height=64, batch_size=1, n_iter=1, do_not_save_grid=True,
+    )  # fmt: skip
+    checkpoints = SimpleNamespace(selected=lambda: Checkpoint("a", SD15))
+    context = CompareContext(tmp_path, PresetLibrary(tmp_path), checkpoints)
+    drawn = run_compare(job, CompareRequest(("dense", "native"), 1, "none"), context, "told")
+    assert [image.size for image in drawn.images[1:]] == [settled or (96, 64)] * 2
+    # Of the area of 512x512 with the aspect 3:2, in multiples of 64.
+    assert sizes == [(96, 64), (640, 448)]
+    alone = run_compare(job, CompareRequest(("native",), 1, "none"), context, "told")
+    assert alone.images == [] and "another way beside it" in alone.comments
 
 
 def varied(way, reds):

@@ -43,14 +43,17 @@ def batch_size(p: Any, images: int) -> int:
     return next(size for size in range(min(p.batch_size, images), 0, -1) if images % size == 0)
 
 
-def draw(p: Any, settings: Settings, images: int, size: Size | None = None) -> Batch:
+def draw(
+    p: Any, settings: Settings, images: int, size: Size | None = None, resampled: tuple[int, int] | None = None
+) -> Batch:
     """Draw as many images, from the job's seed on, with these settings of CR-Diff.
 
     Args:
         p: the host's processing object, its seed fixed; not changed.
         settings: CR-Diff's.
         images: how many.
-        size: that they are drawn at, to be resampled to the job's; None draws at the job's.
+        size: that they are drawn at; None draws at the job's.
+        resampled: (width, height) to which they are brought then; None leaves them as they are.
     """
     from modules import processing
     from modules.shared import state
@@ -68,8 +71,8 @@ def draw(p: Any, settings: Settings, images: int, size: Size | None = None) -> B
     if state.interrupted:
         # What was being drawn is not done.
         done = done[: (len(done) - 1) // job.batch_size * job.batch_size]
-    if size is not None:
-        done = [_resampled(one, p.height / size.height, p.width / size.width) for one in done]
+    if resampled is not None:
+        done = [replace(one, image=one.image.resize(resampled, Resampling.LANCZOS)) for one in done]
     params = job.extra_generation_params
     return Batch(
         done,
@@ -87,11 +90,6 @@ def k_of(params: Mapping[str, Any]) -> float | None:
     if SOURCE_KEY not in params or HIRES_K_KEY in params or any(Schedule.parse(text).has_own_k for text in texts):
         return None
     return float(params[key_of("k")])
-
-
-def _resampled(drawn: Drawn, vertically: float, horizontally: float) -> Drawn:
-    sides = round(drawn.image.width * horizontally), round(drawn.image.height * vertically)
-    return replace(drawn, image=drawn.image.resize(sides, Resampling.LANCZOS))
 
 
 def _singles(result: Any) -> list[Drawn]:

@@ -67,8 +67,8 @@ def _draw_all(
     wanted = request.seeds or p.batch_size * p.n_iter
     images = min(wanted, MAX_SEEDS)
     comparison.say("" if images == wanted else f"At most {MAX_SEEDS} seeds are compared.")
-    # CR-Diff tells the k that it was drawn with, by which pruned may be the same.
-    ways = sorted(request.ways, key=lambda way: (way != DENSE, way != CRDIFF))
+    # CR-Diff tells the k that it was drawn with, by which pruned may be the same, and any way the size to resample to.
+    ways = sorted(request.ways, key=lambda way: (WAYS[way].native, way != DENSE, way != CRDIFF))
     state.job_count = len(ways) * images // batch_size(p, images)
     results: list[Any] = []
     for number, way in enumerate(ways, 1):
@@ -106,7 +106,12 @@ def _draw_way(
     if WAYS[way].native and size is None:
         comparison.say(f"{WAYS[way].label}: the size that this model was trained at is not known.")
         return None
-    batch = draw(p, settings, images, size)
+    if size is not None and not comparison.columns:
+        comparison.say(f"{WAYS[way].label}: another way beside it is needed, for the size of its images.")
+        return None
+    # Hires. fix and "Only masked" settle the size in ways of their own.
+    resampled = None if size is None else comparison.columns[0].images[0].image.size
+    batch = draw(p, settings, images, size, resampled)
     passes = _passes(settings, p, context)
     if size is not None:
         # A pass costs at least as much more as it has more pixels.
