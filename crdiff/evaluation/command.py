@@ -178,7 +178,8 @@ def _plan(wanted: _Wanted, engine: Engine) -> Plan:
         drawings[size] = [way.at(size, wanted.base, model, library) for way in wanted.ways]
         for number, drawing in enumerate(drawings[size]):
             engine.check(drawing.size, drawing.settings)
-            if table is not None:
+            # The paper's figures are of its own ratios and k, those of the dense model of none.
+            if table is not None and not (drawing.settings.enabled and wanted.base != Settings(enabled=True)):
                 figures = published(model.family, size, drawing.way)
                 drawings[size][number] = replace(drawing, published=figures)
     return Plan(wanted.prompts, wanted.seeds, drawings)

@@ -23,6 +23,9 @@ from crdiff.search.remote import WebUI, ask_checkpoint, check_sampler
 from crdiff.settings import Settings
 
 _SCRIPT = "cr-diff"
+_OPTIONS = ("sd_vae", "CLIP_stop_at_last_layers")
+"""The WebUI's own that images depend on, whatever is requested."""
+
 _SOURCE, _NOTE = "CR-Diff source: ", "CR-Diff note: "
 
 
@@ -43,10 +46,12 @@ class WebUIEngine:
         self._body = with_checkpoint(dict(request), checkpoint)
         check_sampler(webui, request.get("sampler_name"))
         self.checkpoint = ask_checkpoint(webui, checkpoint)
+        options = webui.call("GET", "/sdapi/v1/options")
+        self._options = {name: options.get(name) for name in _OPTIONS}
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        return {"engine": "webui", "model": self.checkpoint.key, "request": self._body}
+        return {"engine": "webui", "model": self.checkpoint.key, "request": self._body, "options": self._options}
 
     def check(self, size: Size, settings: Settings) -> None:
         if size.height % 8 or size.width % 8:

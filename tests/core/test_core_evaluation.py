@@ -344,6 +344,16 @@ def test_a_table_of_the_paper_runs_and_has_its_figures_beside(evaluate, monkeypa
     assert report["baseline"] == report["sizes"][size][0]["way"]
 
 
+@pytest.mark.parametrize("option", [("--k", "2"), ("--ratios", "0.1/0.1/0.1")])
+def test_the_papers_figures_stand_beside_its_own_settings_only(evaluate, monkeypatch, option):
+    monkeypatch.setattr(command, "Fid", Redness)
+    monkeypatch.setattr(command, "metric_of", lambda name, files: FakeMetric(name))
+    sdxl = Checkpoint("sdxl", family_named("sdxl"))
+    _, _, report = evaluate("--paper", "table1", "--n", "1", "--no-images", *option, usual=(), checkpoint=sdxl)
+    ways = {way["way"]: way["published"] for way in report["sizes"]["480x360"]}
+    assert ways["dense"]["clip"] == 0.225 and ways["crdiff"] == {}
+
+
 def test_the_radar_puts_the_best_on_the_rim_and_turns_distances_round():
     def way(name, distance, *means):
         scores = {axis: Score(1, Interval(mean, None, None), None, None, None) for axis, mean in zip("ab", means)}
@@ -465,10 +475,13 @@ def test_what_the_ways_come_to():
 class FakeWebUI:
     def __init__(self, infotext):
         self.infotext, self.bodies = infotext, []
+        self.options = {"sd_vae": "Automatic", "CLIP_stop_at_last_layers": 1}
 
     def call(self, method, path, body=None):
         if path.startswith("/crdiff/v1/checkpoint"):
             return {"name": "mine", "sha256": "2" * 64, "family": "sd15", "problem": None}
+        if path == "/sdapi/v1/options":
+            return {**self.options, "samples_format": "png"}
         self.bodies.append(body)
         png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
         return {"images": [png], "info": json.dumps({"infotexts": [self.infotext]})}
@@ -492,6 +505,10 @@ def test_a_webui_is_asked_for_each_image():
     assert (body["prompt"], body["seed"], body["height"], body["width"], body["steps"]) == ("a", 4, 64, 96, 3)
     assert body["alwayson_scripts"]["cr-diff"]["args"] == [settings.to_dict()]
     assert body["override_settings"] == {"sd_model_checkpoint": "mine"} and body["save_images"] is False
+    assert engine.identity["options"] == webui.options
+    webui.options = {"sd_vae": "other.safetensors"}  # of a host without clip skip
+    other = WebUIEngine(webui, {"steps": 3}, "mine").identity["options"]
+    assert other == {"sd_vae": "other.safetensors", "CLIP_stop_at_last_layers": None}
 
 
 @pytest.mark.parametrize(

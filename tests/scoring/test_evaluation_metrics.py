@@ -17,6 +17,7 @@ from crdiff.evaluation.metrics import fid
 from crdiff.evaluation.metrics.fid import Fid, frechet_distance, moments
 from crdiff.evaluation.metrics.metric import squashed
 from crdiff.evaluation.metrics.registry import METRICS, metric_of
+from crdiff.scoring.errors import ScoringError
 from crdiff.scoring.model_files import ModelFiles
 
 
@@ -84,6 +85,9 @@ def test_fid_of_a_folder_and_of_statistics(network, tmp_path):
         assert metric.distance(features) == pytest.approx(0.0, abs=1e-5)
         assert metric.distance(features + 0.5) == pytest.approx(24 * 0.25, abs=1e-4)
         assert metric.distance(features[:1]) is None
+    np.savez(tmp_path / "other.npz", mu=np.zeros(6), sigma=np.eye(6))
+    with pytest.raises(ScoringError, match=r"its mu is \[6\] and its sigma \[6, 6\], where FID needs \[24\]"):
+        Fid(tmp_path / "other.npz").distance(features)
 
 
 def test_what_fid_lacks_is_one_sentence(network, tmp_path, monkeypatch):

@@ -99,12 +99,19 @@ class Fid:
         """Of the images of these features ``[n, d]``; None of fewer than two.
 
         Raises:
-            ScoringError: the reference cannot be read.
+            ScoringError: the reference cannot be read, or is of other features.
         """
         if len(features) < 2:
             return None
         if self._known is None:
             self._known = self._moments()
+        mean, covariance = self._known
+        size = features.shape[1]
+        if mean.shape != (size,) or covariance.shape != (size, size):
+            raise ScoringError(
+                f"{self._reference} is of other features: its mu is {list(mean.shape)} and its sigma "
+                f"{list(covariance.shape)}, where FID needs [{size}] and [{size}, {size}]."
+            )
         return frechet_distance(moments(features), self._known)
 
     def _moments(self) -> Moments:
