@@ -98,8 +98,8 @@ SPECS: Mapping[str, Spec] = {
     "criterion": Spec(
         "Criterion",
         "What the pruned pass leaves out or weakens. "
-        + " ".join(f"{name.capitalize()}: {kind.help}" for name, kind in CRITERIA.items() if kind.offered),
-        offered=[name for name, kind in CRITERIA.items() if kind.offered],
+        + " ".join(f"{name.capitalize()}: {kind.help}" for name, kind in CRITERIA.items()),
+        offered=list(CRITERIA),
     ),
     "hires_ratios": Spec(
         "Ratios of the hires pass",

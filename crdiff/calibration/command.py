@@ -55,6 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hessians", nargs="?", const=DIAGONALS, default=NO_HESSIANS, choices=HESSIANS,
         help="gather Hessians too, which take much memory: their diagonals, or whole for obs-diff and heads",
     )  # fmt: skip
+    parser.add_argument(
+        "--gradients", action="store_true",
+        help="gather gradients too, as taylor needs: about as long again, and memory for those of all weights",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -64,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         The exit status: 0, 130 if it was stopped, 2 if it failed.
     """
     wanted: dict[str, Any] = {"images": arguments.images, "size": arguments.size, "seed": arguments.seed}
-    wanted["hessians"] = arguments.hessians
+    wanted["hessians"], wanted["gradients"] = arguments.hessians, arguments.gradients
     if arguments.prompts is not None:
         wanted["prompts"] = read_prompts(arguments.prompts)
     request = with_checkpoint(sampling_request(arguments, _RESERVED), arguments.checkpoint)

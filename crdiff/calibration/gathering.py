@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import torch
 
+from crdiff.calibration.gradients import Gradients
 from crdiff.models.architecture import Layer
 from crdiff.pruning.criterion import LinearCall
-from crdiff.pruning.hessian import Hessians, Matrix, damped, exact_products, inverse
+from crdiff.pruning.hessian import Matrices, Matrix, damped, exact_products, inverse
 from crdiff.pruning.statistics import Columns, LayerStatistics, Statistics
 
 _TINY = torch.finfo(torch.float32).tiny
@@ -62,10 +63,12 @@ class Gathering:
     Attributes:
         hessians: the groups whose layers' Hessians are gathered too.
         weight: of the tokens of the pass under way in the Hessians.
+        gradients: of its weights, if they are wanted.
     """
 
     hessians: Collection[str] = ()
     weight: float = 1.0
+    gradients: Gradients = field(default_factory=Gradients)
     _layers: dict[str, _Seen] = field(default_factory=dict)
     _blocks: dict[str, _Changes] = field(default_factory=dict)
     _last: _Last | None = None
@@ -106,7 +109,7 @@ class Gathering:
         blocks = {name: changes / images for name, (changes, images) in seen.items() if images}
         return Statistics(layers, blocks, dict(made))
 
-    def whole(self) -> Hessians:
+    def whole(self) -> Matrices:
         """The Hessians that have been gathered so far, which stay on their device."""
         return _Gathered({name: seen for name, seen in self._layers.items() if seen.products is not None})
 
@@ -115,7 +118,7 @@ class Gathering:
 
 
 class _Gathered:
-    """See Hessians."""
+    """See Matrices."""
 
     def __init__(self, layers: Mapping[str, _Seen]) -> None:
         first = {id(seen): name for name, seen in reversed(list(layers.items()))}

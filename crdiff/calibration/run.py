@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from crdiff.calibration.denoising import Denoising, UNetCall
 from crdiff.calibration.gathering import Gathering
 from crdiff.calibration.memory import Input, fitting, hessian_bytes, working_bytes
 from crdiff.errors import CRDiffError
@@ -34,6 +35,7 @@ from crdiff.guidance.step import Pass
 from crdiff.method.schedule import Position
 from crdiff.models.architecture import Layer, find_layers
 from crdiff.patching import Original, Patch
+from crdiff.pruning.hessian import Matrices
 from crdiff.pruning.linear import LayerPatches
 from crdiff.pruning.statistics import Statistics
 from crdiff.pruning.store import WeightsState
@@ -41,6 +43,8 @@ from crdiff.pruning.store import WeightsState
 _log = logging.getLogger("crdiff")
 
 
+_STEPS = 5
+"""Of so many steps of an image gradients are taken at one."""
 _FIRST_STEP, _LAST_STEP = 1.2, 0.8
 
 
@@ -61,14 +65,18 @@ class Calibration:
     Attributes:
         hessians: the groups whose Hessians are wanted; those that fit into free memory are gathered, see Gathering.
         by_step: whether the tokens of early steps count for more in Hessians, see ``step_weight``.
+        differentiated: whether gradients are wanted, see ``CalibrationRun.differentiate``.
         gatherings: by the state of the weights.
         calls: denoiser calls that were watched.
+        images: runs that were differentiated.
     """
 
     hessians: Collection[str] = ()
     by_step: bool = False
+    differentiated: bool = False
     gatherings: dict[WeightsState, Gathering] = field(default_factory=dict)
     calls: int = 0
+    images: int = 0
 
     def gathering(self, state: WeightsState, layers: Sequence[Layer], device: torch.device) -> Gathering:
         """Where the sums of this state of the weights are gathered."""
@@ -88,9 +96,7 @@ class Gathered:
         gradients: see Statistics.
     """
 
-    def __init__(
-        self, calibration: Calibration, made: Mapping[str, str], gradients: Mapping[str, torch.Tensor] | None = None
-    ) -> None:
+    def __init__(self, calibration: Calibration, made: Mapping[str, str], gradients: Matrices | None = None) -> None:
         self._found = {
             state: replace(
                 gathering.statistics(made),
@@ -108,6 +114,7 @@ class Gathered:
 class _Watched:
     """A model whose layers are watched."""
 
+    unet: torch.nn.Module
     live: LiveWeights
     patches: LayerPatches
     blocks: dict[str, torch.nn.Module]
@@ -126,6 +133,7 @@ class CalibrationRun:
         self._calibration, self._access = calibration, access
         self._watched: _Watched | None = None
         self._inside = False
+        self._calls: list[UNetCall] = []
         self.position = Position(0, 1)
         self.refusals: list[str] = []
 
@@ -153,7 +161,7 @@ class CalibrationRun:
         try:
             watched = self._watch(unet, device)
             watched.gathering.weight = step_weight(self.position) if self._calibration.by_step else 1.0
-            with watched.patches.observing(watched.gathering), _watching_blocks(watched):
+            with watched.patches.observing(watched.gathering), _watching_blocks(watched), self._noting(unet):
                 prediction = forward()
             watched.gathering.end_pass()
             self._calibration.calls += 1
@@ -171,6 +179,51 @@ class CalibrationRun:
         """A call of a module beside the UNet; see ``Run.companion``."""
         return forward(*args, **kwargs)
 
+    @contextmanager
+    def _noting(self, unet: torch.nn.Module) -> Iterator[None]:
+        """Keep what the UNet is called with, at the steps whose gradients are wanted."""
+        every = min(_STEPS, max(self.position.total, 1))
+        if not self._calibration.differentiated or (self.position.step - self._calibration.images) % every:
+            yield
+            return
+
+        def noted(forward: Original, *args: Any, **kwargs: Any) -> Any:
+            self._calls.append(UNetCall(args, dict(kwargs)))
+            return forward(*args, **kwargs)
+
+        patch = Patch(unet, "forward", noted)
+        try:
+            yield
+        finally:
+            patch.remove()
+
+    def differentiate(self, images: torch.Tensor, denoising: Denoising) -> None:
+        """Add the gradients of the denoising loss on what this run has drawn, at one of five of its steps, in each run
+        others.
+
+        Args:
+            images: (n, channels, height, width) latents.
+            denoising: what the UNet has been trained for.
+
+        Raises:
+            CRDiffError: there is not enough memory, or a layer's weight cannot be reached.
+        """
+        if self._watched is None:
+            return
+        self._inside = True
+        unet, watched, seed = self._watched.unet, self._watched, self._calibration.images
+        self._calibration.images += 1
+        before = RandomState.capture(images.device, self._access.generators())
+        try:
+            for call in self._calls:
+                watched.gathering.gradients.gather(
+                    unet, watched.patches, partial(call.loss, unet, images, denoising, seed)
+                )
+        finally:
+            before.restore()
+            self._inside = False
+            self._calls.clear()
+
     def _watch(self, unet: torch.nn.Module, device: torch.device) -> _Watched:
         identity, known = self._access.identity(), self._watched
         if known is not None and known.live.same(unet, identity):
@@ -181,7 +234,7 @@ class CalibrationRun:
         gathering = self._calibration.gathering(live.state, layers, device)
         blocks = {layer.block: unet.get_submodule(layer.block) for layer in layers if layer.block}
         patches = LayerPatches(unet, layers, self._access.run_layer)
-        self._watched = _Watched(live, patches, blocks, gathering)
+        self._watched = _Watched(unet, live, patches, blocks, gathering)
         live.install()
         patches.install()
         return self._watched

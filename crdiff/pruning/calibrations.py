@@ -1,6 +1,6 @@
 """The calibrations of models, in a folder: one file for each state of the weights and way of calibrating.
 
-Whole Hessians lie beside it in a folder of their own, whose name the file knows.
+Whole Hessians and gradients lie beside it, each in a folder of their own, whose name the file knows.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from crdiff.errors import CRDiffError, UnsupportedModelError
 from crdiff.models.architecture import Layer
-from crdiff.pruning.hessian import Hessians, Matrix
-from crdiff.pruning.hessian_files import SUFFIX, HessianFiles
+from crdiff.pruning.hessian import Matrices, Matrix
+from crdiff.pruning.matrix_files import GRADIENTS, HESSIANS, MatrixFiles
 from crdiff.pruning.statistics import Statistics
 from crdiff.pruning.store import Record, Store, WeightsState, read_record, write_record
 
 _DIGITS = 16
 _CHECKPOINT = "checkpoint"
 _MODIFIERS = "modifiers"
-_HESSIANS = "hessians"
+_APART = {"hessians": HESSIANS, "gradients": GRADIENTS}
+"""What lies beside the file, by its name in Statistics and in the header, and what its folder's name ends in."""
 _ABANDONED_S = 24 * 3600.0
-"""Age at which Hessians that no calibration knows are no longer those of one that is under way."""
+"""Age at which matrices that no calibration knows are no longer those of one that is under way."""
 
 
 class MissingCalibrationError(CRDiffError):
@@ -104,29 +105,33 @@ class Calibrations:
         """
         record = statistics.to_record()
         header = {**record.header, _CHECKPOINT: state.checkpoint, _MODIFIERS: json.dumps(state.modifiers)}
-        files = statistics.hessians
-        if files is not None:
-            if not isinstance(files, HessianFiles):
-                files = self.files().with_those_of(files)
-            header[_HESSIANS] = json.dumps({"folder": files.folder.name, "keys": files.keys})
+        beside: dict[str, Any] = {}
+        for what, suffix in _APART.items():
+            files = getattr(statistics, what)
+            if files is not None:
+                if not isinstance(files, MatrixFiles):
+                    files = self.files(suffix).with_those_of(files)
+                header[what] = json.dumps({"folder": files.folder.name, "keys": files.keys})
+                beside[what] = files
+        statistics = replace(statistics, **beside)
         path = self._folder / f"{_short(state.checkpoint)}-{state.digest[:_DIGITS]}-{_key(statistics.made)}.safetensors"
         replaced = self._stored(path)
         write_record(path, Record(header, record.arrays))
-        if replaced is not None and _folder_of(replaced.statistics) != _folder_of(statistics):
-            _delete_hessians(replaced)
+        if replaced is not None:
+            _delete(_files_of(replaced.statistics) - _files_of(statistics))
         return path
 
-    def files(self) -> HessianFiles:
-        """A folder of its own for the whole Hessians of a calibration that is about to begin.
+    def files(self, suffix: str = HESSIANS) -> MatrixFiles:
+        """A folder of its own for the whole Hessians, or the gradients, of a calibration that is about to begin.
 
         What a calibration that was killed has left is deleted.
         """
-        kept = {_folder_of(stored.statistics) for stored in self.all()}
-        for folder in self._folder.glob(f"*{SUFFIX}"):
+        kept = set().union(*(_files_of(stored.statistics) for stored in self.all()))
+        for folder in (folder for ending in _APART.values() for folder in self._folder.glob(f"*{ending}")):
             with contextlib.suppress(OSError):
                 if folder not in kept and time.time() - folder.stat().st_mtime > _ABANDONED_S:
-                    HessianFiles(folder, {}).delete()
-        return HessianFiles(self._folder / f"{secrets.token_hex(_DIGITS // 2)}{SUFFIX}", {})
+                    MatrixFiles(folder, {}).delete()
+        return MatrixFiles(self._folder / f"{secrets.token_hex(_DIGITS // 2)}{suffix}", {})
 
     def delete(self, stored: Stored) -> None:
         """Remove a calibration.
@@ -135,7 +140,7 @@ class Calibrations:
             OSError: its file cannot be removed.
         """
         stored.path.unlink(missing_ok=True)
-        _delete_hessians(stored)
+        _delete(_files_of(stored.statistics))
 
     def free_bytes(self) -> int | None:
         """Free on the disk; None where nobody can tell."""
@@ -167,22 +172,23 @@ class Calibrations:
             if loaded is None:
                 return None
             (checkpoint, modifiers), statistics = loaded
-            files = statistics.hessians
-            size = stat.st_size + (files.bytes if isinstance(files, HessianFiles) else 0)
+            size = stat.st_size + sum(MatrixFiles(folder, {}).bytes for folder in _files_of(statistics))
             self._read = {other: known for other, known in self._read.items() if other[0] != path}
             self._read[key] = Stored(path, checkpoint, modifiers, statistics, size, stat.st_mtime)
         return self._read[key]
 
     def _statistics(self, record: Record) -> Statistics:
         found = Statistics.from_record(record)
-        if _HESSIANS not in record.header:
-            return found
-        kept = json.loads(record.header[_HESSIANS])
-        name = str(kept["folder"])
-        if name != Path(name).name or not name.endswith(SUFFIX):
-            raise ValueError(f"{name} is no folder of Hessians")  # it is deleted with the calibration
-        files = HessianFiles(self._folder / name, kept["keys"])
-        return replace(found, hessians=files) if files.folder.is_dir() else found
+        beside: dict[str, Any] = {}
+        for what, suffix in _APART.items():
+            if what in record.header:
+                kept = json.loads(record.header[what])
+                name = str(kept["folder"])
+                if name != Path(name).name or not name.endswith(suffix):
+                    raise ValueError(f"{name} is no folder of {what}")  # it is deleted with the calibration
+                files = MatrixFiles(self._folder / name, kept["keys"])
+                beside[what] = files if files.folder.is_dir() else None
+        return replace(found, **beside)
 
 
 def needed(what: str, state: WeightsState, store: Store) -> Statistics:
@@ -205,7 +211,7 @@ def needed(what: str, state: WeightsState, store: Store) -> Statistics:
     return known
 
 
-def needed_hessians(what: str, state: WeightsState, store: Store) -> tuple[Hessians, str]:
+def needed_hessians(what: str, state: WeightsState, store: Store) -> tuple[Matrices, str]:
     """The whole Hessians of the calibration in force, and what a criterion that needs them goes by, for the infotext.
 
     Raises:
@@ -219,7 +225,7 @@ def needed_hessians(what: str, state: WeightsState, store: Store) -> tuple[Hessi
     return statistics.hessians, statistics.basis(len(statistics.layers.keys() - statistics.hessians.keys.keys()))
 
 
-def hessian_of(layer: Layer, columns: int, hessians: Hessians) -> Matrix | None:
+def hessian_of(layer: Layer, columns: int, hessians: Matrices) -> Matrix | None:
     """Of a layer with so many inputs, of a region those that it multiplies; None if none was kept of it.
 
     Raises:
@@ -236,13 +242,15 @@ def hessian_of(layer: Layer, columns: int, hessians: Hessians) -> Matrix | None:
     return found
 
 
-def _folder_of(statistics: Statistics) -> Path | None:
-    return statistics.hessians.folder if isinstance(statistics.hessians, HessianFiles) else None
+def _files_of(statistics: Statistics) -> set[Path]:
+    """The folders beside a calibration's file."""
+    found = (statistics.hessians, statistics.gradients)
+    return {files.folder for files in found if isinstance(files, MatrixFiles)}
 
 
-def _delete_hessians(stored: Stored) -> None:
-    if isinstance(stored.statistics.hessians, HessianFiles):
-        stored.statistics.hessians.delete()
+def _delete(folders: set[Path]) -> None:
+    for folder in folders:
+        MatrixFiles(folder, {}).delete()
 
 
 def _origin(record: Record) -> tuple[str, tuple[str, ...]]:

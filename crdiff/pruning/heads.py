@@ -16,7 +16,7 @@ from crdiff.method.groups import GROUPS, Ratios
 from crdiff.models.architecture import Layer
 from crdiff.pruning.calibrations import hessian_of, needed_hessians
 from crdiff.pruning.criterion import Criterion, GroupSparsity, LinearCall, Observer, Pruning, check_complete
-from crdiff.pruning.hessian import Hessians, damped, exact_products, inverse
+from crdiff.pruning.hessian import Matrices, damped, exact_products, inverse
 from crdiff.pruning.scored import without
 from crdiff.pruning.store import Store, WeightsState
 
@@ -89,7 +89,7 @@ class HeadsCriterion:
         basis: see Criterion.
     """
 
-    def __init__(self, state: WeightsState, store: Store, name: str, hessians: Hessians, basis: str) -> None:
+    def __init__(self, state: WeightsState, store: Store, name: str, hessians: Matrices, basis: str) -> None:
         self._state, self._store, self._key = state, store, f"{name} {basis}"
         self.hessians = hessians
         self.basis = basis

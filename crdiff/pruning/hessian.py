@@ -16,15 +16,15 @@ DAMPING = 0.01
 Matrix = npt.NDArray[np.float32]
 
 
-class Hessians(Protocol):
-    """Whole Hessians of a model, which are read one at a time: together they take gigabytes."""
+class Matrices(Protocol):
+    """A matrix for each layer, such as whole Hessians, which are read one at a time: together they take gigabytes."""
 
     @property
     def keys(self) -> Mapping[str, str]:
-        """By a layer's name the key of its input's Hessian; layers that see one input have one key."""
+        """By a layer's name the key of its matrix; layers that see one input have one key of a Hessian."""
 
     def get(self, key: str) -> Matrix | None:
-        """(in, in), not damped; None if it can no longer be read."""
+        """Of a Hessian (in, in), not damped, of a gradient (out, in); None if it can no longer be read."""
 
 
 def damped(hessian: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ from crdiff.models.architecture import Layer
 from crdiff.pruning.calibrations import hessian_of, needed_hessians
 from crdiff.pruning.copies import free_bytes, margin
 from crdiff.pruning.criterion import Criterion, GroupSparsity, LinearCall, Observer, Pruning, check_complete
-from crdiff.pruning.hessian import Hessians, exact_products
+from crdiff.pruning.hessian import Matrices, exact_products
 from crdiff.pruning.store import Store, WeightsState
 from crdiff.pruning.surgery import Surgeon
 
@@ -75,7 +75,7 @@ class ObsDiffCriterion:
         basis: see Criterion.
     """
 
-    def __init__(self, state: WeightsState, store: Store, name: str, by: str, hessians: Hessians, basis: str) -> None:
+    def __init__(self, state: WeightsState, store: Store, name: str, by: str, hessians: Matrices, basis: str) -> None:
         self._state, self._store, self._name, self._by = state, store, name, by
         self.hessians, self.prune = hessians, _PRUNE[by]
         self.basis = basis

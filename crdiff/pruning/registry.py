@@ -45,11 +45,6 @@ class CriterionKind:
     needs: Needs = Needs.NOTHING
     saves: Callable[[Family, Ratios], float] = lambda family, ratios: 0.0
 
-    @property
-    def offered(self) -> bool:
-        """Whether users can choose it: no WebUI gathers gradients."""
-        return self.needs is not Needs.GRADIENTS
-
 
 def _later(module: str, name: str, /, **options: Any) -> CriterionMaker:
     """A maker whose module is imported when it is used: settings name criteria without importing torch."""

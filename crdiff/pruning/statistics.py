@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from crdiff.pruning.hessian import Hessians
+from crdiff.pruning.hessian import Matrices
 from crdiff.pruning.store import Record
 
 Columns = npt.NDArray[np.float32]
@@ -53,15 +52,15 @@ class Statistics:
             over the images.
         made: how it was made, such as the size, the number of images and the sampler, in words for users and reports.
         hessians: the whole ones, which are stored apart; None if they were not kept.
-        gradients: (out, in) float32 of each layer's weight, by name, of a denoising loss, which are not stored; None if
-            they were not gathered.
+        gradients: of each layer's weight, of a denoising loss, all times one number, which are stored apart; None if
+            they were not kept.
     """
 
     layers: Mapping[str, LayerStatistics]
     blocks: Mapping[str, float]
     made: Mapping[str, str] = field(default_factory=dict)
-    hessians: Hessians | None = field(default=None, compare=False)
-    gradients: Mapping[str, torch.Tensor] | None = field(default=None, compare=False)
+    hessians: Matrices | None = field(default=None, compare=False)
+    gradients: Matrices | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:

@@ -12,6 +12,7 @@ import torch
 from crdiff.errors import UnsupportedModelError
 from crdiff.pruning.calibrations import MissingCalibrationError, needed
 from crdiff.pruning.criterion import Criterion, LinearCall
+from crdiff.pruning.hessian import Matrices
 from crdiff.pruning.scored import GroupScoredCriterion
 from crdiff.pruning.store import Store, WeightsState
 
@@ -23,11 +24,11 @@ class TaylorScores:
     """See Score.
 
     Args:
-        gradients: (out, in) float32 for each layer, by name.
+        gradients: (out, in) for each layer, by name, all times one number.
     """
 
     def __init__(self, gradients: Mapping[str, torch.Tensor]) -> None:
-        self._gradients = dict(gradients)
+        self._gradients = gradients
 
     def __call__(self, call: LinearCall) -> torch.Tensor:
         """(out, in).
@@ -40,7 +41,7 @@ class TaylorScores:
             raise UnsupportedModelError(
                 f"The calibration has no gradient of the model's layer {call.layer.name}: calibrate it anew."
             )
-        return call.weight.detach().float().mul(known.to(call.weight.device)).abs_().mul_(_SCALE)
+        return call.weight.detach().float().mul(known.to(call.weight.device).float()).abs_().mul_(_SCALE)
 
 
 def make(state: WeightsState, store: Store, *, name: str) -> Criterion:
@@ -52,4 +53,10 @@ def make(state: WeightsState, store: Store, *, name: str) -> Criterion:
     statistics = needed(name, state, store)
     if statistics.gradients is None:
         raise MissingCalibrationError(f"The criterion {name} needs a calibration with gradients; this one has none.")
-    return GroupScoredCriterion(state, store, name, TaylorScores(statistics.gradients), statistics.id)
+    return GroupScoredCriterion(state, store, name, TaylorScores(_read(statistics.gradients)), statistics.id)
+
+
+def _read(gradients: Matrices) -> dict[str, torch.Tensor]:
+    """All of them, in the processor's memory; those that can no longer be read are left out."""
+    found = {name: gradients.get(key) for name, key in gradients.keys.items()}
+    return {name: torch.from_numpy(matrix) for name, matrix in found.items() if matrix is not None}

@@ -24,7 +24,7 @@ from crdiff.pruning import hessian, obs_diff
 from crdiff.pruning.calibrations import Calibrations, MissingCalibrationError
 from crdiff.pruning.criterion import LinearCall
 from crdiff.pruning.heads import head_scores
-from crdiff.pruning.hessian_files import HessianFiles
+from crdiff.pruning.matrix_files import MatrixFiles
 from crdiff.pruning.registry import CRITERIA
 from crdiff.pruning.statistics import LayerStatistics, Statistics
 from crdiff.pruning.store import Store, WeightsState, read_record, write_record
@@ -277,7 +277,7 @@ def test_a_calibration_deletes_no_folder_but_its_own(tmp_path):
     calibrations, layers = Calibrations(tmp_path / "kept"), [a_layer("one", W)]
     for name in ("../mine", "mine.hessians/../../mine", "kept"):
         (tmp_path / "mine").mkdir(exist_ok=True)
-        calibrations.put(STATE, statistics_of(layers, HessianFiles(Path(name), {"one": "one"})))
+        calibrations.put(STATE, statistics_of(layers, MatrixFiles(Path(name), {"one": "one"})))
         damaged = next((tmp_path / "kept").glob("*.safetensors"))
         record = read_record(damaged, lambda record: record)
         record.header["hessians"] = json.dumps({"folder": name, "keys": {}})

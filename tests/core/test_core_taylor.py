@@ -1,30 +1,40 @@
-"""The criterion taylor: gradients against plain autograd, and worked numbers."""
+"""The criterion taylor: gradients against plain autograd, the loss by its formula, and worked numbers."""
 
 from __future__ import annotations
 
-import copy
+from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from run_bench import CPU, Access, touched
 from small_unet import Fused, make_inputs, make_unet
 from torch import nn
 
-from crdiff.calibration.gradients import summed_gradients
+from crdiff.calibration import gradients
+from crdiff.calibration.denoising import Denoising, UNetCall
+from crdiff.calibration.gradients import Gradients, NoGradientsError, summed_gradients
+from crdiff.calibration.run import Calibration, CalibrationRun
 from crdiff.errors import UnsupportedModelError
 from crdiff.method.groups import Ratios
+from crdiff.method.schedule import Position
 from crdiff.models.architecture import Layer, find_layers
-from crdiff.pruning.calibrations import MissingCalibrationError
+from crdiff.pruning.calibrations import Calibrations, MissingCalibrationError
 from crdiff.pruning.criterion import LinearCall
 from crdiff.pruning.registry import CRITERIA
-from crdiff.pruning.statistics import Statistics
+from crdiff.pruning.statistics import LayerStatistics, Statistics
 from crdiff.pruning.store import Store, WeightsState
-from crdiff.settings import SPECS
 
 STATE = WeightsState("checkpoint", "float32", (), "print")
 
 
+def matrices_of(gradients):
+    return SimpleNamespace(keys={name: name for name in gradients}, get=lambda key: gradients[key].numpy())
+
+
 def store_with(gradients):
+    gradients = None if gradients is None else matrices_of(gradients)
     statistics = Statistics({}, {}, gradients=gradients)
     return Store(calibrations=SimpleNamespace(of=lambda _: statistics))
 
@@ -39,16 +49,40 @@ def loss_of(unet, seed):
     return lambda: nn.functional.mse_loss(unet(*inputs), target)
 
 
-def test_gradients_are_those_of_autograd_and_the_model_keeps_none():
-    unet = make_unet()
-    before = bits(unet)
-    with torch.no_grad():
-        found = summed_gradients(unet, [loss_of(unet, seed) for seed in range(4)])
-    assert all(value.grad is None and not value.requires_grad for value in unet.parameters())
+class Written(nn.Module):
+    """A host's UNet that writes in place into what autograd has saved."""
+
+    def __init__(self, unet):
+        super().__init__()
+        self.input_blocks, self.middle_block, self.output_blocks = (
+            unet.input_blocks, unet.middle_block, unet.output_blocks,
+        )  # fmt: skip
+        self.time_embed, self.out, self.unet = unet.time_embed, unet.out, [unet]
+
+    def forward(self, x, timesteps, context):
+        y = torch.nn.functional.silu(x)
+        y *= 2.0
+        y += x
+        return self.unet[0](y, timesteps, context)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("trainable", [False, True])
+def test_gradients_are_those_of_autograd_and_the_model_keeps_none(mode, trainable):
+    """Of a model that a host has made in inference mode too, and of one whose parameters could have gradients."""
+    with mode():
+        unet = Written(make_unet()).requires_grad_(trainable)
+        before = bits(unet)
+        found = summed_gradients(unet, [loss_of(unet, seed) for seed in range(4)]).sums
+    assert all(value.grad is None and value.requires_grad == trainable for value in unet.parameters())
     assert all(torch.equal(value, before[name]) for name, value in unet.state_dict().items())
     assert not any("forward" in vars(module) for module in unet.modules())
-    plain = copy.deepcopy(unet).requires_grad_(True)
-    sum(loss_of(plain, seed)() for seed in range(4)).backward()
+    plain = make_unet().requires_grad_(True)
+    for seed in range(4):
+        x, times, context = make_inputs(seed)
+        target = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+        given = 2.0 * nn.functional.silu(x) + x
+        nn.functional.mse_loss(plain(given, times, context), target).backward()
     assert set(found) == {layer.name for layer in find_layers(unet).prunable}
     for name, gradient in found.items():
         torch.testing.assert_close(gradient, plain.get_submodule(name).weight.grad, rtol=1e-4, atol=1e-7)
@@ -102,11 +136,96 @@ def test_a_worked_layer_loses_the_weights_with_the_smallest_products():
     assert criterion.sparsity(ratios)["mid"].pruned == 6
 
 
-def test_it_is_not_offered_where_nobody_gathers_gradients_and_refuses_without_them():
-    assert "taylor" not in SPECS["criterion"].choices and "wanda" in SPECS["criterion"].choices
+def test_it_refuses_without_gradients():
     with pytest.raises(MissingCalibrationError, match="taylor needs a calibration with gradients"):
         CRITERIA["taylor"].make(STATE, store_with(None))
     layer = Layer("two", "mid", "block", nn.Linear(4, 3))
     observer = CRITERIA["taylor"].make(STATE, store_with({"one": torch.ones(3, 4)})).observer(Ratios(0.5, 0.5, 0.5))
     with pytest.raises(UnsupportedModelError, match="no gradient of the model's layer two"):
         observer.see(LinearCall(layer, torch.ones(3, 4)))
+
+
+def test_they_are_kept_with_the_calibration_in_half_precision_all_times_one_power_of_two(tmp_path):
+    gathered, calibrations = Gradients(), Calibrations(tmp_path)
+    given = {"one": torch.randn(3, 4) * 1e-7, "two": torch.randn(5, 2) * 1e-3}
+    for name, gradient in given.items():
+        gathered.add(name, gradient)
+    gathered.add("two", torch.full((5, 2), float("nan")))
+    assert gathered.dropped == 1
+    layer = LayerStatistics(7, np.ones(4, np.float32))
+    calibrations.put(STATE, Statistics({"one": layer}, {}, gradients=gathered))
+    (stored,) = calibrations.all()
+    assert stored.bytes > sum(2 * gradient.numel() for gradient in given.values())
+    kept = Calibrations(tmp_path).of(STATE).gradients
+    scale = 2.0 ** round(np.log2(float((kept.get("two") / given["two"].numpy()).mean())))
+    for name, gradient in given.items():
+        np.testing.assert_allclose(kept.get(name) / scale, gradient, rtol=1e-3, atol=1e-11)
+    assert CRITERIA["taylor"].make(STATE, Store(calibrations=calibrations)).basis == stored.statistics.id
+    calibrations.delete(stored)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("velocity", [False, True])
+def test_the_loss_is_that_of_what_the_unet_predicts_at_the_calls_times(velocity):
+    signal = torch.linspace(0.99, 0.01, 11)
+    denoising = Denoising.of_signal(signal, velocity=velocity)
+    torch.testing.assert_close(denoising.sigma(torch.tensor([5.0])) ** 2, (1 - signal[5:6]) / signal[5:6])
+    images, context = torch.randn(1, 4, 3, 2), torch.randn(2, 1, 5)
+    noise = torch.randn(2, 4, 3, 2, generator=torch.Generator().manual_seed(7))
+    kept, noisy = signal[5].sqrt(), (1 - signal[5]).sqrt()
+    mask, seen = torch.randn(2, 5, 3, 2), []
+
+    def unet(x, timesteps, context):
+        seen.append((x, context))
+        return noisy * 0 + x[:, :4] * 0
+
+    call = UNetCall(
+        (torch.cat([torch.zeros(2, 4, 3, 2), mask], 1),), {"timesteps": torch.full((2,), 5.0), "context": context}
+    )
+    found = call.loss(unet, images, denoising, seed=7)
+    torch.testing.assert_close(seen[0][0], torch.cat([kept * images + noisy * noise, mask], 1))
+    assert seen[0][1] is context
+    wanted = kept * noise - noisy * images if velocity else noise
+    torch.testing.assert_close(found, (wanted**2).sum())
+
+
+@pytest.mark.parametrize("host", [torch.no_grad, torch.inference_mode])
+def test_a_calibration_gathers_those_of_its_own_images(host):
+    """At the first step of the first image, the second of the next: as a UNet was called there."""
+    with host():
+        unet, images, denoising = make_unet(), torch.randn(1, 4, 5, 6), Denoising(torch.linspace(0.1, 9, 1000))
+        calls, calibration = [make_inputs(seed) for seed in range(2)], Calibration(differentiated=True)
+        for call in calls:
+            with CalibrationRun(calibration, Access()) as run:
+                for place in range(3):
+                    run.position = Position(place, 3)
+                    run.predict(unet, lambda call=call, place=place: unet(call[0] + place, *call[1:]), CPU)
+                run.differentiate(images, denoising)
+            assert run.refusals == []
+    assert touched(unet) == [] and all(value.grad is None for value in unet.parameters())
+    (gathering,) = calibration.gatherings.values()
+    plain = make_unet()
+    losses = [
+        partial(UNetCall((call[0] + place, *call[1:]), {}).loss, plain, images.clone(), denoising, place)
+        for place, call in enumerate(calls)
+    ]
+    for name, total in summed_gradients(plain, losses).sums.items():
+        torch.testing.assert_close(gathering.gradients.sums[name], total, rtol=1e-4, atol=1e-6)
+
+
+def test_where_memory_is_short_it_is_one_sentence_and_the_model_is_as_it_was(monkeypatch):
+    unet = make_unet()
+    with monkeypatch.context() as short:
+        short.setattr(gradients, "free_bytes", lambda device: 1000)
+        with pytest.raises(
+            NoGradientsError, match=r"^There is not enough free memory for gradients, which take [0-9.]+ MB"
+        ):
+            summed_gradients(unet, [loss_of(unet, 0)])
+
+    def ran_out():
+        loss_of(unet, 0)()
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+
+    with pytest.raises(NoGradientsError, match=r"^The memory ran out while gradients were computed; nothing was kept"):
+        summed_gradients(unet, [ran_out])
+    assert touched(unet) == [] and all(value.grad is None for value in unet.parameters())

@@ -82,12 +82,12 @@ def test_sums_are_those_of_the_hosts_own_images(studio: Studio, kept: set[str]) 
     studio.assert_state(state)
 
 
-def test_criteria_that_need_whole_hessians(studio: Studio, kept: set[str]) -> None:
+def test_criteria_that_need_whole_hessians_and_gradients(studio: Studio, kept: set[str]) -> None:
     """Weights of their own in the pruned pass, and the host's in every other image."""
     plain, state = studio.draw(), studio.state()
-    done = waited(studio, started(studio, images=1, hessians="whole"))
+    done = waited(studio, started(studio, images=1, hessians="whole", gradients=True))
     assert done["state"] == "done", done["message"]
-    for criterion in ("obs-diff", "heads"):
+    for criterion in ("obs-diff", "heads", "taylor"):
         pruned = studio.crdiff({**RATIOS, "criterion": criterion})
         noted = infotext.parse(pruned.infotext)
         assert (noted["CR-Diff criterion"], noted.get("CR-Diff note")) == (criterion, None)

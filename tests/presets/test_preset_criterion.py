@@ -99,15 +99,14 @@ def test_layers_and_threshold_stand_in_the_file_where_they_are_not_the_usual_one
 
 
 def test_a_criterion_that_cannot_be_chosen_is_kept_and_not_offered(library, tmp_path):
-    """That of a later version, and one that no WebUI can calibrate."""
-    library.store.save(Preset.own("gradients", SDXL, SIZE, WEAK, criterion="taylor", limited=False))
-    assert "weak" in library.names() and not {"later", "gradients"} & set(library.names())
+    """That of a later version."""
+    assert "weak" in library.names() and "later" not in library.names()
     with pytest.raises(SettingsError, match="'later' does not exist"):
         library.named("later")
     library.store.rename("weak", "weaker")
     entries = json.loads((tmp_path / OWN_FILE).read_text())["presets"]
     found_for = {entry["name"]: entry["criterion"] for entry in entries}
-    assert found_for == {"weaker": "attenuation", "later": "telepathy", "gradients": "taylor"}
+    assert found_for == {"weaker": "attenuation", "later": "telepathy"}
 
 
 def test_files_of_earlier_versions_have_none(library):

@@ -19,11 +19,22 @@ def webui(monkeypatch):
 def test_what_is_asked_for_and_what_is_told(webui, tmp_path, capsys):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a cat\n\na dog\n", encoding="utf-8")
-    options = ["--images", "3", "--prompts", str(prompts), "--size", "96x64", "--hessians", "--checkpoint", "mine"]
+    options = [
+        "--images",
+        "3",
+        "--prompts",
+        str(prompts),
+        "--size",
+        "96x64",
+        "--hessians",
+        "--gradients",
+        "--checkpoint",
+        "mine",
+    ]
     assert main(["calibrate", "--url", webui.url, *options, "--steps", "5", "--sampler", "Euler"]) == 0
     (body,) = webui.bodies
-    wanted = {"images": 3, "prompts": ["a cat", "a dog"], "size": "96x64", "hessians": "diagonals", "seed": 1}
-    assert body["calibration"] == wanted
+    wanted = {"images": 3, "prompts": ["a cat", "a dog"], "size": "96x64", "hessians": "diagonals", "gradients": True}
+    assert body["calibration"] == {**wanted, "seed": 1}
     assert (body["steps"], body["sampler_name"], body["cfg_scale"]) == (5, "Euler", 7.5)
     assert body["override_settings"] == {"sd_model_checkpoint": "mine"}
     assert capsys.readouterr().out.splitlines() == ["2 images left.", "1 images left.", "0 images left."]
@@ -31,7 +42,13 @@ def test_what_is_asked_for_and_what_is_told(webui, tmp_path, capsys):
 
 def test_the_webui_chooses_what_is_not_given(webui):
     assert main(["calibrate", "--url", webui.url, "--images", "1"]) == 0
-    assert webui.bodies[0]["calibration"] == {"images": 1, "size": None, "hessians": "none", "seed": 1}
+    assert webui.bodies[0]["calibration"] == {
+        "images": 1,
+        "size": None,
+        "hessians": "none",
+        "gradients": False,
+        "seed": 1,
+    }
     assert "override_settings" not in webui.bodies[0]
 
 

@@ -25,6 +25,8 @@ _TOOLTIPS: Mapping[str, str] = {
     "size": "Height x width. Empty takes the size the model was trained at, whatever the tab says.",
     "hessians": "Gathers what some criteria need as well, which takes gigabytes of memory for SDXL. diagonals: for "
     "obs-saliency and channels. whole: for obs-diff and heads too, kept on disk.",
+    "gradients": "Gathers what taylor needs: passes back through the UNet on the images drawn, which take about as "
+    "long as the images again, and memory for the gradients of all weights.",
     "start": "Says what will be drawn and how much memory it takes, and draws as Generate would.",
     "stop": "Ends the calibration; what the images drawn so far have shown is kept.",
     "delete": "Deletes the calibrations of the selected checkpoint, after asking.",
@@ -60,6 +62,7 @@ class CalibrationControls:
                 self._hessians = gr.Radio(
                     list(HESSIANS), value=defaults.hessians, label="Hessians", elem_id=named("hessians")
                 )
+                self._gradients = gr.Checkbox(defaults.gradients, label="Gradients", elem_id=named("gradients"))
             with gr.Row(elem_classes=["crdiff-buttons"]):
                 self._start = gr.Button("Calibrate", variant="primary", elem_id=named("start"))
                 self._stop = gr.Button("Stop", elem_id=named("stop"))
@@ -74,7 +77,7 @@ class CalibrationControls:
 
     @property
     def _asked(self) -> list[Any]:
-        return [self._images, self._prompts, self._size, self._hessians]
+        return [self._images, self._prompts, self._size, self._hessians, self._gradients]
 
     def connect(self, controls: dict[str, Any], size: list[Any], choices: Callable[[], list[str]]) -> None:
         """Bind the buttons; the arguments are those of a ``Section`` of the accordion."""
@@ -91,11 +94,11 @@ class CalibrationControls:
             guarded(self._deleted, lambda: [self._described()]), [self._confirmed], shown, _js=_CONFIRM, **QUIET
         )
 
-    def _requested(self, images: Any, prompts: Any, size: Any, hessians: Any) -> list[Any]:
+    def _requested(self, images: Any, prompts: Any, size: Any, hessians: Any, gradients: Any) -> list[Any]:
         if images is None:
             raise SettingsError("Say how many images are to be drawn.")
         text = str(size or "").strip() or None
-        request = CalibrationRequest(str(prompts), int(images), text, str(hessians))
+        request = CalibrationRequest(str(prompts), int(images), text, str(hessians), gradients=bool(gradients))
         return [request.to_text(), estimate(request, self._context)]
 
     def _stopped(self) -> str:

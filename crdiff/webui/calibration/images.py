@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
+from crdiff.calibration.denoising import Denoising
 from crdiff.calibration.run import Calibration, CalibrationRun
 from crdiff.errors import UnsupportedModelError
 from crdiff.patching import Original, Patch
@@ -42,8 +43,11 @@ class PlainImages:
         refusals: list[str] = []
 
         def sample(original: Original, *args: Any, **kwargs: Any) -> Any:
-            with self._watched(calibration, refusals):
-                return original(*args, **kwargs)
+            with self._watched(calibration, refusals) as run:
+                drawn = original(*args, **kwargs)
+                if calibration.differentiated and not _broken_off():
+                    run.differentiate(drawn, _denoising())
+                return drawn
 
         patch = Patch(job, "sample", sample)
         try:
@@ -55,7 +59,7 @@ class PlainImages:
             raise UnsupportedModelError(" ".join(refusals))
 
     @contextmanager
-    def _watched(self, calibration: Calibration, refusals: list[str]) -> Iterator[None]:
+    def _watched(self, calibration: Calibration, refusals: list[str]) -> Iterator[CalibrationRun]:
         from modules import shared
 
         host = select_host(shared.sd_model)
@@ -64,7 +68,7 @@ class PlainImages:
             try:
                 with host.hooked(run) as hook:
                     self._slot.current = ActivePass(None, run, hook)
-                    yield
+                    yield run
             finally:
                 self._slot.current = outer
                 refusals += run.refusals
@@ -91,3 +95,24 @@ class PlainImages:
         # Some hosts look for a script of their own without asking whether there are any.
         job.scripts, job.script_args = scripts.ScriptRunner(), ()
         return job
+
+
+def _denoising() -> Denoising:
+    """What the host's model has been trained for.
+
+    Raises:
+        UnsupportedModelError: for something else than to predict noise or v.
+    """
+    from modules import shared
+
+    found = select_host(shared.sd_model).denoising()
+    if found is None:
+        raise UnsupportedModelError("Gradients need a UNet that predicts noise or v; calibrate this one without them.")
+    return found
+
+
+def _broken_off() -> bool:
+    """Whether the image under way is not drawn to its end."""
+    from modules.shared import state
+
+    return bool(state.interrupted or state.skipped or getattr(state, "stopping_generation", False))

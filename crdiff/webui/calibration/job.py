@@ -7,6 +7,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
+from crdiff.calibration.gradients import Gradients
 from crdiff.calibration.run import Calibration
 from crdiff.errors import CRDiffError
 from crdiff.pruning.statistics import Statistics
@@ -67,11 +68,13 @@ class Round:
         state: of the weights.
         statistics: of their layers.
         groups: whose Hessians are among them.
+        gradients: of the weights; None if none were gathered.
     """
 
     state: WeightsState
     statistics: Statistics
     groups: tuple[str, ...]
+    gradients: Gradients | None = None
 
 
 class CalibrationJob:
@@ -104,7 +107,7 @@ class CalibrationJob:
         return status
 
     def _run(self) -> CalibrationStatus:
-        first = self._round(self._setup.hessians)
+        first = self._round(self._setup.hessians, differentiated=self._setup.gradients)
         if first is None or self._drawn == 0:
             return self._monitor.update(state="stopped", message=_NOTHING)
         found, drawn, missing = first.statistics, self._drawn, self._without(self._setup.hessians, first)
@@ -117,13 +120,13 @@ class CalibrationJob:
             if again.state != first.state:
                 raise NotCalibratedError("The weights changed during the calibration; nothing was kept.")
             found, missing = found.with_hessians_of(again.statistics), self._without(missing, again)
-        return self._keep(first.state, found, drawn, missing)
+        return self._keep(replace(first, statistics=found), drawn, missing)
 
-    def _round(self, hessians: tuple[str, ...]) -> Round | None:
+    def _round(self, hessians: tuple[str, ...], *, differentiated: bool = False) -> Round | None:
         """Draw all images once, unless stopped; None if that was before the first step."""
         from modules.shared import state as host
 
-        calibration, count = Calibration(hessians, self._setup.whole), len(self._setup.images)
+        calibration, count = Calibration(hessians, self._setup.whole, differentiated), len(self._setup.images)
         self._drawn = 0
         for prompt, seed in self._setup.images:
             host.textinfo = self._monitor.update(drawn=self._drawn).text
@@ -144,7 +147,8 @@ class CalibrationJob:
             # One round's leave the memory before the next one's come; of a later round that was stopped none are kept.
             if self._files is not None and not (self._stopped and self._files.keys):
                 self._files = self._files.with_those_of(gathering.whole())
-            return Round(state, gathering.statistics(self._setup.made), tuple(gathering.hessians))
+            found = gathering.statistics(self._setup.made)
+            return Round(state, found, tuple(gathering.hessians), gathering.gradients if differentiated else None)
         if not self._stopped:
             raise NotCalibratedError("The host drew without the model's own UNet, so there was nothing to watch.")
         return None
@@ -153,8 +157,8 @@ class CalibrationJob:
     def _without(groups: tuple[str, ...], made: Round) -> tuple[str, ...]:
         return tuple(group for group in groups if group not in made.groups)
 
-    def _keep(self, state: WeightsState, found: Statistics, drawn: int, missing: tuple[str, ...]) -> CalibrationStatus:
-        wanted = len(self._setup.images)
+    def _keep(self, made: Round, drawn: int, missing: tuple[str, ...]) -> CalibrationStatus:
+        state, found, wanted = made.state, made.statistics, len(self._setup.images)
         known = self._kept.of(state)
         if drawn < wanted and known is not None and int(known.made.get("images", 0)) > drawn:
             return self._monitor.update(
@@ -164,16 +168,16 @@ class CalibrationJob:
             )
         if drawn < wanted:
             found = replace(found, made={**found.made, "images": str(drawn)})
-        path = self._kept.put(state, replace(found, hessians=self._files))
+        path = self._kept.put(state, replace(found, hessians=self._files, gradients=made.gradients))
         return self._monitor.update(
             state="stopped" if self._stopped else "done",
-            message=self._told(found, drawn, missing),
+            message=self._told(made, drawn, missing),
             drawn=drawn,
             name=path.stem,
         )
 
-    def _told(self, found: Statistics, drawn: int, missing: tuple[str, ...]) -> str:
-        wanted = len(self._setup.images)
+    def _told(self, made: Round, drawn: int, missing: tuple[str, ...]) -> str:
+        found, wanted = made.statistics, len(self._setup.images)
         images = counted(drawn, "image") if drawn == wanted else f"{drawn} of {wanted} images (it was stopped)"
         name, size = self._setup.checkpoint.name, self._setup.size
         parts = [f"{name} is calibrated with {images}: {found.tokens} tokens at {size}."]
@@ -184,4 +188,8 @@ class CalibrationJob:
             parts.append(f"The Hessians of {', '.join(missing)} are missing because {why}.")
         elif self._setup.hessians and found.uninverted:
             parts.append(f"Without a Hessian that can be inverted: {counted(len(found.uninverted), 'layer')}.")
+        if made.gradients is not None and made.gradients.dropped:
+            parts.append(
+                f"Left out because of values that are not finite: {counted(made.gradients.dropped, 'gradient')}."
+            )
         return " ".join(parts)

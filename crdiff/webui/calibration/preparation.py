@@ -18,7 +18,7 @@ from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
 from crdiff.webui.calibration.context import CalibrationContext
 from crdiff.webui.calibration.request import NEUTRAL, TAB, CalibrationRequest
-from crdiff.webui.calibration.room import check_disk, inputs_of
+from crdiff.webui.calibration.room import check_disk
 
 _NETWORK = re.compile(r"<\w+:[^>]+>")
 """As the hosts write LoRAs in a prompt."""
@@ -36,6 +36,7 @@ class Setup:
         hessians: the groups whose Hessians are wanted.
         made: how it is made, see Statistics.
         whole: whether these are kept as a whole.
+        gradients: whether they are wanted.
     """
 
     checkpoint: Checkpoint
@@ -44,6 +45,7 @@ class Setup:
     hessians: tuple[str, ...]
     made: dict[str, str]
     whole: bool = False
+    gradients: bool = False
 
 
 def prepare(p: Any, request: CalibrationRequest, context: CalibrationContext) -> Setup:
@@ -61,12 +63,13 @@ def prepare(p: Any, request: CalibrationRequest, context: CalibrationContext) ->
     checkpoint = context.checkpoints.hashed((p.override_settings or {}).get("sd_model_checkpoint"))
     size = size_of(request, checkpoint, context)
     assert checkpoint is not None, "without one there is no size"
-    if request.hessians == WHOLE and (layers := context.checkpoints.layers()) is not None:
-        check_disk(request, inputs_of(layers), context.calibrations)
+    if (request.hessians == WHOLE or request.gradients) and (layers := context.checkpoints.layers()) is not None:
+        check_disk(request, layers, context.calibrations)
     prompts = _prompts(p, request)
     images = tuple((text, request.seed + place) for place, text in enumerate(islice(cycle(prompts), request.images)))
     groups = () if request.hessians == NO_HESSIANS else GROUPS
-    return Setup(checkpoint, size, images, groups, _made(p, request, size, prompts), request.hessians == WHOLE)
+    made = _made(p, request, size, prompts)
+    return Setup(checkpoint, size, images, groups, made, request.hessians == WHOLE, request.gradients)
 
 
 def size_of(request: CalibrationRequest, checkpoint: Checkpoint | None, context: CalibrationContext) -> Size:
@@ -79,6 +82,8 @@ def size_of(request: CalibrationRequest, checkpoint: Checkpoint | None, context:
         raise SettingsError("There is no checkpoint to calibrate.")
     if checkpoint.problem is not None:
         raise SettingsError(f"{checkpoint.name} cannot be calibrated: {checkpoint.problem}")
+    if request.gradients and checkpoint.family is not None and checkpoint.family.transformer:
+        raise SettingsError("Gradients are gathered of UNets only; calibrate this checkpoint without them.")
     native = None if checkpoint.family is None else context.library.native_size(checkpoint.family)
     size = request.pixels or native
     if size is None:
@@ -124,7 +129,7 @@ def _made(p: Any, request: CalibrationRequest, size: Size, prompts: tuple[str, .
         "hessians": {NO_HESSIANS: "no", DIAGONALS: "yes"}.get(request.hessians, request.hessians),
         "version": __version__,
     }
-    return {**made, **_changes(p)}
+    return {**made, **({"gradients": "yes"} if request.gradients else {}), **_changes(p)}
 
 
 def _changes(p: Any) -> dict[str, str]:

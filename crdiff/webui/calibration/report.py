@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from crdiff.calibration.hessians import NO_HESSIANS
+from crdiff.calibration.gradients import gathered_bytes, kept_bytes
+from crdiff.calibration.hessians import NO_HESSIANS, WHOLE
 from crdiff.calibration.memory import Input, column_bytes, hessian_bytes, working_bytes
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.pruning.calibrations import Stored
@@ -16,14 +17,12 @@ from crdiff.pruning.statistics import Statistics
 from crdiff.webui.calibration.context import CalibrationContext
 from crdiff.webui.calibration.preparation import size_of
 from crdiff.webui.calibration.request import CalibrationRequest
-from crdiff.webui.calibration.room import check_disk, inputs_of, size_text
+from crdiff.webui.calibration.room import check_disk, inputs_of, shapes_of, size_text
 
 
 def lacking(statistics: Statistics | None) -> dict[str, str]:
     """The criteria that cannot be used with a calibration, each with what it needs; None stands for none at all."""
-    return {
-        name: kind.needs.value for name, kind in CRITERIA.items() if kind.offered and not meets(statistics, kind.needs)
-    }
+    return {name: kind.needs.value for name, kind in CRITERIA.items() if not meets(statistics, kind.needs)}
 
 
 def describe(checkpoint: Checkpoint | None, found: Sequence[Stored]) -> str:
@@ -72,10 +71,20 @@ def estimate(request: CalibrationRequest, context: CalibrationContext) -> str:
     size = size_of(request, checkpoint, context)
     text = f"Drawing {counted(request.images, 'image')} at {size}."
     layers = context.checkpoints.layers()
-    return text if layers is None else f"{text} {_memory(inputs_of(layers), request, context)}"
+    if layers is None:
+        return text
+    check_disk(request, layers, context.calibrations)
+    told = [text, _memory(inputs_of(layers), request)]
+    if request.gradients:
+        shapes = shapes_of(layers)
+        told.append(
+            f"The gradients take {size_text(gathered_bytes(shapes))} of memory beside what a pass takes, and "
+            f"{size_text(kept_bytes(shapes))} on disk."
+        )
+    return " ".join(told)
 
 
-def _memory(inputs: Sequence[Input], request: CalibrationRequest, context: CalibrationContext) -> str:
+def _memory(inputs: Sequence[Input], request: CalibrationRequest) -> str:
     if request.hessians == NO_HESSIANS:
         return f"The sums take {size_text(column_bytes(inputs))} of memory."
     groups, working = hessian_bytes(inputs).values(), working_bytes(inputs)
@@ -84,7 +93,7 @@ def _memory(inputs: Sequence[Input], request: CalibrationRequest, context: Calib
         f"The Hessians take {size_text(together)} of memory; where that is not free, images are drawn again for each "
         f"part of the UNet, with {size_text(least)}."
     )
-    disk = check_disk(request, inputs, context.calibrations)
+    disk = sum(groups) if request.hessians == WHOLE else 0
     return f"{text} They take {size_text(disk)} on disk." if disk else text
 
 

@@ -37,6 +37,7 @@ class CalibrationRequest:
         size: HEIGHTxWIDTH; None takes the size the family was trained at.
         hessians: one of ``HESSIANS``, as criteria need; true stands for diagonals, false for none.
         seed: of the first image; each further one's is one more.
+        gradients: whether those of the denoising loss are gathered, which taylor needs.
 
     Raises:
         SettingsError: naming the key that cannot be used.
@@ -47,10 +48,12 @@ class CalibrationRequest:
     size: str | None = None
     hessians: str = NO_HESSIANS
     seed: int = 1
+    gradients: bool = False
 
     def __post_init__(self) -> None:
         checks.integer("images of a calibration", self.images, 1, _MOST_IMAGES)
         checks.integer("seed of a calibration", self.seed, 0, _HIGHEST_SEED)
+        checks.flag("gradients of a calibration", self.gradients)
         object.__setattr__(self, "hessians", _hessians(self.hessians))
         object.__setattr__(self, "prompts", _prompts(self.prompts))
         if self.size is not None:

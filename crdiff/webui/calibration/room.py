@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from crdiff.calibration.gradients import kept_bytes
 from crdiff.calibration.hessians import WHOLE
 from crdiff.calibration.memory import Input, hessian_bytes
 from crdiff.errors import SettingsError
@@ -21,18 +22,25 @@ def inputs_of(layers: FileLayers) -> Sequence[Input]:
     return [Input.of(name, role.group, layers.shapes[name][1]) for name, role in pruned.items()]
 
 
-def check_disk(request: CalibrationRequest, inputs: Sequence[Input], calibrations: Calibrations) -> int:
-    """Bytes that whole Hessians take on the disk; 0 if none are wanted.
+def shapes_of(layers: FileLayers) -> Sequence[tuple[int, int]]:
+    """(out, in) of the layers of a file that may be pruned."""
+    return [layers.shapes[name] for name, role in layers.roles.items() if role.pruned]
+
+
+def check_disk(request: CalibrationRequest, layers: FileLayers, calibrations: Calibrations) -> None:
+    """See that there is room for what a calibration keeps beside its file.
 
     Raises:
-        SettingsError: they are not free.
+        SettingsError: there is none.
     """
-    if request.hessians != WHOLE:
-        return 0
-    needed, free = sum(hessian_bytes(inputs).values()), calibrations.free_bytes()
+    wanted = {
+        "Whole Hessians": sum(hessian_bytes(inputs_of(layers)).values()) if request.hessians == WHOLE else 0,
+        "Gradients": kept_bytes(shapes_of(layers)) if request.gradients else 0,
+    }
+    needed, free = sum(wanted.values()), calibrations.free_bytes()
     if free is not None and free < needed:
-        raise SettingsError(f"Whole Hessians take {size_text(needed)} on disk, where {size_text(free)} are free.")
-    return needed
+        what = " and ".join(name for name, size in wanted.items() if size)
+        raise SettingsError(f"{what} take {size_text(needed)} on disk, where {size_text(free)} are free.")
 
 
 def size_text(count: int) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from crdiff.calibration.denoising import Denoising
 from crdiff.errors import UnsupportedModelError
 from crdiff.guidance.access import HostedRun, WeightsIdentity
 from crdiff.models.architecture import Layer
@@ -173,6 +174,14 @@ class A1111:
 
     def access(self) -> A1111Access:
         return A1111Access()
+
+    def denoising(self) -> Denoising | None:
+        """See Host."""
+        from modules import shared
+
+        signal = getattr(shared.sd_model, "alphas_cumprod", None)
+        velocity = getattr(shared.sd_model, "parameterization", None) == "v"
+        return Denoising.of_signal(signal, velocity=velocity) if isinstance(signal, torch.Tensor) else None
 
     def copy_policy(self, wanted: CopyPolicy) -> CopyPolicy:
         """See Host. Low VRAM mode moves each layer's own weight in and out, so that copies would only take its room."""

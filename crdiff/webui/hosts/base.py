@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from crdiff.calibration.denoising import Denoising
 from crdiff.guidance.access import HostedRun, ModelAccess
 from crdiff.pruning.copies import CopyPolicy
 from crdiff.webui.hosts.a1111 import A1111
@@ -30,6 +31,9 @@ class Host(Protocol):
 
     def access(self) -> ModelAccess:
         """The host's model."""
+
+    def denoising(self) -> Denoising | None:
+        """What the loaded UNet has been trained for; None if that is not to predict noise or v."""
 
     def copy_policy(self, wanted: CopyPolicy) -> CopyPolicy:
         """Whether copies of pruned weights can be kept, where ``wanted`` is what the user has set."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from crdiff.calibration.denoising import Denoising
 from crdiff.guidance.access import UNNAMED, HostedRun, WeightsIdentity
 from crdiff.models.architecture import Layer
 from crdiff.patching import Original
@@ -84,6 +85,12 @@ def _run_layer(
     return run_with_weight(layer, forward, quantised, args, kwargs)
 
 
+def denoising_of(schedule: Any, predicts: str) -> Denoising | None:
+    """What a UNet has been trained for, by what the host keeps its noise at each time in."""
+    velocity = {"eps": False, "epsilon": False, "v_prediction": True}.get(predicts.lower())
+    return None if velocity is None else Denoising(schedule.sigmas.float(), velocity)
+
+
 class Forge:
     """Forge and Forge Neo."""
 
@@ -96,6 +103,13 @@ class Forge:
 
     def access(self) -> ForgeAccess:
         return ForgeAccess()
+
+    def denoising(self) -> Denoising | None:
+        """See Host."""
+        from modules import shared
+
+        predictor = live_model(shared.sd_model).predictor
+        return denoising_of(predictor, predictor.prediction_type)
 
     def copy_policy(self, wanted: CopyPolicy) -> CopyPolicy:
         """See Host. Layers that are streamed in multiply by a moved weight, of which no copy is kept anyway."""

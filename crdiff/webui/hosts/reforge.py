@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+from crdiff.calibration.denoising import Denoising
 from crdiff.guidance.access import HostedRun
 from crdiff.pruning.copies import CopyPolicy
-from crdiff.webui.hosts.engine import EngineHook, hooked_engine
-from crdiff.webui.hosts.forge import ForgeAccess, patched_in
+from crdiff.webui.hosts.engine import EngineHook, hooked_engine, live_model
+from crdiff.webui.hosts.forge import ForgeAccess, denoising_of, patched_in
 
 
 class ReforgeAccess(ForgeAccess):
@@ -34,6 +35,13 @@ class Reforge:
 
     def access(self) -> ReforgeAccess:
         return ReforgeAccess()
+
+    def denoising(self) -> Denoising | None:
+        """See Host."""
+        from modules import shared
+
+        model = live_model(shared.sd_model)
+        return denoising_of(model.model_sampling, model.model_type.name)
 
     def copy_policy(self, wanted: CopyPolicy) -> CopyPolicy:
         """See Host. Layers that are streamed in multiply by a moved weight, of which no copy is kept anyway."""

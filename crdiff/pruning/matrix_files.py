@@ -1,4 +1,4 @@
-"""Whole Hessians in a folder, a file each: of the gigabytes that they take together one at a time is in memory."""
+"""Matrices in a folder, a file each: of the gigabytes that they take together one at a time is in memory."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from crdiff.pruning.hessian import Hessians, Matrix
+from crdiff.pruning.hessian import Matrices, Matrix
 from crdiff.pruning.store import Record, read_record, write_record
 
-SUFFIX = ".hessians"
+HESSIANS, GRADIENTS = ".hessians", ".gradients"
+"""What a folder's name ends in."""
 _KEY, _ARRAY = "key", "hessian"
 _DIGITS = 16
 
 
-class HessianFiles:
-    """See Hessians.
+class MatrixFiles:
+    """See Matrices.
 
     Args:
         folder: where they are.
-        keys: see Hessians.
+        keys: see Matrices.
     """
 
     def __init__(self, folder: Path, keys: Mapping[str, str]) -> None:
         self.folder, self.keys = folder, dict(keys)
 
     def get(self, key: str) -> Matrix | None:
-        """See Hessians; a damaged file counts as none."""
+        """See Matrices; a damaged file counts as none."""
 
         def read(record: Record) -> Matrix:
             if record.header[_KEY] != key:
@@ -38,17 +39,17 @@ class HessianFiles:
 
         return read_record(self._path(key), read)
 
-    def with_those_of(self, hessians: Hessians) -> HessianFiles:
+    def with_those_of(self, matrices: Matrices) -> MatrixFiles:
         """These, and others beside them, which are written here.
 
         Raises:
             OSError: a file cannot be written.
         """
-        for key in dict.fromkeys(hessians.keys.values()):
-            found = hessians.get(key)
+        for key in dict.fromkeys(matrices.keys.values()):
+            found = matrices.get(key)
             if found is not None:
                 write_record(self._path(key), Record({_KEY: key}, {_ARRAY: found}))
-        return HessianFiles(self.folder, {**self.keys, **hessians.keys})
+        return MatrixFiles(self.folder, {**self.keys, **matrices.keys})
 
     @property
     def bytes(self) -> int:
