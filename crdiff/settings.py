@@ -99,7 +99,7 @@ SPECS: Mapping[str, Spec] = {
         "Criterion",
         "What the pruned pass leaves out or weakens. "
         + " ".join(f"{name.capitalize()}: {kind.help}" for name, kind in CRITERIA.items()),
-        offered=list(CRITERIA),
+        offered=CRITERIA,
     ),
     "hires_ratios": Spec(
         "Ratios of the hires pass",
