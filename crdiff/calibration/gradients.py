@@ -30,6 +30,7 @@ _LARGEST = 2.0**15
 _NO_MEMORY = (
     "There is not enough free memory for gradients, which take {} MB beside what a pass takes; nothing was kept."
 )
+_IN_PLACE = "Gradients cannot be computed in this WebUI, whose UNet writes over what they need. Calibrate without them."
 _OUT_OF_MEMORY = "The memory ran out while gradients were computed; nothing was kept. Calibrate without them."
 
 
@@ -84,7 +85,7 @@ class Gradients:
 
         Raises:
             UnsupportedModelError: a layer's weight cannot be reached.
-            NoGradientsError: there is not enough memory.
+            NoGradientsError: there is not enough memory, or the model writes in place.
         """
         self._check_memory(patches.layers)
         names = dict.fromkeys(layer.block for layer in patches.layers if layer.block)
@@ -182,7 +183,9 @@ class _Seams(Pruning):
 
 class _Recordable(TorchFunctionMode):
     """Within it autograd can record what hosts compute that never do: on weights made in inference mode, as which Forge
-    makes its models, of which it can save no more than aliases; and in place, on what it has saved.
+    makes its models, of which it can save no more than aliases.
+
+    What is written in place on the way is refused: of what a block computes again autograd would not notice it.
     """
 
     def __torch_function__(
@@ -190,17 +193,11 @@ class _Recordable(TorchFunctionMode):
     ) -> Any:
         if func is torch.Tensor.is_inference:
             return func(*args)
-        func = _ANEW.get(getattr(func, "__name__", ""), func)
+        name = getattr(func, "__name__", "")
+        in_place = name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
+        if in_place and args and isinstance(args[0], torch.Tensor) and args[0].requires_grad:
+            raise NoGradientsError(_IN_PLACE)
         return func(*_recordable(args), **_recordable(kwargs or {}))
-
-
-_ANEW: Mapping[str, Callable[..., Any]] = {
-    "__iadd__": torch.add,
-    "__isub__": torch.sub,
-    "__imul__": torch.mul,
-    "__itruediv__": torch.div,
-}
-"""What the operators that write in place stand for; whoever uses one takes its result."""
 
 
 def _recordable(value: Any) -> Any:

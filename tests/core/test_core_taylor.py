@@ -50,7 +50,13 @@ def loss_of(unet, seed):
 
 
 class Written(nn.Module):
-    """A host's UNet that writes in place into what autograd has saved."""
+    """A host's UNet that writes in place: before the first layer, or after it too.
+
+    Attributes:
+        late: whether after it too.
+    """
+
+    late = False
 
     def __init__(self, unet):
         super().__init__()
@@ -63,7 +69,10 @@ class Written(nn.Module):
         y = torch.nn.functional.silu(x)
         y *= 2.0
         y += x
-        return self.unet[0](y, timesteps, context)
+        y = self.unet[0](y, timesteps, context)
+        if self.late:
+            y += x
+        return y
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -86,6 +95,14 @@ def test_gradients_are_those_of_autograd_and_the_model_keeps_none(mode, trainabl
     assert set(found) == {layer.name for layer in find_layers(unet).prunable}
     for name, gradient in found.items():
         torch.testing.assert_close(gradient, plain.get_submodule(name).weight.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_a_model_that_writes_over_what_gradients_need_is_refused():
+    unet = Written(make_unet()).requires_grad_(False)
+    unet.late = True
+    with pytest.raises(NoGradientsError, match="writes over what they need"):
+        summed_gradients(unet, [loss_of(unet, 0)])
+    assert not any("forward" in vars(module) for module in unet.modules())
 
 
 def test_an_error_leaves_nothing_behind():
