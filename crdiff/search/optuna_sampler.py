@@ -9,6 +9,7 @@ the configuration that was current when its worker asked.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -75,17 +76,17 @@ class StudySampler(optuna.samplers.BaseSampler):
         self.space, self.starts, self.seed = space, tuple(starts), seed
         self._others = optuna.samplers.RandomSampler(seed)
 
+    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """What the course of the search depends on besides space, starts and seed, as plain JSON."""
-        raise NotImplementedError
 
+    @abstractmethod
     def standing(self, trials: Sequence[FrozenTrial]) -> Standing:
         """Where the search stands after these trials."""
-        raise NotImplementedError
 
+    @abstractmethod
     def next_of(self, number: int, trials: Sequence[FrozenTrial]) -> tuple[str, Point]:
         """The kind of a trial and its configuration, after all starting points."""
-        raise NotImplementedError
 
     def point(self, trial: FrozenTrial | optuna.Trial) -> Point:
         """The configuration of a trial; axes its objective did not ask for have their fixed values."""

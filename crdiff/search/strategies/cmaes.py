@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from crdiff.errors import MissingPackageError, SettingsError
 from crdiff.search.strategies.point import START, Point
+from crdiff.search.strategies.replayed import Replayed
 from crdiff.search.strategies.space import Space
-from crdiff.search.strategies.strategy import Options, Proposal, check_pending, check_seed
+from crdiff.search.strategies.strategy import Options, Proposal, check_seed
 
 _SIGMA = 0.2
 
 
-class CmaEs:
+class CmaEs(Replayed):
     """The starting points, then CMA-ES from the best of them.
 
-    Its state is the scores told so far: the package keeps its own in private attributes, and telling it a few hundred
-    scores again takes milliseconds.
+    The package keeps its own state in private attributes, and telling it a few hundred scores again takes milliseconds.
 
     Raises:
         MissingPackageError: ``cmaes`` is not installed.
@@ -53,8 +53,7 @@ class CmaEs:
         return cls(space, starts, options.seed)
 
     def _clear(self) -> None:
-        self._told: list[float] = []
-        self._pending: Proposal | None = None
+        super()._clear()
         self._optimizer: Any = None
         self._asked: Any = None
         self._generation: list[tuple[Any, float]] = []
@@ -63,15 +62,7 @@ class CmaEs:
         starts = [point.to_dict() for point in self.starts]
         return {"name": self.name, "seed": self.seed, "starts": starts, "sigma": self.sigma}
 
-    def ask(self) -> Proposal | None:
-        if self._pending is None:
-            self._pending = self._next()
-        return self._pending
-
-    def _next(self) -> Proposal | None:
-        number = len(self._told)
-        if number < len(self.starts):
-            return Proposal(number, self.starts[number], "seed")
+    def _sample(self, number: int) -> Proposal | None:
         if self._optimizer is None:
             self._optimizer = self._make()
         if self._optimizer.should_stop():
@@ -89,35 +80,8 @@ class CmaEs:
         cma = importlib.import_module("cmaes").CMA
         return cma(mean=numpy.array(mean), sigma=self.sigma, bounds=bounds, seed=self.seed)
 
-    def tell(self, proposal: Proposal, score: float | None) -> bool:
-        check_pending(self.ask(), proposal, score)
-        assert score is not None
-        best = not self._told or score > max(self._told)
-        self._take(score)
-        return best
-
-    def _take(self, score: float) -> None:
-        self._told.append(score)
-        self._pending = None
-        if len(self._told) <= len(self.starts):
-            return
+    def _learn(self, score: float) -> None:
         self._generation.append((self._asked, -score))
         if len(self._generation) == self._optimizer.population_size:
             self._optimizer.tell(self._generation)
             self._generation = []
-
-    def state(self) -> dict[str, Any]:
-        return {"told": list(self._told)}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        try:
-            told = [float(score) for score in state["told"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise SettingsError(f"This is not the state of a search by cmaes ({error}).") from None
-        self._clear()
-        for score in told:
-            self.ask()
-            self._take(score)
-
-    def status(self) -> dict[str, float]:
-        return {"samples": len(self._told)}

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
-from crdiff.errors import MissingPackageError, SettingsError
+from crdiff.errors import MissingPackageError
 from crdiff.search.strategies.point import START, Point
+from crdiff.search.strategies.replayed import Replayed
 from crdiff.search.strategies.space import Space
-from crdiff.search.strategies.strategy import Options, Proposal, check_pending, check_seed, rng
+from crdiff.search.strategies.strategy import Options, Proposal, check_seed, rng
 
 _WITH_GP = (3, 6)
 _SEEDS = 2**32
 
 
-class OptunaSampler:
+class OptunaSampler(Replayed):
     """The starting points, then what a sampler proposes from all scores so far.
-
-    Its state is the scores told so far; a sampler that is told them again proposes the same again.
 
     Raises:
         MissingPackageError: a package is not installed.
     """
 
-    name: ClassVar[str]
     sampler: ClassVar[str]
     """Its class in ``optuna.samplers``."""
     packages: ClassVar[tuple[str, ...]] = ("optuna",)
@@ -53,23 +51,14 @@ class OptunaSampler:
         return cls(space, starts, options.seed)
 
     def _clear(self) -> None:
-        self._told: list[float] = []
-        self._pending: Proposal | None = None
+        super()._clear()
         self._study: Any = None
         self._trial: Any = None
 
     def settings(self) -> dict[str, Any]:
         return {"name": self.name, "seed": self.seed, "starts": [point.to_dict() for point in self.starts]}
 
-    def ask(self) -> Proposal | None:
-        if self._pending is None:
-            self._pending = self._next()
-        return self._pending
-
-    def _next(self) -> Proposal:
-        number = len(self._told)
-        if number < len(self.starts):
-            return Proposal(number, self.starts[number], "seed")
+    def _sample(self, number: int) -> Proposal:
         if self._study is None:
             self._study = self._make(self.seed, zip(self.starts, self._told))
         self._trial, point = self._asked(self._study)
@@ -105,34 +94,8 @@ class OptunaSampler:
             study.add_trial(optuna.trial.create_trial(params=params, distributions=known, value=score))
         return study
 
-    def tell(self, proposal: Proposal, score: float | None) -> bool:
-        check_pending(self.ask(), proposal, score)
-        assert score is not None
-        best = not self._told or score > max(self._told)
-        self._take(score)
-        return best
-
-    def _take(self, score: float) -> None:
-        self._told.append(score)
-        self._pending = None
-        if len(self._told) > len(self.starts):
-            self._study.tell(self._trial, score)
-
-    def state(self) -> dict[str, Any]:
-        return {"told": list(self._told)}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        try:
-            told = [float(score) for score in state["told"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise SettingsError(f"This is not the state of a search by {self.name} ({error}).") from None
-        self._clear()
-        for score in told:
-            self.ask()
-            self._take(score)
-
-    def status(self) -> dict[str, float]:
-        return {"samples": len(self._told)}
+    def _learn(self, score: float) -> None:
+        self._study.tell(self._trial, score)
 
 
 class Tpe(OptunaSampler):
