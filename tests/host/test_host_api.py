@@ -130,7 +130,7 @@ def test_infotext_is_the_same_for_every_picture_of_a_batch(studio: Studio) -> No
     assert all(entries == ours[0] for entries in ours)
 
 
-def test_infotext_draws_the_picture_again(studio: Studio) -> None:
+def test_infotext_draws_the_image_again(studio: Studio) -> None:
     plain = studio.draw()
     try:
         again = studio.draw(infotext=plain.infotext)
