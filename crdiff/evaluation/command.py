@@ -17,6 +17,7 @@ from crdiff.evaluation.merging import keep_plan, merged
 from crdiff.evaluation.metrics.fid import Fid
 from crdiff.evaluation.metrics.metric import Judge, Metric
 from crdiff.evaluation.metrics.registry import FID, METRICS, labels_of, metric_of
+from crdiff.evaluation.notes import notes
 from crdiff.evaluation.options import DESCRIPTION, EXAMPLES, HELP, add_arguments
 from crdiff.evaluation.paper import TABLES, Table, published
 from crdiff.evaluation.progress import Progress
@@ -54,6 +55,7 @@ class _Wanted:
     sizes: tuple[Size, ...]
     seeds: tuple[int, ...]
     ways: tuple[Way, ...]
+    chooser: str
     base: Settings
     shard: Shard
     library: PresetLibrary
@@ -104,9 +106,9 @@ def _state(plan: Plan, record: Record) -> str:
 def _report(
     arguments: argparse.Namespace, plan: Plan, record: Record, metrics: Sequence[str], distances: Sequence[Fid]
 ) -> Path:
-    results = results_of(plan, record, metrics, distances)
-    print(*lines(results), sep="\n", flush=True)
-    return write_report(arguments.out, results, record, labels_of(metrics), arguments.shown)
+    results, labels = results_of(plan, record, metrics, distances), labels_of(metrics)
+    print(*lines(results), *notes(plan, labels), sep="\n", flush=True)
+    return write_report(arguments.out, results, record, labels, arguments.shown)
 
 
 def _wanted(arguments: argparse.Namespace) -> _Wanted:
@@ -122,8 +124,9 @@ def _wanted(arguments: argparse.Namespace) -> _Wanted:
         checks.integer("--seeds", seed, 0)
     if arguments.out.exists() and not arguments.out.is_dir():
         raise SettingsError(f"{arguments.out}: this is a file; --out is a folder.")
-    ways = arguments.ways or (_USUAL if table is None else table.ways)
-    texts = [text.strip() for given in ways for text in given.split(",")]
+    named = arguments.ways or (_USUAL if table is None else table.ways)
+    texts = dict.fromkeys(text.strip() for given in named for text in given.split(","))
+    ways = tuple(map(Way.parse, texts))
     base: dict[str, Any] = {"preset": arguments.preset, "k": arguments.k, "enabled": True}
     if arguments.ratios is not None:
         base |= {"preset": CUSTOM, **dict(zip(GROUPS, Ratios.parse(arguments.ratios)))}
@@ -132,11 +135,32 @@ def _wanted(arguments: argparse.Namespace) -> _Wanted:
         table,
         tuple(dict.fromkeys(Size.parse(size) for size in arguments.sizes)),
         tuple(dict.fromkeys(arguments.seeds)),
-        tuple(map(Way.parse, dict.fromkeys(texts))),
+        ways,
+        _chooser(arguments, ways),
         Settings.from_dict(base),
         Shard.parse(arguments.shard),
         _library(arguments.presets),
     )
+
+
+def _chooser(arguments: argparse.Namespace, ways: Sequence[Way]) -> str:
+    """The metric by which the best of several images is taken; empty where no way does so.
+
+    Raises:
+        SettingsError: there is none, or one is named in vain.
+    """
+    best = next((way for way in ways if way.kind.candidates > 1), None)
+    if best is None:
+        if arguments.best_by is not None:
+            raise SettingsError("--best-by is for ways that take the best of several images, such as best-of-2.")
+        return ""
+    named = [name for name in _metric_names(arguments) if name != FID]
+    if not named:
+        raise SettingsError(f"{best.text} needs a metric of single images to choose by: name one with --metrics.")
+    given = named[0] if arguments.best_by is None else arguments.best_by
+    if given not in named:
+        raise SettingsError(f"--best-by is one of the --metrics of single images, here {', '.join(named)}.")
+    return metric_of(given, ModelFiles()).name
 
 
 def _library(folder: Path | None) -> PresetLibrary:
@@ -175,7 +199,7 @@ def _plan(wanted: _Wanted, engine: Engine) -> Plan:
     sizes = wanted.sizes if table is None or wanted.sizes else table.sizes_of(model.family)
     drawings: dict[Size, list[Drawing]] = {}
     for size in sizes:
-        drawings[size] = [way.at(size, wanted.base, model, library) for way in wanted.ways]
+        drawings[size] = [way.at(size, wanted.base, model, library, wanted.chooser) for way in wanted.ways]
         for number, drawing in enumerate(drawings[size]):
             engine.check(drawing.size, drawing.settings)
             # The paper's figures are of its own ratios and k, those of the dense model of none.
@@ -191,8 +215,7 @@ def _metrics(arguments: argparse.Namespace) -> tuple[list[Metric], list[Fid]]:
     Raises:
         EvaluationError: something is missing and is not to be fetched.
     """
-    files = ModelFiles(models=arguments.weights)
-    names = arguments.metrics or (TABLES[arguments.paper].metrics if arguments.paper else ())
+    files, names = ModelFiles(models=arguments.weights), _metric_names(arguments)
     metrics = [metric_of(name, files) for name in dict.fromkeys(names) if name != FID]
     distances = [Fid(arguments.reference)] if FID in names else []
     judges: list[Judge] = [*metrics, *distances]
@@ -205,6 +228,10 @@ def _metrics(arguments: argparse.Namespace) -> tuple[list[Metric], list[Fid]]:
         if (problem := judge.available()) is not None:
             raise EvaluationError(problem)
     return metrics, distances
+
+
+def _metric_names(arguments: argparse.Namespace) -> Sequence[str]:
+    return arguments.metrics or (TABLES[arguments.paper].metrics if arguments.paper else ())
 
 
 def _download(name: str, files: ModelFiles) -> None:

@@ -11,9 +11,14 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from crdiff.errors import SettingsError
-from crdiff.evaluation.ways import Drawing
+from crdiff.evaluation.ways import DENSE, Drawing
 from crdiff.presets.size import Size
 
+SHIFT = 1_000_000
+"""From the seed of an image to that of the next one of which the best is taken."""
+
+_SEEDS = 2**32
+"""Hosts know no larger seeds."""
 _KEY_DIGITS = 16
 _SLUG = 40
 
@@ -33,6 +38,15 @@ class Item:
     drawing: Drawing
     prompt: str
     seed: int
+
+    @property
+    def candidates(self) -> list[Item]:
+        """The images that are drawn for it: itself, or dense ones of which the best is taken."""
+        own = self.drawing
+        if own.candidates == 1:
+            return [self]
+        dense = Drawing(DENSE, own.settings, own.size, own.passes / own.candidates, "the model as it is")
+        return [Item(self.size, dense, self.prompt, seed) for seed in _seeds_of(self.seed, own.candidates)]
 
     @property
     def key(self) -> str:
@@ -76,11 +90,20 @@ class Plan:
         prompts: every one of them, in order; one that is named twice counts twice and is drawn once.
         seeds: each prompt is drawn with every one.
         drawings: of each size, its ways.
+
+    Raises:
+        SettingsError: candidates of one seed, of which the best is to be taken, would be those of another.
     """
 
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
     drawings: Mapping[Size, Sequence[Drawing]]
+
+    def __post_init__(self) -> None:
+        most = max((drawing.candidates for ways in self.drawings.values() for drawing in ways), default=1)
+        drawn = [seed for own in self.seeds for seed in _seeds_of(own, most)]
+        if len(set(drawn)) < len(drawn):
+            raise SettingsError(f"Seeds that lie {SHIFT} apart would be drawn twice by best-of-{most}: choose others.")
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -105,8 +128,14 @@ class Plan:
         """
         texts = tuple(dict.fromkeys(self.prompts))
         cells = [(size, text, seed) for size in self.drawings for seed in self.seeds for text in texts]
-        return [
-            Item(size, drawing, text, seed)
-            for size, text, seed in cells[shard.number - 1 :: shard.of]
-            for drawing in self.drawings[size]
-        ]
+        found: dict[str, Item] = {}
+        for size, text, seed in cells[shard.number - 1 :: shard.of]:
+            for drawing in self.drawings[size]:
+                for item in Item(size, drawing, text, seed).candidates:
+                    found.setdefault(item.key, item)
+        return list(found.values())
+
+
+def _seeds_of(seed: int, count: int) -> list[int]:
+    """The seed itself, and others that are the same in every evaluation."""
+    return [seed, *((seed + number * SHIFT) % _SEEDS for number in range(1, count))]

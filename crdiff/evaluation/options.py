@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from crdiff.evaluation.images import SHIFT
 from crdiff.evaluation.metrics.registry import FID, FID_LABEL, METRICS
 from crdiff.evaluation.paper import TABLES
 from crdiff.evaluation.ways import WAYS
@@ -22,6 +23,7 @@ sizes, ways or metrics only add to it."""
 EXAMPLES = f"""\
 ways:
 {chr(10).join(f"  {name:16} {kind.help}" for name, kind in WAYS.items())}
+  best-of draws its further images from the seeds that lie multiples of {SHIFT} after those given.
   Settings follow a way after colons: crdiff:k=2, crdiff:criterion=wanda, attenuation:ratios=0.1/0.1/0.1.
 
 metrics:
@@ -76,6 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, required=True, metavar="FOLDER", help="report.html, report.json, images, journal"
     )
     output.add_argument("--metrics", nargs="+", metavar="METRIC", help="see below (default: none)")
+    output.add_argument(
+        "--best-by", metavar="METRIC", help="what best-of-2 and best-of-4 choose by (default: the first of --metrics)"
+    )
     output.add_argument(
         "--weights", type=Path, metavar="FOLDER", help="where those of metrics lie, beside the usual caches"
     )

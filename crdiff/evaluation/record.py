@@ -100,6 +100,19 @@ class Record:
         """What is known of an image; nothing, if it was not drawn yet."""
         return self.entries.get(item.key) or Entry(self.folder)
 
+    def taken(self, item: Item) -> Item | None:
+        """The image that stands for it: itself, or of several the best; None while one of these is not scored."""
+        if item.drawing.candidates == 1:
+            return item
+        by, best = item.drawing.chosen_by, None
+        for candidate in item.candidates:
+            score = self.entry(candidate).scores.get(by)
+            if score is None:
+                return None
+            if best is None or score > best[0]:
+                best = score, candidate
+        return None if best is None else best[1]
+
     def image(self, item: Item) -> Image | None:
         """An image that was kept; None if it was not, or is gone or damaged."""
         # Imported here: looking at journals needs no images.

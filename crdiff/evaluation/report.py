@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from crdiff.evaluation.images import Item, Plan
+from crdiff.evaluation.notes import notes
 from crdiff.evaluation.paper import BEST, BEST_BY
 from crdiff.evaluation.radar import radar
 from crdiff.evaluation.record import Record
@@ -60,12 +61,13 @@ def page_of(results: Results, images: Sequence[Mapping[str, Any]], labels: Label
     tables = "".join(_table(str(size), ways, results.baseline, labels) for size, ways in results.sizes.items())
     drawn_with = ", ".join(f"{name} {value}" for name, value in results.identity.items() if value not in ("", None))
     template = (_HERE / "report.html").read_text(encoding="utf-8")
+    said = "".join(f'<p class="note">{html.escape(note)}</p>' for note in notes(results.plan, labels))
     parts = {
         "style": (_HERE / "report.css").read_text(encoding="utf-8"),
         "script": (_HERE / "report.js").read_text(encoding="utf-8"),
         "drawn_with": html.escape(drawn_with),
         "sample": f"Prompts: {len(results.plan.prompts)}; seeds of each: {len(results.plan.seeds)}",
-        "tables": tables,
+        "tables": tables + said,
         # No text of a prompt can end the script that holds it.
         "images": json.dumps(list(images)).replace("<", "\\u003c"),
     }
@@ -83,8 +85,8 @@ def shown_images(plan: Plan, record: Record, count: int) -> list[dict[str, Any]]
         for prompt, seed in cells:
             ways = {}
             for drawing in drawings:
-                item = Item(size, drawing, prompt, seed)
-                if (image := record.image(item)) is not None:
+                item = record.taken(Item(size, drawing, prompt, seed))
+                if item is not None and (image := record.image(item)) is not None:
                     ways[drawing.way] = {"source": _data_url(image), "scores": record.entry(item).scores}
             if len(ways) < min(2, len(drawings)):
                 continue

@@ -41,8 +41,8 @@ class WayResult:
 
     Attributes:
         drawing: the way.
-        images: drawn so far.
-        seconds: an image took, on average; None if none was drawn.
+        images: there are so far.
+        seconds: an image took, on average, with those that it is the best of; None if there is none.
         scores: by metric.
         distances: of all its images from a reference, by metric; lower is better.
     """
@@ -126,10 +126,11 @@ def _way(
     scores: Mapping[str, Mapping[str, ByPrompt]], distances: Sequence[Distance],
 ) -> WayResult:  # fmt: skip
     items = [Item(size, drawing, prompt, seed) for prompt in plan.prompts for seed in plan.seeds]
-    drawn = [item for item in items if record.entry(item).drawn]
-    seconds = float(np.mean([record.entry(item).seconds for item in drawn])) if drawn else None
+    taken = [(item, one) for item in items if (one := record.taken(item)) is not None and record.entry(one).drawn]
+    spent = [sum(record.entry(candidate).seconds for candidate in item.candidates) for item, _ in taken]
     found = {metric: _score(ways, drawing.way, baseline) for metric, ways in scores.items() if ways[drawing.way]}
-    return WayResult(drawing, len(drawn), seconds, found, _distances(record, drawn, distances))
+    far = _distances(record, [one for _, one in taken], distances)
+    return WayResult(drawing, len(taken), float(np.mean(spent)) if spent else None, found, far)
 
 
 def _score(ways: Mapping[str, ByPrompt], way: str, baseline: str) -> Score:
@@ -163,7 +164,8 @@ def _by_prompt(plan: Plan, record: Record, size: Size, drawing: Drawing, metric:
     """The mean over the seeds of each prompt, by its number, of those that have all seeds."""
     found: ByPrompt = {}
     for number, prompt in enumerate(plan.prompts):
-        scores = [record.entry(Item(size, drawing, prompt, seed)).scores.get(metric) for seed in plan.seeds]
+        taken = [record.taken(Item(size, drawing, prompt, seed)) for seed in plan.seeds]
+        scores = [None if one is None else record.entry(one).scores.get(metric) for one in taken]
         whole = [score for score in scores if score is not None]
         if len(whole) == len(scores):
             found[number] = float(np.mean(whole))

@@ -65,8 +65,7 @@ class Runner:
             for item in items:
                 if should_stop():
                     return False
-                if self._lacks(item):  # a way with the same settings may have drawn it since
-                    self._complete(item)
+                self._complete(item)
                 progress.step(item)
         finally:
             progress.close()

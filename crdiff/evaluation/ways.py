@@ -34,11 +34,13 @@ class Kind:
         help: what it does, in one sentence.
         changes: what it sets, over the settings of the evaluation; None draws without CR-Diff.
         native: drawn at the model's own size in the nearest shape, and scaled to the size wanted.
+        candidates: images from other seeds of which the one that scores highest is taken.
     """
 
     help: str
     changes: Mapping[str, Any] | None
     native: bool = False
+    candidates: int = 1
 
 
 _ATTENTION_ALONE = {"ratios": "0/0/0", "attention_scale": AUTO}
@@ -56,6 +58,7 @@ WAYS: Mapping[str, Kind] = {
         {"criterion": "attenuation", "ratios": "0.1/0.1/0.1", "k": 1.0},
     ),
     "native": Kind("the model as it is at the size it was trained at, in the nearest shape, scaled", None, native=True),
+    **{f"best-of-{n}": Kind(f"of {n} dense images the one that scores highest", None, candidates=n) for n in (2, 4)},
 }
 
 
@@ -70,6 +73,8 @@ class Drawing:
         passes: UNet passes for each of the model's own at the size wanted.
         origin: where the ratios come from, or what is drawn, as a phrase.
         published: the paper's figures of it, by metric.
+        candidates: images from other seeds of which the one that scores highest is taken.
+        chosen_by: the metric by which it is, where there are several.
     """
 
     way: str
@@ -78,6 +83,8 @@ class Drawing:
     passes: float
     origin: str
     published: Mapping[str, float] = field(default_factory=dict)
+    candidates: int = 1
+    chosen_by: str = ""
 
     @property
     def key(self) -> str:
@@ -87,13 +94,16 @@ class Drawing:
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON."""
         settled = {"settings": changed(self.settings), "drawn_at": str(self.size), "passes": self.passes}
-        return {"way": self.way, **settled, "origin": self.origin, "published": dict(self.published)}
+        told = {"origin": self.origin, "published": dict(self.published)}
+        choice = {"candidates": self.candidates, "chosen_by": self.chosen_by} if self.candidates > 1 else {}
+        return {"way": self.way, **settled, **told, **choice}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Drawing:
         """The inverse of ``to_dict``."""
         settings, size = Settings.from_dict(values["settings"]), Size.parse(values["drawn_at"])
-        return cls(values["way"], settings, size, values["passes"], values["origin"], values["published"])
+        told = {name: values[name] for name in ("candidates", "chosen_by") if name in values}
+        return cls(values["way"], settings, size, values["passes"], values["origin"], values["published"], **told)
 
 
 @dataclass(frozen=True)
@@ -149,8 +159,17 @@ class Way:
             }
         return Settings.from_dict({**base.to_dict(), "enabled": True, **changes})
 
-    def at(self, size: Size, base: Settings, checkpoint: Checkpoint, library: PresetLibrary) -> Drawing:
+    def at(
+        self, size: Size, base: Settings, checkpoint: Checkpoint, library: PresetLibrary, chooser: str = ""
+    ) -> Drawing:
         """What it comes to.
+
+        Args:
+            size: wanted.
+            base: the settings of the evaluation.
+            checkpoint: the model.
+            library: where presets are looked up.
+            chooser: the metric by which the best of several images is taken.
 
         Raises:
             CRDiffError: there are no ratios, or no native size, for the model.
@@ -165,9 +184,11 @@ class Way:
             drawn = native.with_aspect(size)
             passes = drawn.height * drawn.width / (size.height * size.width)
             return Drawing(self.text, Settings(), drawn, passes, f"drawn at {drawn}, scaled")
-        settings = self.settings(base)
+        settings, count = self.settings(base), self.kind.candidates
         if not settings.enabled:
-            return Drawing(self.text, settings, size, 1.0, "the model as it is")
+            origin = "the model as it is" if count == 1 else f"the best of {count} dense images"
+            chosen_by = chooser if count > 1 else ""
+            return Drawing(self.text, settings, size, float(count), origin, candidates=count, chosen_by=chosen_by)
         plan = plan_for(settings, size, library).make(replace(checkpoint, family=family))
         given = "k" in self.changes or "k" in (self.kind.changes or ())
         if given or (base.k is not None and "stages" not in self.changes):  # also where stages have one of their own

@@ -154,6 +154,43 @@ def test_ways_with_the_same_settings_share_their_images(evaluate, tmp_path):
     assert evaluate(*options, "--seeds", "2", "--ways", "crdiff:k=1")[0].drawn == []
 
 
+def test_the_best_of_several_dense_images_is_chosen_by_one_score_and_kept_for_the_others(evaluate, tmp_path, capsys):
+    (tmp_path / "far.py").write_text(SCORE.replace("image)[0, 0, 0]", "image)[0, 0, 0] % 16"))
+    scores = [str(tmp_path / name) for name in ("red.py", "far.py")]
+    options = ("--sizes", "64x64", "--ways", "dense", "best-of-2", "--metrics", *scores)
+    first, _, _ = evaluate("--sizes", "64x64", "--ways", "dense")
+    assert {drawn[2] for drawn in first.drawn} == {1, 2}
+    killed, status, _ = evaluate(*options, most=3)
+    again, _, report = evaluate(*options)
+    # Each dense image is one of the two, so that the others alone are drawn.
+    assert status == 130 and len(killed.drawn + again.drawn) == 8
+    assert {drawn[2:] for drawn in killed.drawn + again.drawn} == {(1_000_001, None), (1_000_002, None)}
+
+    def shade(text, seed):
+        return random.Random(str(("64x64", text, seed, None))).randrange(256)
+
+    best = {text: [max(shade(text, seed), shade(text, seed + 1_000_000)) for seed in (1, 2)] for text in "abcd"}
+    found = report["sizes"]["64x64"][1]
+    assert (found["passes"], found["images"], found["candidates"]) == (2.0, 8, 2)
+    red, far = found["scores"].values()
+    assert red["mean"]["value"] == pytest.approx(np.mean([*best.values()]))
+    assert far["mean"]["value"] == pytest.approx(np.mean([np.mod(pair, 16) for pair in best.values()]))
+    sentence = "best-of-2: of 2 dense images from different seeds the one with the highest red."
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert sentence in page and sentence in capsys.readouterr().out
+    shown = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    assert [one["ways"]["best-of-2"]["scores"][found["chosen_by"]] for one in shown[:2]] == best["a"]
+    _, _, report = evaluate(*options, "--best-by", scores[1])
+    other = report["sizes"]["64x64"][1]
+    assert other["chosen_by"].startswith("far-") and other["scores"] != found["scores"]
+    folder = str(tmp_path / "half")
+    evaluate(*options, "--shard", "1/2", "--out", folder)
+    half, _, _ = evaluate(*options, "--shard", "2/2", "--out", folder)
+    assert len(half.drawn) == 8 and main(["evaluate", "--merge", folder, "--out", str(tmp_path / "all")]) == 0
+    together = json.loads((tmp_path / "all" / "report.json").read_text())["sizes"]["64x64"][1]
+    assert together["scores"] == found["scores"] and together["images"] == 8
+
+
 def test_shares_are_drawn_apart_and_reported_together(evaluate, tmp_path, capsys):
     whole, _, report = evaluate()
     folders = [str(tmp_path / name) for name in ("first", "second", "second")]
@@ -322,6 +359,10 @@ def test_the_share_of_prompts_in_which_a_way_is_the_best(evaluate):
         (["--ways", "sparse"], "crdiff: There is no way 'sparse' of drawing; known are dense, "),
         (["--ways", "crdiff:l=2"], "crdiff: The way 'crdiff:l=2' cannot be read at 'l=2'; settings are ratios, "),
         (["--ways", "crdiff:k=9"], "crdiff: CR-Diff: k must lie in [-2, 3], not 9.0.\n"),
+        (["--ways", "best-of-2", "--metrics", "fid"], "best-of-2 needs a metric of single images to choose by"),
+        (["--ways", "best-of-2", "--best-by", "clip"], "--best-by is one of the --metrics of single images, here "),
+        (["--best-by", "clip"], "--best-by is for ways that take the best of several images, such as best-of-2.\n"),
+        (["--ways", "best-of-2", "--seeds", "1", "1000001"], "Seeds that lie 1000000 apart would be drawn twice by "),
         (["--metrics", "beauty"], "crdiff: There is no metric 'beauty'; known are imagereward, "),
         (["--metrics", "clip", "--weights", "nowhere"], "crdiff: CLIP ViT-B/16 needs pytorch_model.bin from http"),
         (["--metrics", "nowhere.py"], "nowhere.py with a function score(images, prompt).\n"),
