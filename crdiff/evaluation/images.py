@@ -11,14 +11,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from crdiff.errors import SettingsError
+from crdiff.evaluation.candidates import SHIFT, seeds_of
 from crdiff.evaluation.ways import DENSE, Drawing
 from crdiff.presets.size import Size
 
-SHIFT = 1_000_000
-"""From the seed of an image to that of the next one of which the best is taken."""
-
-_SEEDS = 2**32
-"""Hosts know no larger seeds."""
 _KEY_DIGITS = 16
 _SLUG = 40
 
@@ -46,7 +42,7 @@ class Item:
         if own.candidates == 1:
             return [self]
         dense = Drawing(DENSE, own.settings, own.size, own.passes / own.candidates, "the model as it is")
-        return [Item(self.size, dense, self.prompt, seed) for seed in _seeds_of(self.seed, own.candidates)]
+        return [Item(self.size, dense, self.prompt, seed) for seed in seeds_of(self.seed, own.candidates)]
 
     @property
     def key(self) -> str:
@@ -101,7 +97,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         most = max((drawing.candidates for ways in self.drawings.values() for drawing in ways), default=1)
-        drawn = [seed for own in self.seeds for seed in _seeds_of(own, most)]
+        drawn = [seed for own in self.seeds for seed in seeds_of(own, most)]
         if len(set(drawn)) < len(drawn):
             raise SettingsError(f"Seeds that lie {SHIFT} apart would be drawn twice by best-of-{most}: choose others.")
 
@@ -134,8 +130,3 @@ class Plan:
                 for item in Item(size, drawing, text, seed).candidates:
                     found.setdefault(item.key, item)
         return list(found.values())
-
-
-def _seeds_of(seed: int, count: int) -> list[int]:
-    """The seed itself, and others that are the same in every evaluation."""
-    return [seed, *((seed + number * SHIFT) % _SEEDS for number in range(1, count))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from crdiff.evaluation.images import SHIFT
+from crdiff.evaluation.candidates import SHIFT
 from crdiff.evaluation.metrics.registry import FID, FID_LABEL, METRICS
 from crdiff.evaluation.paper import TABLES
 from crdiff.evaluation.ways import WAYS

@@ -21,8 +21,10 @@ from crdiff.plan import plan_for
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
+from crdiff.scoring.errors import ScoringError
 from crdiff.settings import Settings
 from crdiff.webui.compare import grid
+from crdiff.webui.compare import job as job_module
 from crdiff.webui.compare.comparison import Column, Comparison, Drawn
 from crdiff.webui.compare.context import CompareContext, Kept
 from crdiff.webui.compare.drawing import k_of
@@ -216,41 +218,106 @@ def test_a_comparison_that_cannot_be_used_is_a_sentence(monkeypatch, tmp_path, b
     assert raised.value.status_code == 422 and "'best'" in raised.value.detail
 
 
-@pytest.mark.parametrize("settled", [None, (200, 120)])
-def test_the_native_image_has_the_size_of_the_others(monkeypatch, tmp_path, settled):
-    """The job's size, or what Hires. fix to a given size and "Only masked" make of it whatever the job's size."""
-    sizes = []
-
-    def process_images(job):
-        sizes.append((job.width, job.height))
-        image = Image.new("RGB", settled or sizes[-1])
-        lists = {name: ["a"] for name in ("infotexts", "all_prompts", "all_negative_prompts")}
-        seeds = {"all_seeds": [1], "all_subseeds": [1], "extra_generation_params": {}}
-        return SimpleNamespace(images=[image], index_of_first_image=0, **lists, **seeds)
-
-    processing = SimpleNamespace(
-        fix_seed=lambda p: None,
-        process_images=process_images,
-        Processed=lambda p, images: SimpleNamespace(images=images),
-    )
-    state = SimpleNamespace(interrupted=False, stopping_generation=False)
-    shared = SimpleNamespace(state=state, opts=SimpleNamespace(grid_save=False))
-    host = SimpleNamespace(processing=processing, shared=shared, images=SimpleNamespace())
-    for name, module in (("modules", host), ("modules.shared", shared)):
-        monkeypatch.setitem(sys.modules, name, module)
+@pytest.fixture
+def comparing(monkeypatch, tmp_path):
+    """Compares by a host that calls ``image_of(job, seed)``; answers the result and the jobs."""
     accordion = SimpleNamespace(title=lambda: "CR-Diff", args_from=0, args_to=1)
-    job = SimpleNamespace(
-        scripts=SimpleNamespace(alwayson_scripts=[accordion]), script_args=({},), extra_generation_params={},
-        override_settings={}, styles=[], width=96, height=64, batch_size=1, n_iter=1, do_not_save_grid=True,
-    )  # fmt: skip
     checkpoints = SimpleNamespace(selected=lambda: Checkpoint("a", SD15))
     context = CompareContext(tmp_path, PresetLibrary(tmp_path), checkpoints)
-    drawn = run_compare(job, CompareRequest(("dense", "native"), 1, "none"), context, "told")
+
+    def compare(image_of, ways, seeds=1, interrupted=lambda jobs: False, **more):
+        jobs = []
+        state = SimpleNamespace(interrupted=False, stopping_generation=False)
+
+        def process_images(job):
+            jobs.append(job)
+            seeds = [job.seed + (0 if job.subseed_strength else n) for n in range(job.n_iter * job.batch_size)]
+            lists = {name: ["a"] * len(seeds) for name in ("infotexts", "all_prompts", "all_negative_prompts")}
+            state.interrupted = interrupted(jobs)
+            return SimpleNamespace(
+                images=[image_of(job, seed) for seed in seeds], index_of_first_image=0, all_seeds=seeds,
+                all_subseeds=[job.subseed] * len(seeds), extra_generation_params={}, **lists,
+            )  # fmt: skip
+
+        processing = SimpleNamespace(
+            fix_seed=lambda p: None,
+            process_images=process_images,
+            Processed=lambda p, images: SimpleNamespace(images=images),
+        )
+        shared = SimpleNamespace(state=state, opts=SimpleNamespace(grid_save=False))
+        host = SimpleNamespace(
+            processing=processing, shared=shared, images=SimpleNamespace(), devices=SimpleNamespace(device="cpu")
+        )
+        for name, module in (("modules", host), ("modules.shared", shared)):
+            monkeypatch.setitem(sys.modules, name, module)
+        job = SimpleNamespace(
+            scripts=SimpleNamespace(alwayson_scripts=[accordion]), script_args=({},), extra_generation_params={},
+            override_settings={}, styles=[], width=96, height=64, batch_size=1, n_iter=1, do_not_save_grid=True,
+            seed=5, subseed=7, subseed_strength=0.0,
+        )  # fmt: skip
+        vars(job).update(more)
+        result = run_compare(job, CompareRequest(ways, seeds, "none"), context, "told")
+        result.jobs, result.planned = jobs, state.job_count
+        result.told = result.extra_generation_params["told"]
+        return result
+
+    return compare
+
+
+@pytest.mark.parametrize("settled", [None, (200, 120)])
+@pytest.mark.parametrize("asked", [("dense", "native"), ("native",)])
+def test_the_native_image_has_the_size_of_the_others(comparing, settled, asked):
+    """The job's size, or what Hires. fix to a given size and "Only masked" make of it whatever the job's size."""
+    drawn = comparing(lambda job, seed: Image.new("RGB", settled or (job.width, job.height)), asked)
     assert [image.size for image in drawn.images[1:]] == [settled or (96, 64)] * 2
     # Of the area of 512x512 with the aspect 3:2, in multiples of 64.
-    assert sizes == [(96, 64), (640, 448)]
-    alone = run_compare(job, CompareRequest(("native",), 1, "none"), context, "told")
-    assert alone.images == [] and "another way beside it" in alone.comments
+    assert [(job.width, job.height) for job in drawn.jobs] == [(96, 64), (640, 448)]
+    assert ("Dense was drawn too" in drawn.comments) == (asked == ("native",))
+
+
+def red(job, seed):
+    """The redder, the higher it scores; of the seeds from 5 on the first is the better one of two, then the second."""
+    shade = {5: 90, 6: 20, 1_000_005: 40, 1_000_006: 60}[seed] + (50 if job.subseed > 7 else 0)
+    return Image.new("RGB", (24, 16), (shade, 0, 0))
+
+
+def shades(images):
+    return [image.getpixel((0, 0))[0] for image in images]
+
+
+@pytest.mark.parametrize("asked", [("dense", "best-of-2"), ("best-of-2",)])
+def test_the_better_of_two_dense_images_is_shown(comparing, monkeypatch, asked):
+    monkeypatch.setattr(job_module, "scorer_for", lambda name, context: (Redness(), ""))
+    drawn = comparing(red, asked, seeds=2)
+    assert [job.seed for job in drawn.jobs] == [5, 1_000_005] and drawn.planned == 4
+    *dense, best = drawn.told["columns"]
+    assert (best["way"], best["passes"], best["scores"]) == ("best-of-2", 2.0, [9.0, 6.0])
+    assert shades(drawn.images[1:]) == ([90, 90, 20, 60] if dense else [90, 60])
+    assert drawn.all_seeds[-1] == 1_000_006
+    assert "best of 2 dense: the score that judges has also chosen, which favours this way." in drawn.comments
+    if dense:  # the first image is the same one
+        assert [one["wins"] for one in (*dense, best)] == [1, 2]
+    varied = comparing(red, asked, subseed_strength=0.2)
+    assert [(job.seed, job.subseed) for job in varied.jobs] == [(5, 7), (5, 1_000_007)]
+    assert shades(varied.images[-1:]) == [140]
+
+
+def test_what_cannot_be_chosen_is_not_shown(comparing, monkeypatch):
+    alone = comparing(red, ("dense", "best-of-2"))
+    assert len(alone.jobs) == alone.planned == 1 and [one["way"] for one in alone.told["columns"]] == ["dense"]
+    assert "best of 2 dense was left out: there is no score to choose by." in alone.comments
+    monkeypatch.setattr(job_module, "scorer_for", lambda name, context: (Change(), ""))
+    compared = comparing(red, ("best-of-2",))
+    assert compared.jobs == compared.images == []
+    assert "left out: a score that compares with the dense image is none to choose by." in compared.comments
+    monkeypatch.setattr(job_module, "scorer_for", lambda name, context: (Broken(), ""))
+    failed = comparing(red, ("dense", "best-of-2"))
+    assert [one["way"] for one in failed.told["columns"]] == ["dense"]
+    assert failed.comments == "No scores: It is broken.\nbest of 2 dense was left out: nothing could choose."
+    monkeypatch.setattr(job_module, "scorer_for", lambda name, context: (Redness(), ""))
+    # What was being drawn when it was interrupted is not done: of the second batch one image is.
+    stopped = comparing(red, ("dense", "best-of-2"), seeds=2, interrupted=lambda jobs: len(jobs) == 2)
+    assert shades(stopped.images[1:]) == [90, 90, 20]
 
 
 def varied(way, reds):
@@ -299,6 +366,11 @@ class Redness:
 
     def close(self):
         self.loaded = False
+
+
+class Broken(Redness):
+    def score(self, prepared, images):
+        raise ScoringError("It is broken.")
 
 
 class Change(Redness):

@@ -37,6 +37,7 @@ class Column:
         origin: where CR-Diff's ratios came from; empty if it did not act.
         scores: one for each image; None without a scorer.
         right: whether each image is right, where the scorer can tell.
+        candidates: where the best of several is yet to be taken, the images of each of their seeds; else empty.
     """
 
     way: str
@@ -46,6 +47,7 @@ class Column:
     origin: str = ""
     scores: list[float] | None = None
     right: list[bool] | None = None
+    candidates: list[list[Drawn]] = field(default_factory=list)
 
     @property
     def label(self) -> str:
@@ -102,12 +104,13 @@ class Comparison:
                     yield column, row
 
     def wins(self, column: Column) -> int:
-        """The seeds at which this way alone has the highest score, of those that every way has an image of."""
-        scored = [one for one in self.columns if one.scores is not None]
+        """The seeds at which no other image scores as high, of those that every way has an image of."""
+        scored = [list(zip(one.images, one.scores)) for one in self.columns if one.scores is not None]
         if column.scores is None or len(scored) < 2:
             return 0
-        rivals = [one.scores for one in scored if one is not column and one.scores is not None]
-        return sum(all(own > score for score in others) for own, *others in zip(column.scores, *rivals))
+        rows = zip(zip(column.images, column.scores), *scored)
+        # The best of several may be the dense image itself.
+        return sum(all(own[1] > one[1] for one in every if one[0] is not own[0]) for own, *every in rows)
 
     def judge(self) -> None:
         """Say which way scores better than dense how often, and by how much."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL.Image import Resampling
 
+from crdiff.evaluation.candidates import seeds_of
 from crdiff.method.schedule import Schedule
 from crdiff.presets.size import Size
 from crdiff.settings import Settings
@@ -44,7 +45,12 @@ def batch_size(p: Any, images: int) -> int:
 
 
 def draw(
-    p: Any, settings: Settings, images: int, size: Size | None = None, resampled: tuple[int, int] | None = None
+    p: Any,
+    settings: Settings,
+    images: int,
+    size: Size | None = None,
+    resampled: tuple[int, int] | None = None,
+    candidate: int = 0,
 ) -> Batch:
     """Draw as many images, from the job's seed on, with these settings of CR-Diff.
 
@@ -54,6 +60,7 @@ def draw(
         images: how many.
         size: that they are drawn at; None draws at the job's.
         resampled: (width, height) to which they are brought then; None leaves them as they are.
+        candidate: from which of the seeds by ``seeds_of`` on; 0 is the job's own.
     """
     from modules import processing
     from modules.shared import state
@@ -64,6 +71,10 @@ def draw(
     job.n_iter = images // job.batch_size
     if size is not None:
         job.height, job.width = size.height, size.width
+    if candidate:
+        # What tells the job's own images apart: with variations that is the seed of these.
+        name = "subseed" if job.subseed_strength else "seed"
+        setattr(job, name, seeds_of(getattr(job, name), candidate + 1)[candidate])
     started = time.perf_counter()
     result = processing.process_images(job)
     seconds = time.perf_counter() - started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
@@ -10,6 +11,7 @@ from crdiff.cost import passes_of
 from crdiff.errors import CRDiffError
 from crdiff.plan import plan_for
 from crdiff.presets.size import Size
+from crdiff.scoring.scorer import Scorer
 from crdiff.settings import Settings
 from crdiff.webui.compare.comparison import Column, Comparison
 from crdiff.webui.compare.context import CompareContext
@@ -48,7 +50,8 @@ def run_compare(p: Any, request: CompareRequest, context: CompareContext, key: s
     processing.fix_seed(p)
     comparison = Comparison()
     try:
-        results = _draw_all(p, request, present, context, comparison)
+        ways = _possible(request.ways, scorer, comparison)
+        results = _draw_all(p, ways, request.seeds, present, context, comparison)
         comparison.say(sentence)
         if scorer is not None and comparison.columns:
             state.textinfo = "Scoring"
@@ -58,18 +61,33 @@ def run_compare(p: Any, request: CompareRequest, context: CompareContext, key: s
     return _joined(p, results, comparison, context, key)
 
 
+def _possible(asked: Sequence[str], scorer: Scorer | None, comparison: Comparison) -> list[str]:
+    """The ways that can be drawn, the dense model among them where another needs it; the rest is said."""
+    ways = list(asked)
+    for way in asked:
+        if WAYS[way].candidates > 1 and (scorer is None or scorer.needs_dense):
+            why = "there is no score" if scorer is None else "a score that compares with the dense image is none"
+            comparison.say(f"{WAYS[way].label} was left out: {why} to choose by.")
+            ways.remove(way)
+    if ways and all(WAYS[way].native for way in ways):
+        comparison.say("Dense was drawn too, to compare with at this size.")
+        ways.append(DENSE)
+    return ways
+
+
 def _draw_all(
-    p: Any, request: CompareRequest, present: Settings, context: CompareContext, comparison: Comparison
+    p: Any, asked: Sequence[str], seeds: int | None, present: Settings, context: CompareContext, comparison: Comparison
 ) -> list[Any]:
     """Draw, into the comparison; the host's results."""
     from modules.shared import state
 
-    wanted = request.seeds or p.batch_size * p.n_iter
+    wanted = seeds or p.batch_size * p.n_iter
     images = min(wanted, MAX_SEEDS)
     comparison.say("" if images == wanted else f"At most {MAX_SEEDS} seeds are compared.")
     # CR-Diff tells the k that it was drawn with, by which pruned may be the same, and any way the size to resample to.
-    ways = sorted(request.ways, key=lambda way: (WAYS[way].native, way != DENSE, way != CRDIFF))
-    state.job_count = len(ways) * images // batch_size(p, images)
+    ways = sorted(asked, key=lambda way: (WAYS[way].native, way != DENSE, way != CRDIFF))
+    batches = sum(WAYS[way].candidates - (DENSE in ways and WAYS[way].candidates > 1) for way in ways)
+    state.job_count = batches * images // batch_size(p, images)
     results: list[Any] = []
     for number, way in enumerate(ways, 1):
         state.job = f"{number} out of {len(ways)}"
@@ -111,6 +129,8 @@ def _draw_way(
         return None
     # Hires. fix and "Only masked" settle the size in ways of their own.
     resampled = None if size is None else comparison.columns[0].images[0].image.size
+    if WAYS[way].candidates > 1:
+        return _draw_candidates(p, way, settings, images, comparison)
     batch = draw(p, settings, images, size, resampled)
     passes = _passes(settings, p, context)
     if size is not None:
@@ -120,6 +140,25 @@ def _draw_way(
         comparison.columns.append(Column(way, batch.images, batch.seconds, passes, batch.origin))
     if batch.images and settings.enabled and not batch.origin:
         comparison.say(f"CR-Diff did not act: {batch.note or 'the infotext does not say why.'}")
+    return batch
+
+
+def _draw_candidates(p: Any, way: str, settings: Settings, images: int, comparison: Comparison) -> Batch:
+    """Draw dense images, of which the best are to be taken, into the comparison; the last batch of them."""
+    from modules.shared import state
+
+    dense = next((column for column in comparison.columns if column.way == DENSE), None)
+    drawn, seconds = ([], 0.0) if dense is None else ([dense.images], dense.seconds)
+    while len(drawn) < WAYS[way].candidates:
+        batch = draw(p, settings, images, candidate=len(drawn))
+        drawn.append(batch.images)
+        seconds += batch.seconds
+        if state.interrupted or state.stopping_generation:
+            break
+    rows = min(map(len, drawn)) if len(drawn) == WAYS[way].candidates else 0
+    if rows:
+        candidates = [one[:rows] for one in drawn]
+        comparison.columns.append(Column(way, candidates[0], seconds, float(len(drawn)), candidates=candidates))
     return batch
 
 

@@ -23,12 +23,14 @@ class Way:
         help: what is drawn, as a phrase.
         settings: CR-Diff's settings for it, from the accordion's.
         native: whether it is drawn at the size nearest to the job's that the model was trained at, and resampled.
+        candidates: images from different seeds of which the one that scores highest is taken.
     """
 
     label: str
     help: str
     settings: Callable[[Settings], Settings]
     native: bool = False
+    candidates: int = 1
 
 
 def _dense(present: Settings) -> Settings:
@@ -84,6 +86,12 @@ WAYS: Mapping[str, Way] = {
     "attenuation": Way("attenuation", f"all prunable weights {ATTENUATION:.0%} weaker, nothing left out", _attenuation),
     "native": Way(
         "native, resampled", "dense at the size of training with this aspect, resampled", _dense, native=True
+    ),
+    "best-of-2": Way(
+        "best of 2 dense",
+        "of two dense images, one from another seed, that with the higher score",
+        _dense,
+        candidates=2,
     ),
 }
 """By the name that the API takes, in the order in which they are shown."""
