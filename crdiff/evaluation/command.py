@@ -203,9 +203,10 @@ def _plan(wanted: _Wanted, engine: Engine) -> Plan:
         for number, drawing in enumerate(drawings[size]):
             engine.check(drawing.size, drawing.settings)
             # The paper's figures are of its own ratios and k, those of the dense model of none.
-            if table is not None and not (drawing.settings.enabled and wanted.base != Settings(enabled=True)):
-                figures = published(model.family, size, drawing.way)
-                drawings[size][number] = replace(drawing, published=figures)
+            own = table is not None and not (drawing.settings.enabled and wanted.base != Settings(enabled=True))
+            figures = published(model.family, size, drawing.way) if own else {}
+            calibration = engine.calibration(drawing.settings)
+            drawings[size][number] = replace(drawing, published=figures, calibration=calibration)
     return Plan(wanted.prompts, wanted.seeds, drawings)
 
 

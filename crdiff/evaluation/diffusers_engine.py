@@ -28,6 +28,7 @@ from crdiff.pruning.store import Store
 from crdiff.settings import Settings
 
 _DIGITS = 16
+_UNUSED = "safety_checker"
 
 
 class DiffusersEngine:
@@ -38,7 +39,7 @@ class DiffusersEngine:
         sampling: of all images; a sampler is the name of one of diffusers' scheduler classes.
         name: of the model.
         sha256: of its file, by which presets are looked up; None if it is a folder.
-        weights: a digest that tells the UNet of a folder from others of its name.
+        weights: a digest that tells a folder from others of its name.
 
     Raises:
         CRDiffError: the pipeline has no UNet that CR-Diff could prune, or there is no such scheduler.
@@ -78,6 +79,9 @@ class DiffusersEngine:
             )
         if size.height % 8 or size.width % 8:
             raise SettingsError(f"{size}: diffusers draws sizes whose sides are multiples of 8.")
+
+    def calibration(self, settings: Settings) -> str:
+        return ""  # what would need one is refused above
 
     def draw(self, request: Request) -> Drawn:
         pipe, sampling, size = self._pipe, self._sampling, request.size
@@ -152,13 +156,14 @@ def load(model: Path, sampling: Sampling, device: str | None = None, precision: 
         ) from error
     if model.is_file():
         return DiffusersEngine(pipe, sampling, model.stem, sha256_of(model))
-    return DiffusersEngine(pipe, sampling, model.resolve().name, weights=unet_digest(model))
+    return DiffusersEngine(pipe, sampling, model.resolve().name, weights=weights_digest(model))
 
 
-def unet_digest(model: Path) -> str:
-    """Differs where the UNet's weights in a folder of diffusers do, or are in other files."""
-    weights = [path for path in sorted((model / "unet").glob("*")) if path.suffix in (".safetensors", ".bin")]
-    content = "".join(f"{path.name} {sha256_of(path)}\n" for path in weights)
+def weights_digest(model: Path) -> str:
+    """Differs where the weights of a part of a folder of diffusers do, or are in other files."""
+    found = [path for path in sorted(model.glob("*/*")) if path.suffix in (".safetensors", ".bin")]
+    weights = [path for path in found if path.parent.name != _UNUSED]
+    content = "".join(f"{path.relative_to(model).as_posix()} {sha256_of(path)}\n" for path in weights)
     return hashlib.sha256(content.encode()).hexdigest()[:_DIGITS]
 
 

@@ -73,6 +73,14 @@ class Engine(Protocol):
         """Raises SettingsError for what cannot be drawn."""
         ...
 
+    def calibration(self, settings: Settings) -> str:
+        """The id of the calibration that the criterion goes by, empty if it needs none.
+
+        Raises:
+            CRDiffError: it needs one, and there is none.
+        """
+        ...
+
     def draw(self, request: Request) -> Drawn:
         """One image.
 

@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -59,13 +59,12 @@ def page_of(results: Results, images: Sequence[Mapping[str, Any]], labels: Label
         labels: of the metrics.
     """
     tables = "".join(_table(str(size), ways, results.baseline, labels) for size, ways in results.sizes.items())
-    drawn_with = ", ".join(f"{name} {value}" for name, value in results.identity.items() if value not in ("", None))
     template = (_HERE / "report.html").read_text(encoding="utf-8")
     said = "".join(f'<p class="note">{html.escape(note)}</p>' for note in notes(results.plan, labels))
     parts = {
         "style": (_HERE / "report.css").read_text(encoding="utf-8"),
         "script": (_HERE / "report.js").read_text(encoding="utf-8"),
-        "drawn_with": html.escape(drawn_with),
+        "drawn_with": html.escape(", ".join(_told(results.identity))),
         "sample": f"Prompts: {len(results.plan.prompts)}; seeds of each: {len(results.plan.seeds)}",
         "tables": tables + said,
         # No text of a prompt can end the script that holds it.
@@ -74,6 +73,15 @@ def page_of(results: Results, images: Sequence[Mapping[str, Any]], labels: Label
     for name, text in parts.items():
         template = template.replace(f"<!--{name}-->", text)
     return template
+
+
+def _told(identity: Mapping[str, Any]) -> Iterator[str]:
+    """Each thing that has a value."""
+    for name, value in identity.items():
+        if isinstance(value, Mapping):
+            yield from _told(value)
+        elif value not in ("", None):
+            yield f"{name} {value}"
 
 
 def shown_images(plan: Plan, record: Record, count: int) -> list[dict[str, Any]]:

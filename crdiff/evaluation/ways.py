@@ -61,6 +61,9 @@ WAYS: Mapping[str, Kind] = {
     **{f"best-of-{n}": Kind(f"of {n} dense images the one that scores highest", None, candidates=n) for n in (2, 4)},
 }
 
+_RARE = ("candidates", "chosen_by", "calibration")
+"""What few drawings have, by its name in Drawing."""
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -75,6 +78,7 @@ class Drawing:
         published: the paper's figures of it, by metric.
         candidates: images from other seeds of which the one that scores highest is taken.
         chosen_by: the metric by which it is, where there are several.
+        calibration: the id of the one that the criterion goes by; empty if it needs none.
     """
 
     way: str
@@ -85,25 +89,27 @@ class Drawing:
     published: Mapping[str, float] = field(default_factory=dict)
     candidates: int = 1
     chosen_by: str = ""
+    calibration: str = ""
 
     @property
     def key(self) -> str:
         """Tells its images from those of other settings."""
-        return json.dumps([str(self.size), changed(self.settings)], sort_keys=True)
+        calibrated = [self.calibration] if self.calibration else []
+        return json.dumps([str(self.size), changed(self.settings), *calibrated], sort_keys=True)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON."""
         settled = {"settings": changed(self.settings), "drawn_at": str(self.size), "passes": self.passes}
         told = {"origin": self.origin, "published": dict(self.published)}
-        choice = {"candidates": self.candidates, "chosen_by": self.chosen_by} if self.candidates > 1 else {}
-        return {"way": self.way, **settled, **told, **choice}
+        rare = {name: value for name in _RARE if (value := getattr(self, name)) != getattr(Drawing, name)}
+        return {"way": self.way, **settled, **told, **rare}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Drawing:
         """The inverse of ``to_dict``."""
         settings, size = Settings.from_dict(values["settings"]), Size.parse(values["drawn_at"])
-        told = {name: values[name] for name in ("candidates", "chosen_by") if name in values}
-        return cls(values["way"], settings, size, values["passes"], values["origin"], values["published"], **told)
+        rare = {name: values[name] for name in _RARE if name in values}
+        return cls(values["way"], settings, size, values["passes"], values["origin"], values["published"], **rare)
 
 
 @dataclass(frozen=True)

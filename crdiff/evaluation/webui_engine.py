@@ -18,13 +18,28 @@ from crdiff.evaluation.errors import EvaluationError
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.plan import idle, plan_for
 from crdiff.presets.size import Size
+from crdiff.pruning.registry import CRITERIA, Needs
 from crdiff.search.options import with_checkpoint
 from crdiff.search.remote import WebUI, ask_checkpoint, check_sampler
 from crdiff.settings import Settings
 
 _SCRIPT = "cr-diff"
-_OPTIONS = ("sd_vae", "CLIP_stop_at_last_layers")
-"""The WebUI's own that images depend on, whatever is requested."""
+_SAMPLER = "Euler"
+"""What the API of every host takes where a request names none."""
+
+_OPTIONS = (
+    "sd_vae", "CLIP_stop_at_last_layers", "sd_unet", "forge_additional_modules", "forge_unet_storage_dtype",
+    "fp8_storage", "cache_fp16_weight", "upcast_attn", "randn_source", "emphasis", "comma_padding_backtrack",
+    "use_old_emphasis_implementation", "use_old_scheduling", "use_downcasted_alpha_bar", "sd_noise_schedule",
+    "sdxl_crop_left", "sdxl_crop_top", "tiling", "reflective_padding_vae_sd", "scaling_factor", "sd_vae_decode_method",
+    "pad_cond_uncond", "pad_cond_uncond_v0", "s_min_uncond", "s_min_uncond_all", "skip_early_cond",
+    "token_merging_ratio", "hypertile_enable_unet", "hypertile_max_depth_unet", "hypertile_max_tile_unet",
+    "eta_ddim", "eta_ancestral", "ddim_discretize", "s_churn", "s_tmin", "s_tmax", "s_noise", "k_sched_type",
+    "sigma_min", "sigma_max", "rho", "beta_dist_alpha", "beta_dist_beta", "eta_noise_seed_delta",
+    "always_discard_next_to_last_sigma", "sgm_noise_multiplier", "uni_pc_variant", "uni_pc_skip_type", "uni_pc_order",
+    "uni_pc_lower_order_final", "face_restoration", "enable_prompt_comments",
+)  # fmt: skip
+"""The WebUI's own that images depend on, whatever is requested; no host has all of them."""
 
 _SOURCE, _NOTE = "CR-Diff source: ", "CR-Diff note: "
 
@@ -43,11 +58,12 @@ class WebUIEngine:
 
     def __init__(self, webui: WebUI, request: Mapping[str, Any], checkpoint: str | None = None) -> None:
         self._webui, self._name = webui, checkpoint
-        self._body = with_checkpoint(dict(request), checkpoint)
-        check_sampler(webui, request.get("sampler_name"))
+        sampler = {} if "sampler_index" in request else {"sampler_name": _SAMPLER}
+        self._body = with_checkpoint({**sampler, **request}, checkpoint)
+        check_sampler(webui, self._body.get("sampler_name"))
         self.checkpoint = ask_checkpoint(webui, checkpoint)
-        options = webui.call("GET", "/sdapi/v1/options")
-        self._options = {name: options.get(name) for name in _OPTIONS}
+        self._options = self._present_options()
+        self._calibrations: dict[str, str] = {}
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -57,9 +73,46 @@ class WebUIEngine:
         if size.height % 8 or size.width % 8:
             raise SettingsError(f"{size}: WebUIs draw sizes whose sides are multiples of 8.")
 
-    def draw(self, request: Request) -> Drawn:
+    def calibration(self, settings: Settings) -> str:
+        needs = CRITERIA[settings.criterion].needs
+        if not settings.enabled or needs is Needs.NOTHING:
+            return ""
+        found = self._newest(settings.criterion)
+        if found is None:
+            raise SettingsError(
+                f"The criterion {settings.criterion} needs {needs.value} of {self.checkpoint.name} first."
+            )
+        self._calibrations[settings.criterion] = found
+        return found
+
+    def _newest(self, criterion: str) -> str | None:
+        """The id of the latest calibration that a criterion can go by."""
+        known = self._webui.call("GET", "/crdiff/v1/calibrations")
+        own = [one for one in known if one["checkpoint"] == self.checkpoint.key and criterion not in one["lacking"]]
+        return str(own[0]["id"]) if own else None
+
+    def _present_options(self) -> dict[str, str]:
+        options = self._webui.call("GET", "/sdapi/v1/options")
+        # Hosts do not always put back what a request overrides, which is known anyway.
+        known = [name for name in _OPTIONS if name in options and name not in self._body.get("override_settings", {})]
+        # As texts: some may be infinite, which JSON has no number for.
+        return {name: str(options[name]) for name in known}
+
+    def _check_unchanged(self, settings: Settings) -> None:
+        """Raises EvaluationError if an image would be another one than at the start."""
         if ask_checkpoint(self._webui, self._name).key != self.checkpoint.key:
             raise EvaluationError("The checkpoint was switched in the WebUI; select the former one to resume.")
+        now = self._present_options()
+        for name in (name for name in _OPTIONS if now.get(name) != self._options.get(name)):
+            raise EvaluationError(f"The WebUI's setting {name} was changed meanwhile; put it back to resume.")
+        known = self._calibrations.get(settings.criterion) if settings.enabled else None
+        if known is not None and self._newest(settings.criterion) != known:
+            raise EvaluationError(
+                "The checkpoint was calibrated anew meanwhile; the same command draws what depends on it again."
+            )
+
+    def draw(self, request: Request) -> Drawn:
+        self._check_unchanged(request.settings)
         size = {"height": request.size.height, "width": request.size.width}
         body = {**self._body, **size, "prompt": request.prompt, "seed": request.seed}
         scripts = {**body.get("alwayson_scripts", {}), _SCRIPT: {"args": [request.settings.to_dict()]}}

@@ -199,6 +199,7 @@ def _journal_path(
     course += [campaign.racing] if campaign.racing != "off" else []
     course += [space.axes] if space.stages > 1 else []
     course += [space.held_away_from_start] if space.held_away_from_start else []
+    course += [["start k", campaign.trial_k]] if "k" in space.axes and campaign.trial_k != PAPER_K else []
     mark = hashlib.sha256(json.dumps(course, sort_keys=True).encode()).hexdigest()[:12]
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", checkpoint.name)[:40].strip("._") or "model"
     return campaign.journals / f"{name}-{size}-{mark}.jsonl"

@@ -42,9 +42,13 @@ class FakeEngine:
     identity: dict = field(default_factory=lambda: {"engine": "fake", "steps": 3})
     drawn: list = field(default_factory=list)
     most: int = 10**6
+    calibrated: str = ""
 
     def check(self, size, settings):
         pass
+
+    def calibration(self, settings):
+        return self.calibrated if settings.criterion == "wanda" else ""
 
     def draw(self, request):
         if len(self.drawn) == self.most:
@@ -244,6 +248,25 @@ def test_a_distance_is_that_of_all_images_and_needs_none_of_them_again(evaluate,
     assert report["sizes"]["64x64"][0]["distances"] == {"fid": pytest.approx(np.mean(shades) + 8)}
     again, _, second = evaluate("--no-images", "--metrics", "fid", "--sizes", "64x64")
     assert again.drawn == [] and second == report
+
+
+def test_another_calibration_draws_what_depends_on_it_again_and_nothing_else(evaluate):
+    options = (
+        "--sizes",
+        "64x64",
+        "--ways",
+        "dense",
+        "crdiff:criterion=wanda",
+        "--seeds",
+        "1",
+        "--ratios",
+        "0.1/0.1/0.1",
+    )
+    assert len(evaluate(*options, calibrated="first")[0].drawn) == 8
+    assert evaluate(*options, calibrated="first")[0].drawn == []
+    again, _, report = evaluate(*options, calibrated="second")
+    assert len(again.drawn) == 4 and {drawn[3] for drawn in again.drawn} == {1.5}
+    assert report["sizes"]["64x64"][1]["calibration"] == "second"
 
 
 def test_another_model_or_number_of_steps_needs_another_folder(evaluate, capsys):

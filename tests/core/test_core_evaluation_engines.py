@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,16 +67,23 @@ def test_each_way_draws_what_it_says(pipe):
     assert len({image.tobytes() for image in images.values()}) == 5
 
 
-def test_a_folder_is_told_from_others_by_its_whole_name_and_its_unet(pipe, tmp_path, monkeypatch):
+def test_a_folder_is_told_from_others_by_its_whole_name_and_its_weights(pipe, tmp_path, monkeypatch):
     monkeypatch.setattr(diffusers_engine, "_pipeline", lambda model, dtype: copy.copy(pipe))
     found = []
-    for name, weights in (("sd-v1.4", b"4"), ("sd-v1.5", b"4"), ("other/sd-v1.5", b"5")):
-        unet = tmp_path / name / "unet"
-        unet.mkdir(parents=True)
-        (unet / "diffusion_pytorch_model.safetensors").write_bytes(weights)
+    for name, unet, vae in (
+        ("sd-v1.4", b"4", b"1"),
+        ("sd-v1.5", b"4", b"1"),
+        ("a/sd-v1.5", b"5", b"1"),
+        ("b/x", b"4", b"2"),
+    ):
+        for part, weights in {"unet": unet, "vae": vae}.items():
+            path = tmp_path / name / part / "diffusion_pytorch_model.safetensors"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(weights)
         found.append(load(tmp_path / name, Sampling(), "cpu").identity)
-    assert [one["model"] for one in found] == ["sd-v1.4", "sd-v1.5", "sd-v1.5"]
-    assert found[0]["weights"] == found[1]["weights"] != found[2]["weights"]
+    assert [one["model"] for one in found] == ["sd-v1.4", "sd-v1.5", "sd-v1.5", "x"]
+    assert found[0]["weights"] == found[1]["weights"]
+    assert len({one["weights"] for one in found}) == 3
     assert found[0]["scheduler_config"]["beta_end"] == str(pipe.scheduler.config.beta_end)
 
 
@@ -97,8 +105,13 @@ class FakeWebUI:
     def __init__(self, infotext):
         self.infotext, self.bodies = infotext, []
         self.options = {"sd_vae": "Automatic", "CLIP_stop_at_last_layers": 1}
+        self.calibrations = []
 
     def call(self, method, path, body=None):
+        if path == "/sdapi/v1/samplers":
+            return [{"name": "Euler"}, {"name": "DDIM"}]
+        if path == "/crdiff/v1/calibrations":
+            return self.calibrations
         if path.startswith("/crdiff/v1/checkpoint"):
             return {"name": "mine", "sha256": "2" * 64, "family": "sd15", "problem": None}
         if path == "/sdapi/v1/options":
@@ -126,10 +139,41 @@ def test_a_webui_is_asked_for_each_image():
     assert (body["prompt"], body["seed"], body["height"], body["width"], body["steps"]) == ("a", 4, 64, 96, 3)
     assert body["alwayson_scripts"]["cr-diff"]["args"] == [settings.to_dict()]
     assert body["override_settings"] == {"sd_model_checkpoint": "mine"} and body["save_images"] is False
-    assert engine.identity["options"] == webui.options
-    webui.options = {"sd_vae": "other.safetensors"}  # of a host without clip skip
-    other = WebUIEngine(webui, {"steps": 3}, "mine").identity["options"]
-    assert other == {"sd_vae": "other.safetensors", "CLIP_stop_at_last_layers": None}
+    assert engine.identity["options"] == {"sd_vae": "Automatic", "CLIP_stop_at_last_layers": "1"}
+    webui.options = {"sd_vae": "other.safetensors", "s_tmax": float("inf"), "eta_noise_seed_delta": 3}
+    with pytest.raises(EvaluationError, match="setting sd_vae was changed meanwhile; put it back to resume"):
+        engine.draw(Request("a", 4, Size(64, 96), settings))
+    other = WebUIEngine(webui, {"steps": 3, "override_settings": {"eta_noise_seed_delta": 4}}, "mine").identity
+    assert other["options"] == {"sd_vae": "other.safetensors", "s_tmax": "inf"}  # of a host without clip skip
+    assert other["request"]["override_settings"] == {"eta_noise_seed_delta": 4, "sd_model_checkpoint": "mine"}
+
+
+def test_the_sampler_is_named_even_where_nobody_asked_for_one():
+    asked = {"Euler": {}, "DDIM": {"sampler_name": "DDIM"}, None: {"sampler_index": "DDIM"}}
+    for name, request in asked.items():
+        webui = FakeWebUI("a")
+        engine = WebUIEngine(webui, request)
+        engine.draw(Request("a", 4, SIZE, Settings()))
+        assert webui.bodies[0].get("sampler_name") == engine.identity["request"].get("sampler_name") == name
+
+
+def test_the_calibration_that_a_criterion_goes_by_is_known_and_stays():
+    webui = FakeWebUI(PRUNED)
+    engine = WebUIEngine(webui, {})
+    wanda = Settings(enabled=True, preset="custom", criterion="wanda")
+    assert engine.calibration(Settings(enabled=True)) == engine.calibration(replace(wanda, enabled=False)) == ""
+    # As the WebUI lists them: of another checkpoint, one that does not suffice, the latest that does, an older one.
+    own = [{"id": f"{n}", "checkpoint": "2" * 64, "lacking": {"wanda": "more"} if n == 1 else {}} for n in range(4)]
+    webui.calibrations = [{**own[0], "checkpoint": "3" * 64}, own[1]]
+    with pytest.raises(SettingsError, match="The criterion wanda needs a calibration of mine first"):
+        engine.calibration(wanda)
+    webui.calibrations += own[2:]
+    assert engine.calibration(wanda) == "2"
+    engine.draw(Request("a", 4, SIZE, wanda))
+    webui.calibrations.insert(0, {**own[0], "id": "new"})
+    engine.draw(Request("a", 4, SIZE, Settings(enabled=True, preset="custom")))
+    with pytest.raises(EvaluationError, match="calibrated anew meanwhile"):
+        engine.draw(Request("a", 4, SIZE, wanda))
 
 
 @pytest.mark.parametrize(

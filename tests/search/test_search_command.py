@@ -137,6 +137,12 @@ def test_journals_of_version_1_0_0_are_continued_by_the_same_command_and_by_no_o
     assert all(after[name].startswith(content) for name, content in before.items())
 
 
+def test_searches_over_k_that_start_from_different_ones_have_journals_of_their_own(webui, prompts, tmp_path):
+    for k in ("1", "1.5", "1"):
+        assert main(command(webui, prompts, "--vary", "k", "--trial-k", k, evaluations=2)) == 0
+    assert len(list((tmp_path / "presets.searches").iterdir())) == 2
+
+
 def test_racing_leaves_images_out_and_the_best_is_measured_in_full(webui, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("\n".join(f"prompt {number}" for number in range(20)), encoding="utf-8")

@@ -102,6 +102,7 @@ def to_dict(stored: Stored) -> dict[str, Any]:
     statistics = stored.statistics
     return {
         "name": stored.path.stem,
+        "id": statistics.id,
         "checkpoint": stored.checkpoint,
         "modifiers": list(stored.modifiers),
         "made": dict(statistics.made),
