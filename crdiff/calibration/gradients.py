@@ -6,6 +6,7 @@ no further: the model's own parameters neither require nor get a gradient, whate
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -13,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.autograd.graph import allow_mutation_on_saved_tensors
 from torch.overrides import TorchFunctionMode
-from torch.utils.checkpoint import checkpoint
 
 from crdiff.errors import CRDiffError
+from crdiff.guidance.random_state import RandomState
 from crdiff.models.architecture import Layer, find_layers
 from crdiff.patching import Original, Patch
 from crdiff.pruning.copies import free_bytes
@@ -76,7 +78,8 @@ class Gradients:
     def gather(self, model: torch.nn.Module, patches: LayerPatches, loss: Callable[[], torch.Tensor]) -> None:
         """Add the gradients of a loss.
 
-        Transformer blocks keep their input alone and are computed again on the way back.
+        Transformer blocks keep their input alone and are computed again on the way back. What the model writes over in
+        place is copied first where a gradient needs it.
 
         Args:
             model: the denoiser.
@@ -85,20 +88,26 @@ class Gradients:
 
         Raises:
             UnsupportedModelError: a layer's weight cannot be reached.
-            NoGradientsError: there is not enough memory, or the model writes in place.
+            NoGradientsError: there is not enough memory, or the model writes in place where autograd cannot follow.
         """
         self._check_memory(patches.layers)
         names = dict.fromkeys(layer.block for layer in patches.layers if layer.block)
         blocks = [model.get_submodule(name) for name in names]
         try:
             with ExitStack() as within:
-                for one in (torch.inference_mode(False), torch.enable_grad(), _Recordable(), _checkpointed(blocks)):
+                recorded = (torch.inference_mode(False), torch.enable_grad(), allow_mutation_on_saved_tensors())
+                for one in (*recorded, _Recordable()):
                     within.enter_context(one)
                 anchor = torch.ones((), requires_grad=True)
+                within.enter_context(_computed_again(blocks, anchor))
                 within.enter_context(patches.applying(_Seams(self, anchor)))
                 torch.autograd.backward(loss(), inputs=[anchor])
         except torch.cuda.OutOfMemoryError as error:
             raise NoGradientsError(_OUT_OF_MEMORY) from error
+        except RuntimeError as error:
+            if re.search("in-?place", str(error)) is None:
+                raise
+            raise NoGradientsError(_IN_PLACE) from error
 
     def _check_memory(self, layers: tuple[Layer, ...]) -> None:
         """Before the first loss."""
@@ -184,8 +193,6 @@ class _Seams(Pruning):
 class _Recordable(TorchFunctionMode):
     """Within it autograd can record what hosts compute that never do: on weights made in inference mode, as which Forge
     makes its models, of which it can save no more than aliases.
-
-    What is written in place on the way is refused: of what a block computes again autograd would not notice it.
     """
 
     def __torch_function__(
@@ -193,10 +200,6 @@ class _Recordable(TorchFunctionMode):
     ) -> Any:
         if func is torch.Tensor.is_inference:
             return func(*args)
-        name = getattr(func, "__name__", "")
-        in_place = name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
-        if in_place and args and isinstance(args[0], torch.Tensor) and args[0].requires_grad:
-            raise NoGradientsError(_IN_PLACE)
         return func(*_recordable(args), **_recordable(kwargs or {}))
 
 
@@ -212,16 +215,44 @@ def _recordable(value: Any) -> Any:
     return value
 
 
-@contextmanager
-def _checkpointed(blocks: Iterable[torch.nn.Module]) -> Iterator[None]:
-    def recorded(forward: Original, *args: Any, **kwargs: Any) -> Any:
-        with _Recordable():  # which on the way back is not in force
-            return forward(*args, **kwargs)
+class _Again(torch.autograd.Function):
+    """A block that keeps its input alone and is computed again on the way back, with the same random numbers.
 
-    def computed_again(forward: Original, *args: Any, **kwargs: Any) -> Any:
-        return checkpoint(partial(recorded, forward), *_recordable(args), use_reentrant=False, **_recordable(kwargs))
+    Each time it has a copy of the input to write into. In the checkpoints of torch it would write over what these have
+    kept of the second time, and nothing would notice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, anchor: torch.Tensor, block: Callable[[torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        ctx.anchor, ctx.block, ctx.random = anchor, block, RandomState.capture(x.device)
+        return block(x.clone())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, None, None]:
+        (x,) = ctx.saved_tensors
+        now = RandomState.capture(x.device)
+        ctx.random.restore()
+        try:
+            with torch.enable_grad(), _Recordable():
+                x = x.detach().requires_grad_()
+                found = torch.autograd.grad(ctx.block(x.clone()), (x, ctx.anchor), gradients, allow_unused=True)
+        finally:
+            now.restore()
+        return found[0], None, None
+
+
+@contextmanager
+def _computed_again(blocks: Iterable[torch.nn.Module], anchor: torch.Tensor) -> Iterator[None]:
+    """Blocks' first argument is their input; others need no gradients."""
+
+    def patched(forward: Original, *args: Any, **kwargs: Any) -> Any:
+        (x, *others), named = _recordable(args), _recordable(kwargs)
+        return _Again.apply(x, anchor, lambda given: forward(given, *others, **named))  # type: ignore[no-untyped-call]
 
     with ExitStack() as patches:
         for block in blocks:
-            patches.callback(Patch(block, "forward", computed_again).remove)
+            patches.callback(Patch(block, "forward", patched).remove)
         yield
