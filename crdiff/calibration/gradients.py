@@ -6,13 +6,14 @@ no further: the model's own parameters neither require nor get a gradient, whate
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch.autograd.graph import allow_mutation_on_saved_tensors
 from torch.overrides import TorchFunctionMode
@@ -23,7 +24,7 @@ from crdiff.models.architecture import Layer, find_layers
 from crdiff.patching import Original, Patch
 from crdiff.pruning.copies import free_bytes
 from crdiff.pruning.criterion import LinearCall, Pruning
-from crdiff.pruning.hessian import Matrix
+from crdiff.pruning.hessian import Matrices, Matrix
 from crdiff.pruning.linear import LayerPatches
 
 _SUM_BYTES, _KEPT_BYTES = 4, 2
@@ -41,8 +42,7 @@ class NoGradientsError(CRDiffError):
 
 
 class Gradients:
-    """The sums of the gradients of a model's layers; see Matrices, as which they are in half precision, all times one
-    power of two.
+    """The sums of the gradients of a model's layers.
 
     Attributes:
         sums: (out, in) float32, by name, on the model's device.
@@ -53,18 +53,11 @@ class Gradients:
         self.sums: dict[str, torch.Tensor] = {}
         self.dropped = 0
 
-    @property
-    def keys(self) -> Mapping[str, str]:
-        return {name: name for name in self.sums}
-
-    def get(self, key: str) -> Matrix:
-        found: Matrix = self.sums[key].mul(self._scale).half().cpu().numpy()
-        return found
-
-    @property
-    def _scale(self) -> float:
+    def halves(self) -> Matrices:
+        """They as they are now, in half precision, all times one power of two."""
         largest = max((float(total.abs().max()) for total in self.sums.values()), default=0.0)
-        return float(2.0 ** np.floor(np.log2(_LARGEST / largest))) if largest > 0.0 else 1.0
+        scale = 2.0 ** math.floor(math.log2(_LARGEST / largest)) if largest > 0.0 else 1.0
+        return _Halves(self.sums, scale)
 
     def add(self, name: str, gradient: torch.Tensor) -> None:
         """One more of a layer, (out, in)."""
@@ -149,6 +142,22 @@ def summed_gradients(model: torch.nn.Module, losses: Iterable[Callable[[], torch
     finally:
         patches.remove()
     return gradients
+
+
+@dataclass(frozen=True)
+class _Halves:
+    """See Matrices."""
+
+    sums: Mapping[str, torch.Tensor]
+    scale: float
+
+    @property
+    def keys(self) -> Mapping[str, str]:
+        return {name: name for name in self.sums}
+
+    def get(self, key: str) -> Matrix:
+        found: Matrix = self.sums[key].mul(self.scale).half().cpu().numpy()
+        return found
 
 
 class _Seam(torch.autograd.Function):

@@ -97,14 +97,10 @@ class Gathered:
     """
 
     def __init__(self, calibration: Calibration, made: Mapping[str, str], gradients: Matrices | None = None) -> None:
-        self._found = {
-            state: replace(
-                gathering.statistics(made),
-                hessians=gathering.whole() if gathering.hessians else None,
-                gradients=gradients,
-            )
-            for state, gathering in calibration.gatherings.items()
-        }
+        self._found: dict[WeightsState, Statistics] = {}
+        for state, gathering in calibration.gatherings.items():
+            found = replace(gathering.statistics(made), hessians=gathering.whole() if gathering.hessians else None)
+            self._found[state] = found if gradients is None else found.with_gradients(gradients)
 
     def of(self, state: WeightsState) -> Statistics | None:
         return self._found.get(state)

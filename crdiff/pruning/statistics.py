@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ Columns = npt.NDArray[np.float32]
 """One number for each input of a layer."""
 
 _HEADER = ("layers", "blocks", "made")
+_GRADIENTS = "gradients digest"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Statistics:
         hessians: the whole ones, which are stored apart; None if they were not kept.
         gradients: of each layer's weight, of a denoising loss, all times one number, which are stored apart; None if
             they were not kept.
+        gradients_digest: by which the id tells gradients from others; empty without any.
     """
 
     layers: Mapping[str, LayerStatistics]
@@ -61,6 +64,7 @@ class Statistics:
     made: Mapping[str, str] = field(default_factory=dict)
     hessians: Matrices | None = field(default=None, compare=False)
     gradients: Matrices | None = field(default=None, compare=False)
+    gradients_digest: str = ""
 
     @property
     def id(self) -> str:
@@ -95,10 +99,20 @@ class Statistics:
         }
         return replace(self, layers=layers)
 
+    def with_gradients(self, gradients: Matrices) -> Statistics:
+        """These statistics, with gradients beside them."""
+        digest = hashlib.sha256()
+        for name, key in sorted(gradients.keys.items()):
+            if (matrix := gradients.get(key)) is not None:
+                digest.update(f"{name}{matrix.shape}".encode())
+                digest.update(matrix.tobytes())
+        return replace(self, gradients=gradients, gradients_digest=digest.hexdigest())
+
     def to_record(self) -> Record:
         """The statistics as they are stored."""
         counts = {name: [layer.tokens, layer.skipped] for name, layer in self.layers.items()}
         header = {"layers": json.dumps(counts), "blocks": json.dumps(self.blocks), "made": json.dumps(self.made)}
+        header |= {_GRADIENTS: self.gradients_digest} if self.gradients_digest else {}
         arrays = {f"{name}.squares": layer.squares for name, layer in self.layers.items()}
         for name, layer in self.layers.items():
             if layer.inverse is not None:
@@ -119,4 +133,5 @@ class Statistics:
             )
             for name, (tokens, skipped) in counts.items()
         }
-        return cls(layers, {name: float(change) for name, change in blocks.items()}, made)
+        changes = {name: float(change) for name, change in blocks.items()}
+        return cls(layers, changes, made, gradients_digest=record.header.get(_GRADIENTS, ""))

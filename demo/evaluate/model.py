@@ -148,7 +148,7 @@ class DemoModel:
                 latents = self._sample(prompts[part], seeds[part], size, run, drawing)
                 losses += self._denoising_losses(latents, self.text(list(prompts[part])), drawing.steps)
         made = {"images": str(len(prompts)), "size": f"{size[0]}x{size[1]}", "steps": str(drawing.steps)}
-        gradients = summed_gradients(self.unet, losses)
+        gradients = summed_gradients(self.unet, losses).halves()
         self._store = Store(calibrations=Gathered(calibration, made, gradients))
 
     def _denoising_losses(self, latents: Tensor, context: Tensor, steps: int) -> Iterator[Callable[[], Tensor]]:

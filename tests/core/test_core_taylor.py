@@ -35,7 +35,7 @@ def matrices_of(gradients):
 
 def store_with(gradients):
     gradients = None if gradients is None else matrices_of(gradients)
-    statistics = Statistics({}, {}, gradients=gradients)
+    statistics = Statistics({}, {}) if gradients is None else Statistics({}, {}).with_gradients(gradients)
     return Store(calibrations=SimpleNamespace(of=lambda _: statistics))
 
 
@@ -182,7 +182,7 @@ def test_they_are_kept_with_the_calibration_in_half_precision_all_times_one_powe
     gathered.add("two", torch.full((5, 2), float("nan")))
     assert gathered.dropped == 1
     layer = LayerStatistics(7, np.ones(4, np.float32))
-    calibrations.put(STATE, Statistics({"one": layer}, {}, gradients=gathered))
+    calibrations.put(STATE, Statistics({"one": layer}, {}).with_gradients(gathered.halves()))
     (stored,) = calibrations.all()
     assert stored.bytes > sum(2 * gradient.numel() for gradient in given.values())
     kept = Calibrations(tmp_path).of(STATE).gradients
@@ -190,7 +190,11 @@ def test_they_are_kept_with_the_calibration_in_half_precision_all_times_one_powe
     for name, gradient in given.items():
         np.testing.assert_allclose(kept.get(name) / scale, gradient, rtol=1e-3, atol=1e-11)
     assert CRITERIA["taylor"].make(STATE, Store(calibrations=calibrations)).basis == stored.statistics.id
-    calibrations.delete(stored)
+    gathered.add("two", torch.ones(5, 2))
+    calibrations.put(STATE, Statistics({"one": layer}, {}).with_gradients(gathered.halves()))
+    (replaced,) = calibrations.all()
+    assert replaced.statistics.id != stored.statistics.id, "what was counted by other gradients would be used"
+    calibrations.delete(replaced)
     assert list(tmp_path.iterdir()) == []
 
 

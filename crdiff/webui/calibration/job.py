@@ -168,7 +168,9 @@ class CalibrationJob:
             )
         if drawn < wanted:
             found = replace(found, made={**found.made, "images": str(drawn)})
-        path = self._kept.put(state, replace(found, hessians=self._files, gradients=made.gradients))
+        if made.gradients is not None:
+            found = found.with_gradients(made.gradients.halves())
+        path = self._kept.put(state, replace(found, hessians=self._files))
         return self._monitor.update(
             state="stopped" if self._stopped else "done",
             message=self._told(made, drawn, missing),
