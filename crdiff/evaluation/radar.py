@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 
 from crdiff.evaluation.results import WayResult
+from crdiff.evaluation.svg import colour, text, whole
 
 AXES = 3
 """The fewest metrics that make a radar."""
 
 _RADIUS, _INNER = 130.0, 0.15
-_WIDTH, _HEIGHT = 680, 340
-_HUES = 7
+_WIDTH, _HEIGHT = 780, 340
 
 
 def radar(ways: Sequence[WayResult], labels: Mapping[str, str]) -> str:
@@ -25,20 +24,17 @@ def radar(ways: Sequence[WayResult], labels: Mapping[str, str]) -> str:
     scores = [{name: score.mean.value for name, score in way.scores.items()} for way in ways]
     found = [{**own, **{name: -value for name, value in way.distances.items()}} for own, way in zip(scores, ways)]
     axes = list(dict.fromkeys(name for values in found for name in values))
-    whole = [(way, values) for way, values in zip(ways, found) if len(values) == len(axes)]
-    if len(axes) < AXES or len(whole) < 2:
+    every = [(way, values) for way, values in zip(ways, found) if len(values) == len(axes)]
+    if len(axes) < AXES or len(every) < 2:
         return ""
-    bounds = [(min(values[axis] for _, values in whole), max(values[axis] for _, values in whole)) for axis in axes]
+    bounds = [(min(values[axis] for _, values in every), max(values[axis] for _, values in every)) for axis in axes]
     parts = [_web(axes, labels)]
-    for number, (way, values) in enumerate(whole):
+    for number, (way, values) in enumerate(every):
         shares = [_share(values[axis], *bound) for axis, bound in zip(axes, bounds)]
-        colour = f"hsl({round(360 * number / max(_HUES, len(whole)))} 70% 50%)"
-        parts.append(f'<polygon points="{_points(shares)}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        place = f'x="{2 * _RADIUS + 250:g}" y="{60 + 20 * number}"'
-        parts.append(f'<text {place} fill="{colour}">{html.escape(way.drawing.way)}</text>')
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" aria-label="radar">{"".join(parts)}</svg>'
-    )
+        stroke = colour(number, len(every))
+        parts.append(f'<polygon points="{_points(shares)}" fill="none" stroke="{stroke}" stroke-width="2"/>')
+        parts.append(text(2 * _RADIUS + 250, 60 + 20 * number, way.drawing.way, fill=stroke))
+    return whole(_WIDTH, _HEIGHT, "radar", parts)
 
 
 def _share(value: float, low: float, high: float) -> float:
@@ -51,8 +47,7 @@ def _web(axes: Sequence[str], labels: Mapping[str, str]) -> str:
     for number, axis in enumerate(axes):
         x, y = _place(number, len(axes), 1.12)
         anchor = "middle" if abs(x - _centre()[0]) < 5 else "start" if x > _centre()[0] else "end"
-        label = html.escape(labels.get(axis, axis).split(" (")[0])
-        parts.append(f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}" fill="currentColor">{label}</text>')
+        parts.append(text(x, y + 4, labels.get(axis, axis).split(" (")[0], anchor))
     return "".join(parts)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from crdiff.evaluation.images import Item, Plan
 from crdiff.evaluation.notes import notes
 from crdiff.evaluation.paper import BEST, BEST_BY
+from crdiff.evaluation.plots import plots
 from crdiff.evaluation.radar import radar
 from crdiff.evaluation.record import Record
 from crdiff.evaluation.results import Results, Score, WayResult
@@ -129,7 +130,7 @@ def _table(size: str, ways: Sequence[WayResult], baseline: str, labels: Labels) 
         f"<tr>{_name(way)}{''.join(f'<td>{row[number]}</td>' for number in shown)}</tr>" for way, row in zip(ways, rows)
     )
     table = f"<div class=wide><table><tr><th>way</th>{head}</tr>{body}</table></div>"
-    return f"<h2>{size} (height x width)</h2>{table}{radar(ways, labels)}"
+    return f"<h2>{size} (height x width)</h2>{table}{radar(ways, labels)}{plots(ways, baseline, labels)}"
 
 
 @dataclass(frozen=True)

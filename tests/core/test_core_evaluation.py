@@ -18,6 +18,7 @@ from crdiff.errors import SettingsError
 from crdiff.evaluation import command
 from crdiff.evaluation.engine import Drawn
 from crdiff.evaluation.images import Item
+from crdiff.evaluation.plots import curve, ratio_plot, score_plot
 from crdiff.evaluation.prompts import prompts_of
 from crdiff.evaluation.radar import radar
 from crdiff.evaluation.results import Score, WayResult
@@ -327,7 +328,9 @@ def test_a_table_of_the_paper_runs_and_has_its_figures_beside(evaluate, monkeypa
     found = next(one for one in report["sizes"][size] if one["way"] == way)
     assert found["published"][metric] == figure and {**found["scores"], **found["distances"]}[metric]
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == (0 if name in ("table4", "fig2") else len(report["sizes"]))
+    assert page.count('aria-label="radar"') == (0 if name in ("table4", "fig2") else len(report["sizes"]))
+    # Over the ratio, which figure 2 alone varies: of both its metrics.
+    assert len(re.findall(r'aria-label="[^"]* over the ratios"', page)) == (2 if name == "fig2" else 0)
     assert f", paper {figure:.3f}" in capsys.readouterr().out
     assert report["baseline"] == report["sizes"][size][0]["way"]
 
@@ -358,6 +361,57 @@ def test_the_radar_puts_the_best_on_the_rim_and_turns_distances_round():
     assert polygons[0] == web and np.allclose(radii[2] / radii[0], 0.15, atol=0.01)
     assert np.allclose(radii[1] / radii[0], 0.575, atol=0.01)
     assert radar([way("one", 1.0, 1.0, 1.0)], {}) == ""
+
+
+def scored(name, mean, gain=None, **settings):
+    score = Score(4, Interval(mean, mean - 1, mean + 2), gain and Interval(gain, gain - 0.5, gain + 0.5), None, None)
+    drawing = Drawing(name, Settings(enabled=bool(settings), preset="custom", **settings), SIZE, 1.0, "")
+    return WayResult(drawing, 4, 1.0, {"a": score}, {})
+
+
+def ratios(ratio):
+    return dict.fromkeys(("down", "mid", "up"), ratio)
+
+
+def dots(drawing):
+    return np.array(re.findall(r'<circle cx="([0-9.]+)" cy="([0-9.]+)"', drawing), dtype=float)
+
+
+def test_a_plot_puts_scores_gains_and_their_intervals_where_they_belong():
+    ways = [scored("dense", 10.0), scored("<b>", 14.0, 4.0, **ratios(0.2)), scored("c", 8.0, -2.0, **ratios(0.4))]
+    drawn = score_plot(ways, "a", "beauty", "dense")
+    assert "&lt;b&gt;" in drawn and "<b>" not in drawn and "gain over dense" in drawn
+    (dense, better, worse), (up, down) = dots(drawn)[:3], dots(drawn)[3:]
+    assert (better[0] - dense[0]) / (dense[0] - worse[0]) == pytest.approx(4.0 / 2.0, abs=0.01)
+    assert (better[1], worse[1]) == (up[1], down[1]) and dense[1] < better[1] < worse[1]
+    zero = float(re.search(r'<line x1="([0-9.]+)"[^>]*dasharray', drawn)[1])
+    assert (up[0] - zero) / (zero - down[0]) == pytest.approx(4.0 / 2.0, abs=0.01)
+    lines = re.findall(r'<line x1="([0-9.]+)" y1="([0-9.]+)" x2="([0-9.]+)" y2="([0-9.]+)" stroke="hsl', drawn)
+    x1, y, x2, _ = map(float, lines[0])
+    assert y == dense[1] and (x2 - dense[0]) / (dense[0] - x1) == pytest.approx(2.0, abs=0.02)
+    # Round values inside 7 to 16 and -2.5 to 4.5, of each at most five.
+    texts = [float(text) for text in re.findall(r'anchor="middle"[^>]*>([-0-9.]+)<', drawn)]
+    assert texts == [10.0, 15.0, -2.0, 0.0, 2.0, 4.0]
+
+
+def test_a_score_over_the_ratio_joins_ways_that_differ_in_nothing_else():
+    ways = [scored("dense", 10.0), *(scored(f"{r}", 10 + 20 * r, k=1.0, **ratios(r)) for r in (0.4, 0.1, 0.2))]
+    drawn = curve([*ways, scored("other k", 20.0, k=2.0, **ratios(0.3))], "a", "beauty")
+    (path,) = re.findall(r'points="([^"]*)"', drawn)
+    x, y = np.array([point.split(",") for point in path.split()], dtype=float).T
+    assert np.allclose(np.diff(x) / np.diff(x)[0], [1, 1, 2], atol=0.01)  # 0, 10, 20 and 40 %, whatever the order
+    assert np.allclose(np.diff(y) / np.diff(x), -np.ptp(y) / np.ptp(x), atol=0.01) and y[0] > y[-1]
+    assert ">k 1<" in drawn and "k 2" not in drawn
+    assert curve(ways[:3], "a", "beauty") and curve(ways[1:3], "a", "beauty") == ""
+
+
+def test_the_ratios_of_all_stages_are_drawn():
+    staged = scored("staged", 1.0, stages="0.4/0.3/0.2/1.5; 0.2/0.3/0/1.2 from 0.5")
+    drawn = ratio_plot([way.drawing for way in (scored("dense", 1.0), staged, scored("half", 1.0, **ratios(0.5)))])
+    x = dots(drawn)[:, 0]
+    left, right = (float(re.search(rf'<text x="([0-9.]+)"[^>]*>{text}<', drawn)[1]) for text in ("0%", "100%"))
+    assert np.allclose((x - left) / (right - left), [0.4, 0.2, 0.3, 0.3, 0.2, 0.0, 0.5, 0.5, 0.5], atol=1e-3)
+    assert "staged" in drawn and "dense" not in drawn and ratio_plot([scored("dense", 1.0).drawing]) == ""
 
 
 def test_the_share_of_prompts_in_which_a_way_is_the_best(evaluate):
