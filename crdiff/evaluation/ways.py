@@ -18,7 +18,7 @@ from crdiff.method.attention_scale import AUTO
 from crdiff.method.groups import Ratios
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import OTHER
-from crdiff.plan import plan_for
+from crdiff.plan import idle, plan_for
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
 from crdiff.settings import CUSTOM, NATIVE, SPECS, Settings
@@ -199,9 +199,12 @@ class Way:
         given = "k" in self.changes or "k" in (self.kind.changes or ())
         if given or (base.k is not None and "stages" not in self.changes):  # also where stages have one of their own
             plan = replace(plan, schedule=plan.schedule.without_k())
-        passes = passes_of(settings, plan, family)
-        idle = f"; {plan.idle}" if plan.idle else ""
-        return Drawing(self.text, plan.by_hand(settings), size, passes, f"{plan.origin}{idle}")
+        if plan.idle:  # its images are the dense model's, and are not drawn again
+            told = "it is told this size anyway." if settings.size_conditioning == NATIVE else plan.idle
+            return Drawing(self.text, Settings(), size, 1.0, f"the model as it is: {told}")
+        pruned = idle(plan.schedule, plan.k) is None
+        origin = ", ".join([plan.origin if pruned else "no pruning", *plan.adaptations])
+        return Drawing(self.text, plan.by_hand(settings), size, passes_of(settings, plan, family), origin)
 
 
 def changed(settings: Settings) -> dict[str, Any]:

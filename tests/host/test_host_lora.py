@@ -58,6 +58,11 @@ def test_functional_loras_prune_the_weights_they_would_be_merged_into(studio: St
         # Beside the weights or in them: the same sum, rounded in another order, as in the host's own images.
         studio.assert_rounded(mine, merged, [(plain, studio.draw(prompt=prompt))])
         studio.assert_changed(mine, plain)
+    scaled = {**SETTINGS, "attention_scale": 0.5}
+    with studio.client.option("lora_functional", True):
+        functional = studio.crdiff(scaled, prompt=both)
+    studio.assert_rounded(functional, studio.crdiff(scaled, prompt=both), [(plain, studio.draw(prompt=both))])
+    studio.assert_changed(functional, mine)
 
 
 @pytest.mark.usefixtures("lora_mode")
