@@ -13,7 +13,7 @@ values that the one before has left, and may have the page loaded again.
   test every JavaScript error and every console error fails it; ``page.errors`` is that list, to be cleared by a test
   that provokes one.
 - ``host_page``: the same page in a ``HostPage``, with what tests do most: ``fill_prompt``, ``set_number``,
-  ``set_slider``, ``choose``, ``open_accordion``, ``checked``, ``generate`` (waits, returns the infotext shown),
+  ``set_slider``, ``choose``, ``open_accordion``, ``wait_checked``, ``generate`` (waits, returns the infotext shown),
   ``paste`` (puts an infotext into the prompt and presses the paste button), ``tab``, ``gallery_images``, ``reload``.
 
 ``CRDIFF_CHROMIUM`` names a browser, else see ``chromium.py``. ``CRDIFF_PYTHON_GRADIO3`` and ``CRDIFF_PYTHON_GRADIO4``
@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 from standins import HOSTS, OTHERS, HostKind, Server
 
 from .host_page import HostPage
@@ -82,6 +83,7 @@ def opened(server: Server, browser: Any) -> Iterator[Any]:
     unserved = [line for line in server.log().splitlines() if line.startswith("Hidden folder")]
     if unserved:  # every test would wait for a page without scripts
         pytest.fail(unserved[0])
+    expect.set_options(timeout=PAGE_MS)
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     context.set_default_timeout(PAGE_MS)
     opened = context.new_page()

@@ -1,4 +1,7 @@
-"""What tests do with the page, for either gradio."""
+"""What tests do with the page, for either gradio.
+
+gradio shows the values of one answer one after the other: what a test expects of a page is waited for.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
+from playwright.sync_api import expect
 
 # gradio 4 shows the values of one answer over several frames, and what they set off follows.
 SETTLE_MS = 500
@@ -46,6 +50,9 @@ class HostPage:
     def prompt(self) -> str:
         return self.one("{tab}_prompt").locator("textarea").input_value()
 
+    def wait_prompt(self, text: str) -> None:
+        expect(self.one("{tab}_prompt").locator("textarea")).to_have_value(text)
+
     def set_number(self, elem_id: str, value: float) -> None:
         """Type into a number field, a slider's included, and leave it, upon which gradio takes the value."""
         field = self.one(elem_id).locator("input[type=number]")
@@ -56,6 +63,14 @@ class HostPage:
 
     def number(self, elem_id: str) -> float:
         return float(self.one(elem_id).locator("input[type=number]").input_value())
+
+    def wait_numbers(self, values: dict[str, float]) -> None:
+        """Wait until the number fields of these ids show these values."""
+        self.page.wait_for_function(
+            "values => Object.entries(values).every(([id, value]) =>"
+            " Number(document.querySelector(`#${id} input[type=number]`).value) === value)",
+            arg={elem_id.format(tab=self.current): value for elem_id, value in values.items()},
+        )
 
     def choose(self, elem_id: str, choice: str) -> None:
         """Pick an entry of a dropdown. An answer that sets it meanwhile closes its list, which is opened again then."""
@@ -71,12 +86,12 @@ class HostPage:
                 return
         raise AssertionError(f"{elem_id} does not offer {choice!r}")
 
-    def chosen(self, elem_id: str) -> str:
-        return self.one(elem_id).locator("input").first.input_value()
+    def wait_chosen(self, elem_id: str, choice: str) -> None:
+        expect(self.one(elem_id).locator("input").first).to_have_value(choice)
 
-    def checked(self, accordion_id: str) -> bool:
-        """Whether an InputAccordion is on."""
-        return self.one(f"{accordion_id}-visible-checkbox").is_checked()
+    def wait_checked(self, accordion_id: str, checked: bool = True) -> None:
+        """Wait until an InputAccordion is on, or off."""
+        expect(self.one(f"{accordion_id}-visible-checkbox")).to_be_checked(checked=checked)
 
     def open_accordion(self, accordion_id: str) -> None:
         """Open it unless it is; a page that was just loaded may not heed a press yet."""

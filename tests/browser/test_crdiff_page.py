@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 # Table 6 of the paper.
 SD15_400x560 = [0.319, 0.240, 0.192]
@@ -44,11 +45,7 @@ class Controls:
         return [self.host_page.number(self.id(group)) for group in ("down", "mid", "up")]
 
     def wait_ratios(self, expected):
-        self.page.wait_for_function(
-            "([ids, values]) => ids.every((id, i) => Number(document.querySelector(`#${id} input[type=number]`).value)"
-            " === values[i])",
-            arg=[[self.id(group) for group in ("down", "mid", "up")], expected],
-        )
+        self.host_page.wait_numbers(dict(zip(map(self.id, ("down", "mid", "up")), expected)))
 
     def wait_picture(self, text):
         """The shades of the blocks in the picture whose description has ``text``."""
@@ -64,13 +61,8 @@ class Controls:
         while not held:
             self.page.wait_for_timeout(50)
 
-    def preset(self):
-        return self.host_page.chosen(self.id("preset"))
-
     def wait_preset(self, name):
-        self.page.wait_for_function(
-            "([id, name]) => document.querySelector(`#${id} input`).value === name", arg=[self.id("preset"), name]
-        )
+        self.host_page.wait_chosen(self.id("preset"), name)
 
     def wait_first_preset(self, family):
         """Below Auto and Custom."""
@@ -156,7 +148,7 @@ def test_the_stages_are_shown_and_the_chosen_one_is_changed_by_the_sliders(contr
     stages = host_page.one(controls.id("stages")).locator("textarea, input").first
     stages.fill("0.4/0.3/0.2; 0.21/0.22/0.23/1.2 from 0.5")
     controls.wait_status("custom ratios, 2 stages; 2.0x UNet time")
-    assert controls.preset() == "Custom"
+    controls.wait_preset("Custom")
     controls.wait_picture("k 1.5 from 0; down 0.21, mid 0.22, up 0.23, k 1.2 from 0.5")
     controls.wait_ratios([0.4, 0.3, 0.2])
     second = host_page.one(controls.id("picture")).locator("[data-crdiff-stage='1']")
@@ -164,15 +156,15 @@ def test_the_stages_are_shown_and_the_chosen_one_is_changed_by_the_sliders(contr
     controls.wait_ratios([0.21, 0.22, 0.23])
     host_page.set_number(controls.id("up"), 0.65)
     controls.wait_picture("down 0.21, mid 0.22, up 0.65, k 1.2")
-    assert stages.input_value() == "0.4/0.3/0.2; 0.21/0.22/0.65/1.2 from 0.5"
-    assert second.get_attribute("aria-pressed") == "true"
+    expect(stages).to_have_value("0.4/0.3/0.2; 0.21/0.22/0.65/1.2 from 0.5")
+    expect(second).to_have_attribute("aria-pressed", "true")
     text = host_page.generate(width=64, height=64, steps=2, seed=5)
     assert "CR-Diff stages: 0.4/0.3/0.2; 0.21/0.22/0.65/1.2 from 0.5, " in text
     stages.fill("0.4/0.3/0.2; 0.2/0.2/0.2")
     controls.wait_status("^CR-Diff: stages must be .* one after the other")
     host_page.choose(controls.id("preset"), "Auto")
     controls.wait_picture("UNet groups, pruned")
-    assert stages.input_value() == ""
+    expect(stages).to_have_value("")
     host_page.paste(text)
     controls.wait_picture("up 0.65, k 1.2")
     assert host_page.generate(seed=5) == text
@@ -249,7 +241,7 @@ def test_a_picture_drawn_with_auto_can_be_pasted_back(controls, host_page):
     host_page.fill_prompt("a red cube")
     text = host_page.generate(width=64, height=64, steps=2, seed=5)
     ratios = [float(re.search(rf"CR-Diff {group}: ([\d.]+)", text)[1]) for group in ("down", "mid", "up")]
-    assert ratios == controls.ratios()
+    controls.wait_ratios(ratios)
     assert "CR-Diff version: " in text
     assert "CR-Diff preset: auto" in text
     host_page.set_number(controls.id("down"), 0.01)
@@ -258,9 +250,9 @@ def test_a_picture_drawn_with_auto_can_be_pasted_back(controls, host_page):
     host_page.paste(text)
     # Another preset may fit by the next time; the numbers draw this image.
     controls.wait_ratios(ratios)
-    assert controls.preset() == "Custom"
-    assert host_page.number(controls.id("k")) == 1.5
-    assert host_page.checked(f"{host_page.current}_crdiff")
+    controls.wait_preset("Custom")
+    host_page.wait_numbers({controls.id("k"): 1.5})
+    host_page.wait_checked("{tab}_crdiff")
     # More digits than a slider has steps, and a ratio beyond its end.
     numbers = {"down": "0.3974999", "up": "0.9995", "k": "1.51234"}
     for name, number in numbers.items():
@@ -270,7 +262,7 @@ def test_a_picture_drawn_with_auto_can_be_pasted_back(controls, host_page):
     text = host_page.generate(width=64, height=64, steps=2, seed=5)
     assert {name: re.search(rf"CR-Diff {name}: ([\d.]+)", text)[1] for name in numbers} == numbers
     host_page.paste("a cube\nSteps: 2, Sampler: Euler, CFG scale: 7, Seed: 5, Size: 64x64")
-    host_page.page.wait_for_function("() => !document.querySelector('#txt2img_crdiff-visible-checkbox').checked")
+    host_page.wait_checked("{tab}_crdiff", False)
 
 
 def test_switched_off_draws_the_hosts_own_picture(controls, host_page):
@@ -389,7 +381,7 @@ def test_a_checkpoint_is_calibrated_and_its_calibration_deleted(controls, host_p
     )
     controls.wait_line("calibration_message", r"is calibrated with 1 image: \d+ tokens at 64x96\.")
     controls.wait_line("calibration_known", r"is calibrated: 1 image at 64x96, .* obs-saliency.* still needs? ")
-    assert host_page.chosen("script_list") == "None"
+    host_page.wait_chosen("script_list", "None")
     (kept,) = (server.data / "crdiff" / "calibrations").iterdir()
     page.once("dialog", lambda dialog: dialog.accept())
     page.locator(f"#{controls.id('calibration_delete')}").click()

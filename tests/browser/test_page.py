@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 pytestmark = pytest.mark.standin
 INFOTEXT = "a red cube\nNegative prompt: blue\nSteps: 3, Sampler: Euler, CFG scale: 4.5, Seed: 42, Size: 64x128"
@@ -37,11 +38,11 @@ def test_an_error_is_shown_and_the_next_job_works(host_page):
 
 
 def test_accordion_and_its_checkbox_stand_for_one_value(host_page):
-    assert not host_page.checked("txt2img_hr")
+    host_page.wait_checked("txt2img_hr", False)
     host_page.open_accordion("txt2img_hr")
-    assert host_page.checked("txt2img_hr")
+    host_page.wait_checked("txt2img_hr")
     host_page.one("txt2img_hr-visible-checkbox").uncheck()
-    assert host_page.one("txt2img_hr_scale").is_visible()
+    expect(host_page.one("txt2img_hr_scale")).to_be_visible()
     text = host_page.generate(width=64, height=64, steps=2, seed=5)
     assert "Hires" not in text
     host_page.one("txt2img_hr-visible-checkbox").check()
@@ -51,11 +52,10 @@ def test_accordion_and_its_checkbox_stand_for_one_value(host_page):
 
 def test_paste_fills_the_tab(host_page):
     host_page.paste(INFOTEXT)
-    assert host_page.prompt() == "a red cube"
-    assert host_page.number("txt2img_steps") == 3
-    for name, value in {"width": 64, "height": 128, "seed": 42, "cfg_scale": 4.5}.items():
-        assert host_page.number(f"txt2img_{name}") == value
-    assert host_page.chosen("txt2img_sampling") == "Euler"
+    host_page.wait_prompt("a red cube")
+    values = {"steps": 3, "width": 64, "height": 128, "seed": 42, "cfg_scale": 4.5}
+    host_page.wait_numbers({f"txt2img_{name}": value for name, value in values.items()})
+    host_page.wait_chosen("txt2img_sampling", "Euler")
 
 
 def test_text_of_a_picture_travels_by_png_info(host_page, server, tmp_path):
@@ -73,7 +73,7 @@ def test_text_of_a_picture_travels_by_png_info(host_page, server, tmp_path):
         host_page.page.wait_for_function(
             "([selector, value]) => document.querySelector(selector).value === value", arg=[selector, value]
         )
-    assert host_page.one("txt2img_generate").is_visible()
+    expect(host_page.one("txt2img_generate")).to_be_visible()
 
 
 def test_checkpoint_is_switched_above_the_tabs(host_page, host_kind, server):
@@ -95,7 +95,7 @@ def test_extension_script_is_shown_in_both_tabs(host_page):
     for tab in ("txt2img", "img2img"):
         host_page.tab(tab)
         accordion = host_page.page.locator(f"#{tab}_script_container #{tab}_crdiff")
-        assert accordion.is_visible()
-        assert not host_page.checked(f"{tab}_crdiff")
+        expect(accordion).to_be_visible()
+        host_page.wait_checked(f"{tab}_crdiff", False)
         host_page.open_accordion(f"{tab}_crdiff")
-        assert host_page.checked(f"{tab}_crdiff")
+        host_page.wait_checked(f"{tab}_crdiff")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 from .search_panel import FIELDS, GROUPS, PATIENCE_MS, Search
 
@@ -38,11 +39,11 @@ def test_a_search_is_started_watched_applied_and_saved(host_page, server):
     search = Search(host_page).open(prompt)
     # What has nothing to act on is not shown.
     for name in ("stop", "save", "low_k"):
-        assert not search.one(name).is_visible()
+        expect(search.one(name)).to_be_hidden()
     search.one("vary").get_by_text("k", exact=True).click()
-    search.one("low_k").wait_for(state="visible")
+    expect(search.one("low_k")).to_be_visible()
     search.one("vary").get_by_text("k", exact=True).click()
-    search.one("low_k").wait_for(state="hidden")
+    expect(search.one("low_k")).to_be_hidden()
     search.press("test")
     search.message("There is no image in the gallery")
     search.number("low", 0.9)
@@ -58,12 +59,12 @@ def test_a_search_is_started_watched_applied_and_saved(host_page, server):
     assert panel.locator("svg").count() == 2
     assert len(host_page.gallery_images()) >= 2
     # The next job is the host's own.
-    assert host_page.chosen("script_list") == "None"
+    host_page.wait_chosen("script_list", "None")
     row = panel.locator("tbody tr").first
     shown = [float(text) for text in row.locator("td").all_inner_texts()[2:5]]
     row.locator("[data-crdiff-apply]").click()
     search.ratios_become(shown)
-    host_page.page.wait_for_function("() => document.querySelector('#txt2img_crdiff_preset input').value === 'Custom'")
+    host_page.wait_chosen("txt2img_crdiff_preset", "Custom")
     # The score of the best image, at the user's k, is the one that the panel shows.
     search.press("test")
     tested = float(re.search(r"own gives the image ([\d.]+) for “a small red house”", search.message("gives"))[1])
@@ -108,9 +109,9 @@ def test_a_search_survives_skip_and_reload_and_is_stopped(host_page, server):
     search.number("evaluations", 400)
     search.press("start")
     search.shows("Running: [2-9]")
-    assert search.one("stop").is_visible()
+    expect(search.one("stop")).to_be_visible()
     for name in ("score", "start", "advanced"):
-        assert not search.one(name).is_visible()
+        expect(search.one(name)).to_be_hidden()
     host_page.one("txt2img_skip").click()
     search.reload("running")
     search.unfold()

@@ -71,17 +71,15 @@ def same(one, other):
 
 def test_a_visitor_picks_a_size_and_compares(host_page, server):
     assert Scene.from_caption(host_page.prompt()).is_held_out()
-    names = ("height", "width", "steps", "cfg_scale", "seed", "batch_size")
-    shown = {name: host_page.number(f"txt2img_{name}") for name in names}
-    assert shown == {"height": 80, "width": 128, "steps": 12, "cfg_scale": 3, "seed": 1, "batch_size": 8}
-    assert host_page.chosen("txt2img_sampling") == "DPM++ 2M"
-    assert host_page.chosen("txt2img_crdiff_criterion") == CRITERION == "attenuation"
+    defaults = {"height": 80, "width": 128, "steps": 12, "cfg_scale": 3, "seed": 1, "batch_size": 8}
+    host_page.wait_numbers({f"txt2img_{name}": value for name, value in defaults.items()})
+    host_page.wait_chosen("txt2img_sampling", "DPM++ 2M")
+    assert CRITERION == "attenuation"
+    host_page.wait_chosen("txt2img_crdiff_criterion", CRITERION)
     button = host_page.one("demo_example_3")
     example = button.inner_text()
     button.click()
-    host_page.page.wait_for_function(
-        "text => document.querySelector('#txt2img_prompt textarea').value === text", arg=example
-    )
+    host_page.wait_prompt(example)
     host_page.set_number("txt2img_steps", FEW_STEPS)
     host_page.set_number("txt2img_batch_size", 2)
     host_page.one("demo_size_96x128").click()
@@ -147,7 +145,7 @@ def test_what_compare_shows_is_what_the_host_draws(host_page, server):
     assert len(host_page.gallery_images()) >= 3
     # The next job is the host's own again, and the panel goes.
     assert "Compare" not in host_page.generate()
-    assert host_page.chosen("script_list") == "None"
+    host_page.wait_chosen("script_list", "None")
     host_page.page.wait_for_function("() => !document.querySelector('#txt2img_results .crdiff-compare')")
 
 
@@ -162,4 +160,4 @@ def test_ratios_are_searched_with_the_demos_own_score(host_page, server):
     (expected,) = load_scorer(WEIGHTS).score([dense], prompt)
     assert float(figure.locator("figcaption span").inner_text()) == pytest.approx(expected, rel=0.1, abs=5e-4)
     search.page.locator(f"#{search.id}panel .crdiff-apply").first.click()
-    host_page.page.wait_for_function("() => document.querySelector('#txt2img_crdiff_preset input').value === 'Custom'")
+    host_page.wait_chosen("txt2img_crdiff_preset", "Custom")
