@@ -16,26 +16,27 @@ GROUPS = ("down", "mid", "up")
 NUMBERS = (*GROUPS, "k", "start", "end")
 
 FEW_WRONG: list[tuple[str, dict[str, Any]]] = [
-    *((name, {name: "0.5"}) for name in NUMBERS),
+    ("mid", {"mid": "0.5"}),
     ("k", {"k": float("nan")}),
-    ("k", {"k": 3.1}),
-    ("start", {"start": -0.1}),
     ("start", {"start": 0.6, "end": 0.4}),
-    ("hires", {"hires": "third"}),
     ("preset", {"preset": "no such preset"}),
-    ("enabled", {"enabled": "yes"}),
     ("dwn", {"dwn": 0.3}),
 ]
 MORE_WRONG: list[tuple[str, dict[str, Any]]] = [
     *((name, {name: value}) for name in NUMBERS for value in ([0.5], True, float("inf"))),
+    *((name, {name: "0.5"}) for name in NUMBERS if name != "mid"),
     *((name, {name: float("nan")}) for name in NUMBERS if name != "k"),
     *((group, {group: value}) for group in GROUPS for value in (1.2, 1, -0.1, None)),
     ("k", {"k": -2.1}),
+    ("k", {"k": 3.1}),
+    ("start", {"start": -0.1}),
     ("end", {"end": 1.1}),
     ("hires", {"hires": 1}),
+    ("hires", {"hires": "third"}),
     ("preset", {"preset": 512}),
     ("preset", {"preset": ""}),
     ("enabled", {"enabled": 1}),
+    ("enabled", {"enabled": "yes"}),
 ]
 """tests/core tries what settings refuse at length; this is about the way through a host."""
 

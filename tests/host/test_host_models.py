@@ -30,6 +30,7 @@ def test_sdxl_requests(studio: Studio, payload: Payload) -> None:
         studio.check(**payload)
 
 
+@pytest.mark.full
 def test_every_checkpoint_in_turn(studio: Studio, subtests: pytest.Subtests) -> None:
     for checkpoint in studio.checkpoints(layout="sd15", inpainting=False)[1:]:
         with subtests.test(checkpoint=checkpoint.title), studio.on(checkpoint):

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hostkit.full import full
 from hostkit.studio import RATIOS, Studio
 from hostkit.targets import can_restart, running
 
@@ -66,7 +65,8 @@ def test_token_merging(studio: Studio) -> None:
         studio.check()
 
 
-@pytest.mark.parametrize("flag", ["--lowvram", full("--medvram")])
+@pytest.mark.full  # a WebUI is started for each
+@pytest.mark.parametrize("flag", ["--lowvram", "--medvram"])
 def test_memory_flags(studio: Studio, flag: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """They split the model up between CPU and GPU; without a GPU only their hooks are left of them."""
     name: str = request.node.callspec.params["target"]
