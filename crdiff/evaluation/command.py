@@ -203,8 +203,8 @@ def _plan(wanted: _Wanted, engine: Engine) -> Plan:
         for number, drawing in enumerate(drawings[size]):
             engine.check(drawing.size, drawing.settings)
             # The paper's figures are of its own ratios and k, those of the dense model of none.
-            own = table is not None and not (drawing.settings.enabled and wanted.base != Settings(enabled=True))
-            figures = published(model.family, size, drawing.way) if own else {}
+            its_own = not drawing.settings.enabled or wanted.base == Settings(enabled=True)
+            figures = published(model.family, size, drawing.way) if table is not None and its_own else {}
             calibration = engine.calibration(drawing.settings)
             drawings[size][number] = replace(drawing, published=figures, calibration=calibration)
     return Plan(wanted.prompts, wanted.seeds, drawings)

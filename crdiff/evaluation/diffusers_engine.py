@@ -29,6 +29,7 @@ from crdiff.settings import Settings
 
 _DIGITS = 16
 _UNUSED = "safety_checker"
+"""The part of a pipeline that is left out, so that images do not depend on its weights."""
 
 
 class DiffusersEngine:

@@ -10,6 +10,8 @@ from crdiff.evaluation.statistics import Interval
 from crdiff.evaluation.svg import Axis, colour, line, text, whole
 from crdiff.evaluation.ways import DENSE, Drawing, changed
 from crdiff.method.groups import GROUPS
+from crdiff.method.schedule import Schedule
+from crdiff.settings import Settings
 
 Labels = Mapping[str, str]
 """Of the metrics, by name."""
@@ -18,6 +20,7 @@ _LEFT, _PANEL, _GAP, _ROW, _TOP = 260, 260, 40, 24, 30
 _FAINT = 'stroke="currentColor" opacity="0.2"'
 _DASHED = 'stroke="currentColor" opacity="0.5" stroke-dasharray="4 3"'
 _HEIGHT = 260
+_OF_RATIOS = ("enabled", "preset", "stages", *GROUPS)
 _LEAST_RATIOS = 3
 """That a score over ratios is drawn of, the dense model's 0 among them."""
 
@@ -49,7 +52,8 @@ def score_plot(ways: Sequence[WayResult], metric: str, label: str, baseline: str
 
 def ratio_plot(drawings: Sequence[Drawing]) -> str:
     """The ratios of each way that prunes, of all stages; empty where none does."""
-    pruned = [one for one in drawings if one.settings.enabled and any(map(any, _ratios(one)))]
+    schedules = {one.way: one.settings.schedule for one in drawings if one.settings.enabled}
+    pruned = [one for one in drawings if one.way in schedules and _mean_ratio(schedules[one.way])]
     if not pruned:
         return ""
     axis, rows = Axis(0.0, 1.0, _LEFT, _LEFT + _PANEL), len(pruned)
@@ -58,10 +62,10 @@ def ratio_plot(drawings: Sequence[Drawing]) -> str:
         parts.append(text(_LEFT + 60 + 60 * place, 14, group, fill=colour(2 * place, 0)))
     for row, drawing in enumerate(pruned):
         parts.append(text(_LEFT - 12, _row(row) + 4, drawing.way, "end"))
-        k = "" if drawing.settings.k is None else f"k {drawing.settings.k:g}"
-        parts.append(text(_LEFT + _PANEL + 12, _row(row) + 4, k))
-        for place in range(len(GROUPS)):
-            values, y = [stage[place] for stage in _ratios(drawing)], _row(row) + 6 * (place - 1)
+        k = "by stage" if schedules[drawing.way].has_own_k else f"{drawing.settings.k:g}"
+        parts.append(text(_LEFT + _PANEL + 12, _row(row) + 4, f"k {k}"))
+        for place, group in enumerate(GROUPS):
+            values, y = [stage.ratios[group] for stage in schedules[drawing.way].stages], _row(row) + 6 * (place - 1)
             parts.append(line(axis.at(min(values)), y, axis.at(max(values)), y, f'stroke="{colour(2 * place, 0)}"'))
             parts += [_dot(axis.at(value), y, colour(2 * place, 0), 3) for value in values]
     return whole(_LEFT + _PANEL + 80, _row(rows) + 24, "ratios by way", parts)
@@ -73,9 +77,10 @@ def curve(ways: Sequence[WayResult], metric: str, label: str) -> str:
     dense = [(0.0, found) for way, found in points if way.drawing.way == DENSE]
     series: dict[str, list[tuple[float, Interval]]] = {}
     for way, found in points:
-        if way.drawing.settings.enabled:
-            own = series.setdefault(_but_for_ratios(way.drawing), [*dense])
-            own.append((fmean(map(fmean, _ratios(way.drawing))), found))
+        settings = way.drawing.settings
+        if settings.enabled and not settings.schedule.has_own_k:
+            own = series.setdefault(_but_for_ratios(settings), [*dense])
+            own.append((_mean_ratio(settings.schedule), found))
     series = {key: sorted(own, key=lambda one: one[0]) for key, own in series.items()}
     series = {key: own for key, own in series.items() if len({ratio for ratio, _ in own}) >= _LEAST_RATIOS}
     if not series:
@@ -143,17 +148,14 @@ def _measured(way: WayResult, metric: str) -> Interval | None:
     return Interval(way.distances[metric], None, None) if metric in way.distances else None
 
 
-def _ratios(drawing: Drawing) -> list[tuple[float, ...]]:
-    """Of each stage."""
-    return [tuple(stage.ratios) for stage in drawing.settings.schedule.stages]
+def _mean_ratio(schedule: Schedule) -> float:
+    """Over the groups and the steps."""
+    ends = [*(stage.start for stage in schedule.stages[1:]), 1.0]
+    return sum(fmean(stage.ratios) * (end - stage.start) for stage, end in zip(schedule.stages, ends))
 
 
-def _but_for_ratios(drawing: Drawing) -> str:
+def _but_for_ratios(settings: Settings) -> str:
     """What else a way is set to, in words: what it has in common with those of the same curve."""
-    own = {
-        name: value for name, value in changed(drawing.settings).items() if name not in ("preset", "stages", *GROUPS)
-    }
-    rest = {name.replace("_", " "): value for name, value in own.items() if name != "enabled"}
-    return ", ".join(
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in rest.items()
-    )
+    rest = {name: value for name, value in changed(settings).items() if name not in _OF_RATIOS}
+    values = {name: f"{value:g}" if isinstance(value, float) else value for name, value in rest.items()}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())

@@ -37,7 +37,10 @@ _OPTIONS = (
     "eta_ddim", "eta_ancestral", "ddim_discretize", "s_churn", "s_tmin", "s_tmax", "s_noise", "k_sched_type",
     "sigma_min", "sigma_max", "rho", "beta_dist_alpha", "beta_dist_beta", "eta_noise_seed_delta",
     "always_discard_next_to_last_sigma", "sgm_noise_multiplier", "uni_pc_variant", "uni_pc_skip_type", "uni_pc_order",
-    "uni_pc_lower_order_final", "face_restoration", "enable_prompt_comments",
+    "uni_pc_lower_order_final", "no_dpmpp_sde_batch_determinism", "use_old_karras_scheduler_sigmas",
+    "inpainting_mask_weight", "refiner_switch_by_sample_steps", "hires_fix_use_firstpass_conds",
+    "token_merging_ratio_hr", "lora_functional", "extra_networks_default_multiplier", "face_restoration",
+    "enable_prompt_comments",
 )  # fmt: skip
 """The WebUI's own that images depend on, whatever is requested; no host has all of them."""
 

@@ -401,15 +401,21 @@ def test_a_score_over_the_ratio_joins_ways_that_differ_in_nothing_else():
     assert np.allclose(np.diff(x) / np.diff(x)[0], [1, 1, 2], atol=0.01)  # 0, 10, 20 and 40 %, whatever the order
     assert np.allclose(np.diff(y) / np.diff(x), -np.ptp(y) / np.ptp(x), atol=0.01) and y[0] > y[-1]
     assert ">k 1<" in drawn and "k 2" not in drawn
+    # Half the steps at 40 % and half at 0 % are 20 %; with a k of its own a stage differs in more than ratios.
+    staged = [scored("staged", 14.0, k=1.0, stages=f"0.4/0.4/0.4{k}; 0/0/0 from 0.5") for k in ("", "/2")]
+    assert curve([*ways[:3], staged[0]], "a", "beauty").partition("<polyline")[2] == drawn.partition("<polyline")[2]
+    assert curve([ways[0], ways[1], staged[1]], "a", "beauty") == ""
     assert curve(ways[:3], "a", "beauty") and curve(ways[1:3], "a", "beauty") == ""
 
 
 def test_the_ratios_of_all_stages_are_drawn():
     staged = scored("staged", 1.0, stages="0.4/0.3/0.2/1.5; 0.2/0.3/0/1.2 from 0.5")
-    drawn = ratio_plot([way.drawing for way in (scored("dense", 1.0), staged, scored("half", 1.0, **ratios(0.5)))])
+    half = scored("half", 1.0, k=1.5, **ratios(0.5))
+    drawn = ratio_plot([way.drawing for way in (scored("dense", 1.0), staged, half)])
     x = dots(drawn)[:, 0]
     left, right = (float(re.search(rf'<text x="([0-9.]+)"[^>]*>{text}<', drawn)[1]) for text in ("0%", "100%"))
     assert np.allclose((x - left) / (right - left), [0.4, 0.2, 0.3, 0.3, 0.2, 0.0, 0.5, 0.5, 0.5], atol=1e-3)
+    assert re.findall(r">(k [^<]*)<", drawn) == ["k by stage", "k 1.5"]
     assert "staged" in drawn and "dense" not in drawn and ratio_plot([scored("dense", 1.0).drawing]) == ""
 
 
