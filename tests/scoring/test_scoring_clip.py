@@ -1,4 +1,4 @@
-"""CLIP score and PickScore of small random models, against a second computation in plain torch."""
+"""CLIP score and PickScore of small random models, against a second computation in plain torch and transformers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from scored_images import image
 
+from crdiff.evaluation.metrics.registry import metric_of
 from crdiff.scoring.clip import ClipScorer, pick_score
 from crdiff.scoring.errors import ScoringError
 from crdiff.scoring.model_files import ModelFiles
@@ -120,6 +121,31 @@ def test_scores_equal_a_second_computation(tmp_path, name, act):
     scorer.close()
     with pytest.raises(ScoringError, match="must be loaded"):
         scorer.prepare("dog")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("clip", "clip-vit-base-patch16"), ("clip-l", "clip-vit-large-patch14"), ("pickscore", "PickScore_v1")],
+)
+def test_clip_and_pickscore_are_those_of_transformers(tmp_path, name, folder):
+    from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+    model = tmp_path / folder
+    write_model(model)
+    metric = metric_of(name, ModelFiles(tmp_path, home=tmp_path / "c", hub=tmp_path / "h"))
+    metric.load("cpu")
+
+    # As the model card of PickScore calls it; the CLIP score is the cosine alone.
+    theirs = CLIPModel.from_pretrained(str(model)).eval()
+    pixels = CLIPImageProcessor(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64})
+    tokens = CLIPTokenizer(str(model / "vocab.json"), str(model / "merges.txt"))("a red cat", return_tensors="pt")
+    with torch.no_grad():
+        text = theirs.get_text_features(**tokens)
+        seen = theirs.get_image_features(**pixels(IMAGES, return_tensors="pt"))
+        scale = theirs.logit_scale.exp() if name == "pickscore" else 1.0
+        expected = scale * torch.cosine_similarity(seen, text)
+    assert [metric.score("a red cat", one) for one in IMAGES] == pytest.approx(expected.tolist(), rel=1e-3)
+    assert expected.std() > 1e-3 * scale
 
 
 def test_long_prompts_are_cut_and_batches_split(tmp_path):
