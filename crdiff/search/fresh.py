@@ -7,11 +7,12 @@ drops out. What the winner gains is then measured on further seeds, for which no
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TypeVar
 
-from crdiff.search.objective import EvaluateMany, Image
+from crdiff.search.objective import Image
 from crdiff.search.report import Evaluation
 from crdiff.search.strategies.point import Point, rounded
 
@@ -19,6 +20,7 @@ _Z = 1.959964
 FINALISTS = 4
 """Candidates besides the start; of 2 to 5, as good as any on the demo's landscapes."""
 _LEAST_PAIRS = 4
+_Candidate = TypeVar("_Candidate", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,10 @@ def finalists(history: Sequence[Evaluation], start: Point) -> dict[Point, list[f
 
 
 def race(
-    candidates: Mapping[Point, Sequence[float]],
+    candidates: Mapping[_Candidate, Sequence[float]],
     rounds: Sequence[Sequence[Image]],
-    score: EvaluateMany,
-) -> Point:
+    score: Callable[[_Candidate, Sequence[Image]], Sequence[float]],
+) -> _Candidate:
     """The candidate with the highest mean, once all rounds are drawn or only one is left.
 
     Args:

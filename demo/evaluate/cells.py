@@ -142,10 +142,15 @@ class Measured:
         return mean_interval(self._values(cell))
 
     def gain(self, cell: Cell, other: Cell | None) -> Interval | None:
-        """Of captions that are right, beyond another cell, caption by caption; None without another one."""
+        """Of captions that are right, beyond another cell, caption by caption; None without another one.
+
+        Of the captions of both, where one was judged by the first ones only.
+        """
         if other is None or other is cell:
             return None
-        return gain_interval(self._values(cell), self._values(other))
+        ours, others = self._values(cell), self._values(other)
+        common = min(len(ours), len(others))
+        return gain_interval(ours[:common], others[:common])
 
     def beyond_dense(self, cell: Cell) -> Interval | None:
         """The gain over the model as it is."""

@@ -21,7 +21,7 @@ from crdiff.method.schedule import Schedule, StepWindow
 from crdiff.modes.registry import MODES
 from crdiff.plan import Plan
 from crdiff.presets.size import Size
-from crdiff.pruning.registry import CRITERIA, Needs
+from crdiff.pruning.registry import CRITERIA, DEFAULT_CRITERION, Needs
 from crdiff.search.errors import AbortSearchError
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
@@ -97,15 +97,32 @@ class Bench:
 
     def measure(self, key: Key) -> Cell:
         """Finds the best configuration and judges it."""
+        return self.judged(key, DENSE if key[1] == DENSE_NAME else self._found(key, self._drawing_of(key)))
+
+    def judged(self, key: Key, point: Point, scenes: slice = slice(None)) -> Cell:
+        """A configuration on the captions for judging, or some of them."""
+        protocol, drawing = self._protocol, self._drawing_of(key)
+        sample = Sample(tuple(judging_scenes(protocol.prompts)[scenes]), tuple(range(1, protocol.seeds + 1)))
+        images = sample.draw(self._model, Size.parse(key[0]), point.ratios, point.k, drawing)
+        verdict = self._judge.verdict(images, sample.asked)
+        plan = Plan(Schedule.constant(point.ratios), point.k, "")
+        return Cell(
+            *key,
+            (point.down, point.mid, point.up),
+            point.k,
+            unet_passes(plan, MODES[drawing.mode], StepWindow()),
+            "".join("01"[bool(one)] for one in verdict.right),
+            tuple(round(1000 * float(score)) for score in verdict.scores),
+        )
+
+    def _drawing_of(self, key: Key) -> Drawing:
+        """How a cell is drawn, once the model is calibrated as the cell asks for."""
         _, criterion, calibrated, varied = key
-        scaled = bool(varied) and VARIED[varied].scaled_attention
-        drawing = replace(self._drawing, scaled_attention=scaled)
-        if criterion == DENSE_NAME:
-            return self._judged(key, DENSE, drawing)
         if calibrated and calibrated != self._calibrated:
             self._calibrate(calibrated)
-        drawing = replace(drawing, criterion=criterion)
-        return self._judged(key, self._found(key, drawing), drawing)
+        scaled = varied in VARIED and VARIED[varied].scaled_attention
+        kept = DEFAULT_CRITERION if criterion == DENSE_NAME else criterion
+        return replace(self._drawing, criterion=kept, scaled_attention=scaled)
 
     def _calibrate(self, size: str) -> None:
         began, pixels = time.perf_counter(), Size.parse(size)
@@ -140,22 +157,6 @@ class Bench:
             raise AbortSearchError(f"{size}, {criterion}: {report.message}")
         return report.best.point
 
-    def _judged(self, key: Key, point: Point, drawing: Drawing) -> Cell:
-        """The configuration on the captions for judging."""
-        protocol = self._protocol
-        sample = Sample(tuple(judging_scenes(protocol.prompts)), tuple(range(1, protocol.seeds + 1)))
-        images = sample.draw(self._model, Size.parse(key[0]), point.ratios, point.k, drawing)
-        verdict = self._judge.verdict(images, sample.asked)
-        plan = Plan(Schedule.constant(point.ratios), point.k, "")
-        return Cell(
-            *key,
-            (point.down, point.mid, point.up),
-            point.k,
-            unet_passes(plan, MODES[drawing.mode], StepWindow()),
-            "".join("01"[bool(one)] for one in verdict.right),
-            tuple(round(1000 * float(score)) for score in verdict.scores),
-        )
-
 
 def _keys(options: argparse.Namespace) -> list[Key]:
     """What is to be measured: what needs no calibration once, the rest calibrated as asked for."""
@@ -170,7 +171,7 @@ def _keys(options: argparse.Namespace) -> list[Key]:
     return keys
 
 
-def _kept(path: Path | None, protocol: Protocol) -> Measured:
+def kept_results(path: Path | None, protocol: Protocol) -> Measured:
     """What a file holds of this protocol."""
     if path is not None and path.is_file():
         kept = Measured.read(path)
@@ -205,7 +206,7 @@ def main() -> None:
     model, judge = DemoModel(options.checkpoint, options.device), Judge(device=options.device)
     counts = (options.evaluations, options.search_prompts, options.search_seeds, options.prompts, options.seeds)
     protocol = Protocol(model.sha256, *counts, options.steps)
-    measured, keys = _kept(options.json, protocol), _keys(options)
+    measured, keys = kept_results(options.json, protocol), _keys(options)
     bench = Bench(model, judge, protocol, options.batch, options.work)
     for key in keys:
         if key not in measured.cells:

@@ -1,0 +1,239 @@
+"""``python -m demo.evaluate.search_presets``: presets by random ratios and a race, with criterion and k varied.
+
+Of every criterion what is known already, then random ratios and k; the best few of all and today's preset race on
+captions that were not searched with. The winner is judged on captions that no search has seen, against the dense model,
+today's preset and settings with one ratio for all groups.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from crdiff import console
+from crdiff.presets.own_document import from_text
+from crdiff.presets.size import Size
+from crdiff.pruning.registry import DEFAULT_CRITERION
+from crdiff.search.errors import AbortSearchError
+from crdiff.search.fresh import race
+from crdiff.search.journal import Journal
+from crdiff.search.objective import Image, Objective, images_of
+from crdiff.search.report import Report
+from crdiff.search.search import Budget, Search
+from crdiff.search.strategies.point import AXES, DENSE, START, Point
+from crdiff.search.strategies.random_search import RandomSearch
+from crdiff.search.strategies.space import K_BOUNDS, RATIO_BOUNDS, Space
+from demo.evaluate.cells import DENSE_NAME, Cell, Key, Measured, Protocol, row
+from demo.evaluate.criteria import Bench, kept_results
+from demo.evaluate.judge import Judge
+from demo.evaluate.model import DemoModel, Drawing
+from demo.evaluate.objective import scores_at
+from demo.evaluate.uniform import UNIFORM, UNIFORM_CRITERIA, challenge
+from demo.prepare import CHECKPOINT, CRITERION, PRESETS
+from demo.scenes.scene import search_scenes
+
+SIZES = ("80x128", "96x128", "88x128")
+KNOWN = Path("docs/demo-criteria.json")
+CRITERIA = (CRITERION, "soft", DEFAULT_CRITERION)
+WEAKENING = (0.01, 0.4)
+"""Bounds of the ratios of a criterion that weakens layers: beyond them hardly an image is right."""
+FINALISTS = 6
+"""Of all criteria, besides today's preset."""
+ROUNDS = 3
+"""Of the race, each of as many captions as the search had, others every time."""
+_DIGITS = 6e-4
+SEARCHED, PRESET = "searched", "preset"
+"""What a cell says is varied; of others it says the setting."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A criterion with ratios and k."""
+
+    criterion: str
+    point: Point
+
+    def __str__(self) -> str:
+        return f"{self.criterion} {self.point.ratios} k {self.point.k:.3g}"
+
+
+class Finder:
+    """Searches at one size.
+
+    Args:
+        model: draws.
+        judge: scores.
+        size: of the images.
+        protocol: how many evaluations of each criterion, and captions.
+        batch: images at a time.
+        work: folder of the journals.
+    """
+
+    def __init__(
+        self, model: DemoModel, judge: Judge, size: Size, protocol: Protocol, batch: int, work: Path
+    ) -> None:  # fmt: skip
+        self._size, self._protocol, self._batch, self._work = size, protocol, batch, work
+        self._model, self._judge = model, judge
+
+    def _scores(self, candidate: Candidate, images: Sequence[Image]) -> Sequence[float]:
+        drawing = Drawing(steps=self._protocol.steps, batch=self._batch, criterion=candidate.criterion)
+        return scores_at(self._model, self._judge, self._size, drawing)(candidate.point, images)
+
+    def _captions(self, part: int) -> tuple[str, ...]:
+        count = self._protocol.search_prompts
+        return tuple(scene.caption() for scene in search_scenes((part + 1) * count)[part * count :])
+
+    def search(self, criterion: str, starts: Sequence[Point]) -> Report:
+        """The starts, then random ratios and k.
+
+        Raises:
+            AbortSearchError: it did not come to its end.
+        """
+        ratios = RATIO_BOUNDS if criterion == DEFAULT_CRITERION else WEAKENING
+        space = Space.vary(AXES, fixed=START, ratios=ratios, k=K_BOUNDS)
+        objective = Objective(
+            self._captions(0),
+            (1,),
+            evaluate_many=lambda point, images: self._scores(Candidate(criterion, point), images),
+            batch=self._protocol.search_prompts,
+            racing="off",
+        )
+        identity = {**asdict(self._protocol), "size": str(self._size), "criterion": criterion}
+        journal = Journal(self._work / f"presets-{self._size}-{criterion}.jsonl", identity)
+        search = Search(space, RandomSearch(space, starts), objective, journal)
+        report = search.run(Budget(evaluations=self._protocol.evaluations))
+        if report.state != "done" or report.best is None:
+            raise AbortSearchError(f"{self._size}, {criterion}: {report.message}")
+        print(f"{self._size}, {criterion}: {report.best.score:.3f} at {report.best.point}", flush=True)
+        return report
+
+    def winner(self, reports: Mapping[str, Report], preset: Candidate) -> Candidate:
+        """Who wins the race of the best few and the preset."""
+        scored = {
+            Candidate(criterion, one.point): [score or 0.0 for score in one.scores]
+            for criterion, report in reports.items()
+            for one in report.history
+        }
+        best = sorted(scored, key=lambda one: -sum(scored[one]))[:FINALISTS]
+        rounds = [images_of(self._captions(part + 1), (1,)) for part in range(ROUNDS)]
+        return race({one: scored[one] for one in dict.fromkeys([*best, preset])}, rounds, self._scores)
+
+
+def starts_of(criterion: str, preset: Candidate, known: Iterable[Cell]) -> list[Point]:
+    """Today's preset, if it is of this criterion, and what was found of it before."""
+    starts = [preset.point] if preset.criterion == criterion else []
+    for cell in known:
+        if cell.criterion == criterion and cell.varied in ("k = 1", "k varied"):
+            point = Point(*cell.ratios, cell.k)
+            starts += [] if any(_same(point, one) for one in starts) else [point]
+    return starts
+
+
+def known_cell(known: Measured, key: Key, point: Point) -> Cell | None:
+    """A configuration that was judged before."""
+    for cell in known.cells.values():
+        same = cell.key[:3] == key[:3] and "scaled" not in cell.varied
+        if same and _same(Point(*cell.ratios, cell.k), point):
+            return replace(cell, varied=key[3])
+    return None
+
+
+def _same(point: Point, other: Point) -> bool:
+    """To the digits of a preset."""
+    return all(abs(point[axis] - other[axis]) < _DIGITS for axis in AXES)
+
+
+def preset_at(size: Size) -> Candidate:
+    """Today's preset of the demo's page."""
+    for preset in from_text(PRESETS.read_text("utf-8")):
+        if preset.size == size and preset.criterion == CRITERION:
+            return Candidate(CRITERION, Point(*preset.ratios, 1.0 if preset.k is None else preset.k))
+    raise SystemExit(f"There is no preset for {size}.")
+
+
+def table(measured: Measured) -> list[str]:
+    """Markdown: every setting of every size, and how far the winner is ahead of it."""
+    heads = ["size (h x w)", "setting", "ratios", "k", "passes", "captions", "right, %", "the winner's lead"]
+    lines = [row(heads), row(["---"] * len(heads))]
+    for size in measured.sizes():
+        cells = [cell for cell in measured.cells.values() if cell.size == size]
+        winner = next(cell for cell in cells if cell.varied == SEARCHED)
+        for cell in cells:
+            lead = measured.gain(winner, cell)
+            name = cell.label + (f", {cell.varied}" if cell.varied in (SEARCHED, PRESET) else "")
+            ratios = "/".join(f"{ratio:.3g}" for ratio in dict.fromkeys(cell.ratios))
+            captions = str(len(cell.right) // measured.protocol.seeds)
+            shown = [size, name, ratios, f"{cell.k:.3g}", f"{cell.passes:g}", captions, str(measured.right(cell))]
+            lines.append(row([*shown, lead.as_gain() if lead else ""]))
+    return lines
+
+
+def _compatible(known: Measured, protocol: Protocol) -> Measured:
+    """What is known, if it was judged in the same way."""
+    searched = {name: getattr(protocol, name) for name in ("evaluations", "search_prompts", "search_seeds")}
+    return known if replace(known.protocol, **searched) == protocol else Measured(protocol, {})
+
+
+def main() -> None:
+    """Searches and judges what the file of results lacks, and prints the table of all of it."""
+    console.allow_any_text()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sizes", nargs="*", default=list(SIZES), help="HEIGHTxWIDTH")
+    parser.add_argument("--evaluations", type=int, default=10, help="of each criterion")
+    parser.add_argument("--search-prompts", type=int, default=16, help="captions of a search, and of a round")
+    parser.add_argument("--prompts", type=int, default=200, help="for judging")
+    parser.add_argument("--seeds", type=int, default=2, help="for judging")
+    parser.add_argument("--steps", type=int, default=Drawing.steps)
+    parser.add_argument("--uniform", nargs="*", default=list(UNIFORM_CRITERIA), choices=UNIFORM_CRITERIA,
+                        metavar="CRITERION", help="whose settings with one ratio are judged")  # fmt: skip
+    parser.add_argument("--device", default="cpu", help="that draws and judges, such as cuda")
+    parser.add_argument("--batch", type=int, default=Drawing.batch, help="images at a time")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
+    parser.add_argument("--work", type=Path, default=Path(".cache/demo/search"))
+    parser.add_argument("--known", type=Path, default=KNOWN, help="what is in it is not drawn again")
+    parser.add_argument("--json", type=Path, help="results; what it holds is not measured again")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    options.work.mkdir(parents=True, exist_ok=True)
+    model, judge = DemoModel(options.checkpoint, options.device), Judge(device=options.device)
+    counts = (options.evaluations, options.search_prompts, 1, options.prompts, options.seeds)
+    protocol = Protocol(model.sha256, *counts, options.steps)
+    known, measured = _compatible(Measured.read(options.known), protocol), kept_results(options.json, protocol)
+    bench = Bench(model, judge, protocol, options.batch, options.work)
+
+    def add(cell: Cell) -> Cell:
+        measured.cells[cell.key] = cell
+        print(row([*cell.key, str(measured.right(cell))]), flush=True)
+        if options.json:
+            measured.write(options.json)
+        return cell
+
+    def judged(key: Key, point: Point) -> Cell:
+        return measured.cells.get(key) or add(known_cell(known, key, point) or bench.judged(key, point))
+
+    for name in options.sizes:
+        size, preset = Size.parse(name), preset_at(Size.parse(name))
+        judged((name, DENSE_NAME, "", ""), DENSE)
+        judged((name, preset.criterion, "", PRESET), preset.point)
+        winner = next((cell for cell in measured.cells.values() if (cell.size, cell.varied) == (name, SEARCHED)), None)
+        if winner is None:
+            finder = Finder(model, judge, size, protocol, options.batch, options.work)
+            here = [cell for cell in known.cells.values() if cell.size == name]
+            reports = {one: finder.search(one, starts_of(one, preset, here)) for one in CRITERIA}
+            found = finder.winner(reports, preset)
+            print(f"{name}: {found}", flush=True)
+            winner = judged((name, found.criterion, "", SEARCHED), found.point)
+        for setting in UNIFORM:
+            key = setting.key(size)
+            if setting.criterion in options.uniform and key not in measured.cells:
+                add(known_cell(known, key, setting.point) or challenge(bench, measured, setting, winner))
+    print("\n".join(table(measured)))
+
+
+if __name__ == "__main__":
+    main()
