@@ -3,6 +3,9 @@
 Between the configurations of a landscape every image's expected score is a Gaussian process's mean. A search sees other
 images than those by which its find is judged, and their scores are drawn by that expectation.
 
+With ``--recorded`` a configuration has the scores that were drawn at the nearest point of the landscape, so that every
+score is an image's and nothing is left to a model or to chance.
+
 A strategy with ``+`` behind its name ends as a search in the accordion does: the best few and the start race on fresh
 noises. It then tries fewer configurations, so that it draws no more images than the others do.
 """
@@ -89,6 +92,20 @@ class Terrain:
         return float(np.sqrt((errors**2).mean())), float(means.std())
 
 
+class Recorded(Terrain):
+    """A landscape in steps: a configuration has the scores of the images that were drawn at the nearest point."""
+
+    def means(self, point: Point) -> NDArray[np.float64]:
+        if point == DENSE:
+            return self.dense
+        away = _unit(np.array([[point[axis] for axis in AXES]])) - self._places
+        nearest: NDArray[np.float64] = self._scores[int((away**2).sum(axis=1).argmin())]
+        return nearest
+
+    def drawn(self, point: Point, chances: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self.means(point)
+
+
 def _unit(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Configurations as places in the unit cube."""
     low, high = np.array(list(SPACE.bounds.values())).T
@@ -166,6 +183,7 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=200)
     parser.add_argument("--budgets", type=int, nargs="*", default=list(BUDGETS))
     parser.add_argument("--racing", default="off", choices=["off", "exact", "likely"])
+    parser.add_argument("--recorded", action="store_true", help="the nearest point's own scores")
     parser.add_argument("--landscapes", type=Path, default=FOLDER)
     parser.add_argument("--json", type=Path, help="file for all figures")
     options = parser.parse_args()
@@ -174,7 +192,7 @@ def main() -> None:
     for path in sorted(options.landscapes.glob("*.npz")):
         if options.sizes and path.stem not in options.sizes:
             continue
-        terrain = Terrain(Landscape.read(path))
+        terrain = (Recorded if options.recorded else Terrain)(Landscape.read(path))
         error, spread = terrain.left_out_error()
         start, dense = terrain.means(space.clip(START)).mean(), terrain.dense.mean()
         print(f"{path.stem}: dense {dense:.3f}, start {start:.3f}; a mean told by the others is off by {error:.3f}, "

@@ -35,9 +35,12 @@ def axes_of(stage: int, names: Iterable[str] = AXES) -> dict[str, str]:
     return {name: name if stage == 1 else f"{name}{stage}" for name in names}
 
 
+_STAGES = {axis: stage for stage in range(1, MAX_STAGES + 1) for axis in axes_of(stage).values()}
+
+
 def stage_of(axis: str) -> int:
     """The stage, counted from 1, that an axis belongs to; 0 if there is no such axis."""
-    return next((stage for stage in range(1, MAX_STAGES + 1) if axis in axes_of(stage).values()), 0)
+    return _STAGES.get(axis, 0)
 
 
 @dataclass(frozen=True)
