@@ -11,25 +11,26 @@ from crdiff.models.family import OTHER
 from crdiff.presets.own_document import from_text, to_text
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
-from demo.evaluate.cells import Measured
+from demo.evaluate.cells import Cell, Measured
 from demo.prepare import CRITERION, PRESETS
 
 FREE = "k = 1"
 """What is varied: one pass a step is then enough."""
 
 
+def preset_of(cell: Cell, checkpoint: str, note: str) -> Preset:
+    """What was found at a size, as its preset."""
+    ratios = Ratios(*(round(ratio, 3) for ratio in cell.ratios))
+    name, size = f"Demo {cell.size} {cell.criterion}", Size.parse(cell.size)
+    return Preset.own(name, OTHER, size, ratios, round(cell.k, 3), checkpoint, note, criterion=cell.criterion)
+
+
 def presets_of(measured: Measured, criterion: str) -> list[Preset]:
     """A preset for each size that the criterion was measured at."""
     protocol = measured.protocol
     note = f"{protocol.evaluations} evaluations of {protocol.search_prompts} prompts at k = 1"
-    return [
-        Preset.own(
-            f"Demo {cell.size} {criterion}", OTHER, Size.parse(cell.size),
-            Ratios(*(round(ratio, 3) for ratio in cell.ratios)), 1.0, protocol.checkpoint, note, criterion=criterion,
-        )
-        for size in measured.sizes()
-        if (cell := measured.of(size, criterion, FREE)) is not None
-    ]  # fmt: skip
+    cells = (measured.of(size, criterion, FREE) for size in measured.sizes())
+    return [preset_of(cell, protocol.checkpoint, note) for cell in cells if cell is not None]
 
 
 def main() -> None:

@@ -1,8 +1,7 @@
 """``python -m demo.evaluate.find_presets``: ratios for the demo's sizes, as a preset file.
 
-By default as the paper searches: at k = 1, by annealing, with k chosen afterwards. With ``--vary-k`` ratios and k are
-searched together, of one stage or several and for any criterion, and the best few are drawn once more with other noises
-before one is chosen.
+As the paper searches: at k = 1, by annealing, with k chosen afterwards. ``python -m demo.evaluate.search_presets``
+searches criterion, ratios and k together.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -23,14 +21,14 @@ from crdiff.models.family import OTHER
 from crdiff.presets.own_document import from_text, to_text
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset, same_use
-from crdiff.pruning.registry import CRITERIA, DEFAULT_CRITERION
+from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective
 from crdiff.search.report import Report
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.strategies.evolution import Evolution
-from crdiff.search.strategies.point import AXES, MAX_STAGES, PAPER_K, START, Point, rounded
+from crdiff.search.strategies.point import AXES, PAPER_K, START, Point, rounded
 from crdiff.search.strategies.space import K_BOUNDS, RATIO_BOUNDS, Space
 from crdiff.search.strategies.strategy import Strategy
 from demo.evaluate.amplification import try_amplifications
@@ -141,20 +139,6 @@ def best_confirmed(
     return max(scores.items(), key=lambda found: found[1])
 
 
-def best_preset(
-    model: DemoModel, judge: Judge, size: Size, variants: Sequence[Variant], options: argparse.Namespace
-) -> Preset:
-    """The best configuration of several searches, as a preset."""
-    found = [(best_confirmed(model, judge, size, variant, options), variant) for variant in variants]
-    (point, score), variant = max(found, key=lambda one: one[0][1])
-    name = f"Demo {size}" if variant.criterion == DEFAULT_CRITERION else f"Demo {size} {variant.criterion}"
-    note = f"{options.evaluations} evaluations of {options.prompts} prompts; score on other noises {score:.3f}"
-    return Preset.own(
-        name, OTHER, size, point.merged.schedule, point.common_k, model.sha256, note,
-        criterion=variant.criterion,
-    )  # fmt: skip
-
-
 def found_preset(model: DemoModel, judge: Judge, size: Size, options: argparse.Namespace) -> Preset:
     """The best ratios of the search at one size, as a preset without a k of its own."""
     report = find(model, judge, size, Variant(), options)
@@ -196,9 +180,6 @@ def main() -> None:
     parser.add_argument("--amplifications", type=float, nargs="*", default=list(AMPLIFICATIONS), metavar="K")
     parser.add_argument("--k-prompts", type=int, default=75)
     parser.add_argument("--k-seeds", type=int, default=1, choices=range(1, len(K_SEEDS) + 1))
-    parser.add_argument("--vary-k", action="store_true", help="search k with the ratios")
-    parser.add_argument("--criteria", nargs="*", default=[DEFAULT_CRITERION], choices=list(CRITERIA))
-    parser.add_argument("--stages", type=int, nargs="*", default=[1], choices=range(1, MAX_STAGES + 1))
     parser.add_argument("--device", default="cpu", help="that draws and judges, such as cuda")
     parser.add_argument("--batch", type=int, default=Drawing.batch, help="images at a time")
     parser.add_argument("--only-k", action="store_true", help="keep the ratios of --out, and choose k anew")
@@ -211,19 +192,16 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
     model, judge = DemoModel(options.checkpoint, options.device), Judge(device=options.device)
-    variants = [Variant(criterion, True, stages) for criterion in options.criteria for stages in options.stages]
     for size in map(Size.parse, options.sizes):
         known = from_text(options.out.read_text("utf-8"), options.out.name) if options.out.is_file() else ()
         known = tuple(old for old in known if model.sha256 in old.checkpoints)
-        if options.vary_k:
-            preset = best_preset(model, judge, size, variants, options)
-        elif options.only_k:
+        if options.only_k:
             preset = next((old for old in known if old.size == size and old.criterion == DEFAULT_CRITERION), None)
             if preset is None:
                 raise SystemExit(f"There is no preset for {size} and this checkpoint in {options.out}.")
         else:
             preset = found_preset(model, judge, size, options)
-        if options.amplifications and not options.vary_k:
+        if options.amplifications:
             preset = with_k(model, judge, preset, options)
         kept = [old for old in known if not same_use(old, preset)]
         options.out.write_text(to_text([*kept, preset]), encoding="utf-8")

@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 
 from crdiff import console
-from crdiff.presets.own_document import from_text
+from crdiff.presets.own_document import from_text, to_text
 from crdiff.presets.size import Size
+from crdiff.presets.table import Preset, same_use
 from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.search.errors import AbortSearchError
 from crdiff.search.fresh import race
@@ -29,6 +30,7 @@ from crdiff.search.strategies.random_search import RandomSearch
 from crdiff.search.strategies.space import K_BOUNDS, RATIO_BOUNDS, Space
 from demo.evaluate.cells import DENSE_NAME, Cell, Key, Measured, Protocol, row
 from demo.evaluate.criteria import Bench, kept_results
+from demo.evaluate.criteria_presets import preset_of
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DemoModel, Drawing
 from demo.evaluate.objective import scores_at
@@ -37,7 +39,7 @@ from demo.prepare import CHECKPOINT, CRITERION, PRESETS
 from demo.scenes.scene import search_scenes
 
 SIZES = ("80x128", "96x128", "88x128")
-KNOWN = Path("docs/demo-criteria.json")
+KNOWN = Path(__file__).resolve().parents[2] / "docs" / "demo-criteria.json"
 CRITERIA = (CRITERION, "soft", DEFAULT_CRITERION)
 WEAKENING = (0.01, 0.4)
 """Bounds of the ratios of a criterion that weakens layers: beyond them hardly an image is right."""
@@ -155,6 +157,19 @@ def preset_at(size: Size) -> Candidate:
     raise SystemExit(f"There is no preset for {size}.")
 
 
+def made_preset(measured: Measured, winner: Cell) -> Preset | None:
+    """The winner as a preset; None if today's of its criterion is no worse outside the interval."""
+    today = measured.of(winner.size, CRITERION, PRESET)
+    lead = measured.gain(winner, today)
+    if winner.criterion == CRITERION and (lead is None or lead.low <= 0.0):
+        return None
+    protocol = measured.protocol
+    note = (
+        f"{protocol.evaluations} evaluations of {protocol.search_prompts} prompts by random ratios and k, then a race"
+    )
+    return preset_of(winner, protocol.checkpoint, f"{note}; {winner.passes:g} UNet passes a step")
+
+
 def table(measured: Measured) -> list[str]:
     """Markdown: every setting of every size, and how far the winner is ahead of it."""
     heads = ["size (h x w)", "setting", "ratios", "k", "passes", "captions", "right, %", "the winner's lead"]
@@ -197,6 +212,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(".cache/demo/search"))
     parser.add_argument("--known", type=Path, default=KNOWN, help="what is in it is not drawn again")
     parser.add_argument("--json", type=Path, help="results; what it holds is not measured again")
+    parser.add_argument("--out", type=Path, help="presets, to which a winner is added that is no other's equal")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
@@ -232,6 +248,10 @@ def main() -> None:
             key = setting.key(size)
             if setting.criterion in options.uniform and key not in measured.cells:
                 add(known_cell(known, key, setting.point) or challenge(bench, measured, setting, winner))
+        made = made_preset(measured, winner)
+        if options.out and made is not None:
+            kept = [one for one in from_text(options.out.read_text("utf-8")) if not same_use(one, made)]
+            options.out.write_text(to_text([*kept, made]), encoding="utf-8")
     print("\n".join(table(measured)))
 
 

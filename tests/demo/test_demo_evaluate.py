@@ -154,11 +154,6 @@ def test_presets_are_found_kept_and_resumed(checkpoint, tmp_path, monkeypatch, c
     find_presets.main()
     (again,) = from_text(out.read_text("utf-8"))
     assert again.ratios == Ratios(0.2, 0.2, 0.2) and again.k in (1.0, 1.5)
-    monkeypatch.setattr(sys, "argv", [*command, "--vary-k", "--criteria", "attenuation", "--stages", "2"])
-    find_presets.main()
-    kept, found = from_text(out.read_text("utf-8"))
-    assert kept == again and found.criterion == "attenuation"
-    assert found.k == 1.5 and set(found.ratios) in ({0.03}, {0.1}, {0.3})  # of three evaluations two are pruned
 
 
 def test_stages_are_compared_with_one_stage_caption_by_caption(checkpoint, tmp_path, monkeypatch, capsys):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from crdiff.method.groups import Ratios
 from crdiff.search.strategies.point import AXES, Point
-from demo.evaluate import landscape, simulate
+from demo.evaluate import landscape, one_prompt, simulate
 from demo.evaluate.judge import Judge
 from demo.evaluate.landscape import Landscape
 from demo.evaluate.model import DemoModel, Drawing
@@ -69,3 +70,22 @@ def test_simulated_searches_climb_and_are_the_same_again(hill, tmp_path, monkeyp
     for first, last in written[0]["80x128"].values():
         assert first == pytest.approx(np.exp(-4 * 3 * 0.01), abs=0.06)  # where all of them start
         assert first - 0.1 < last <= 1.0
+
+
+def test_recorded_scores_are_those_of_the_nearest_point(hill):
+    terrain = simulate.Recorded(hill)
+    place = hill.points[7]
+    near = Point(*(float(value) + 0.004 for value in place))
+    assert (terrain.means(near) == hill.scores[7] / 255).all()
+    assert (terrain.drawn(near, np.zeros(64)) == terrain.means(near)).all()
+
+
+def test_a_search_for_one_prompt_gains_where_prompts_differ_and_nothing_where_they_are_alike(hill):
+    costs = one_prompt.Costs(64, 2, 1)
+    assert costs.images == 64 * 2 + 5
+    assert not one_prompt.gains(hill, costs, 2).any()
+    scores = np.full_like(hill.scores, 51).reshape(65, 16, 4)
+    scores[1:17][np.arange(16), np.arange(16)] = 255  # each caption has a configuration of its own, 0.8 better
+    scores[20] = 102  # and one is best of all for the others
+    differing = replace(hill, scores=scores.reshape(65, 64))
+    assert one_prompt.gains(differing, costs, 2) == pytest.approx(0.6)

@@ -1,0 +1,74 @@
+"""Presets searched with criterion and k varied, and what they are judged against."""
+
+from __future__ import annotations
+
+import json
+import sys
+from unittest.mock import Mock
+
+import pytest
+
+from crdiff.presets.own_document import from_text
+from crdiff.search.strategies.point import Point
+from demo.evaluate import search_presets, uniform
+from demo.evaluate.cells import Cell, Measured, Protocol
+from demo.evaluate.model import DemoModel
+from demo.prepare import PRESETS
+from demo.scenes.scene import search_scenes
+
+
+def test_presets_are_searched_over_criteria_and_judged_against_single_ratios(checkpoint, tmp_path, monkeypatch, capsys):
+    figures, own = tmp_path / "figures.json", tmp_path / "presets.json"
+    own.write_text(PRESETS.read_text("utf-8"), encoding="utf-8")
+    command = ["search_presets", "80x128", "--evaluations", "2", "--search-prompts", "1", "--prompts", "2"]
+    command += ["--seeds", "1", "--steps", "1", "--uniform", "attenuation-outputs", "--checkpoint", str(checkpoint)]
+    command += ["--work", str(tmp_path), "--json", str(figures), "--out", str(own)]
+    monkeypatch.setattr(sys, "argv", command)
+    # The best is soft with ratios near 0.2; captions of the race are others than the search's.
+    asked = {}
+
+    def scores_at(model, judge, size, drawing):
+        def scores(point, images):
+            asked.setdefault(point, []).extend(images)
+            return [(drawing.criterion == "soft") - sum(abs(ratio - 0.2) for ratio in point.ratios)] * len(images)
+
+        return scores
+
+    monkeypatch.setattr(search_presets, "scores_at", scores_at)
+    search_presets.main()
+    cells = json.loads(figures.read_text("utf-8"))["cells"]
+    searched = next(cell for cell in cells if cell["varied"] == "searched")
+    assert searched["criterion"] == "soft" and searched["passes"] == 2.0
+    assert [cell["criterion"] for cell in cells].count("attenuation-outputs") == 3
+    winner = Point(*searched["ratios"], searched["k"])
+    assert len(set(asked[winner])) == 4 and {caption for caption, _ in asked[winner]} == {
+        scene.caption() for scene in search_scenes(4)
+    }
+    made = from_text(own.read_text("utf-8"))[-1]
+    assert made.criterion == "soft" and made.k == pytest.approx(winner.k, abs=1e-3)
+    assert made.note.endswith("2 UNet passes a step")
+
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| 80x128 |")]
+    monkeypatch.setattr(DemoModel, "draw", lambda *_: pytest.fail("drawn again"))
+    search_presets.main()
+    assert capsys.readouterr().out.splitlines()[-len(cells) :] == printed[-len(cells) :]
+
+
+def test_a_setting_is_judged_until_it_is_worse_than_the_winner():
+    protocol = Protocol("", 1, 1, 1, 200, 2, 1)
+    winner = Cell("80x128", "soft", "", "searched", (0.1, 0.1, 0.1), 1.4, 2.0, "10" * 200, (0,) * 400)
+
+    def captions(right):
+        bench, drawn = Mock(), []
+
+        def judged(key, point, scenes):
+            drawn.append(scenes)
+            count = scenes.stop - scenes.start
+            return Cell(*key, (0.3, 0.3, 0.3), 1.0, 1.0, right * count, (0,) * 2 * count)
+
+        bench.judged = judged
+        cell = uniform.challenge(bench, Measured(protocol, {}), uniform.Uniform("magnitude", 0.3), winner)
+        assert len(cell.right) == 2 * sum(scenes.stop - scenes.start for scenes in drawn)
+        return len(cell.right) // 2
+
+    assert captions("00") == 50 and captions("10") == captions("11") == 200
