@@ -209,7 +209,8 @@ class SharedSampler(StudySampler):
 
     def next_of(self, number: int, trials: Sequence[FrozenTrial]) -> tuple[str, Point]:
         told = [(self.point(trial), trial.value) for trial in _completed(trials)]
-        return self._strategy.next_of(number, told)
+        others = [trial for trial in trials if trial.state == TrialState.RUNNING and trial.number != number]
+        return self._strategy.next_of(number, told, [self.point(trial) for trial in others if trial.params])
 
 
 def sampler_for(strategy: Strategy) -> StudySampler:

@@ -13,6 +13,7 @@ from crdiff.search.objective import Objective
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies import optuna_samplers, registry
 from crdiff.search.strategies.point import AXES, DENSE, START, Point, by_pruned_counts, rounded
+from crdiff.search.strategies.random_search import RandomSearch
 from crdiff.search.strategies.space import Space
 from crdiff.search.strategies.strategy import Options
 from crdiff.settings import Settings
@@ -138,6 +139,25 @@ def test_a_sampler_of_optuna_knows_the_starts_that_lie_within_the_bounds_and_lea
     assert points[:2] == [START, DENSE]
     assert [trial.value for trial in strategy._study.trials[:2]] == [score(START), score(points[2])]
     assert max(map(score, points[12:])) > max(map(score, points[2:12]))
+    # What other workers are scoring is not proposed again.
+    told = [(point, score(point)) for point in points]
+    _, alone = strategy.next_of(30, told)
+    assert strategy.next_of(30, told)[1] == alone != strategy.next_of(30, told, [alone] * 4)[1]
+
+
+def test_a_shared_strategy_is_told_what_other_workers_are_scoring(tmp_path, monkeypatch):
+    from crdiff.search.optuna_sampler import distributions
+    from crdiff.search.study import StudySearch
+
+    told = []
+    monkeypatch.setattr(RandomSearch, "next_of", lambda *args: told.append(args[2:]) or ("sample", DENSE))
+    strategy = registry.make("random", THREE, [START])
+    study = StudySearch(f"journal://{tmp_path / 'study.log'}", "study", strategy, objective()).study
+    first = study.ask(distributions(THREE))
+    study.ask(distributions(THREE))
+    study.tell(first, 0.25)
+    study.ask(distributions(THREE))
+    assert told == [([], [START]), ([(START, 0.25)], [DENSE])]
 
 
 @pytest.mark.parametrize(("name", "missing"), [("tpe", "optuna"), ("gp", "torch")])

@@ -77,7 +77,9 @@ class Evolution:
         kind, point = self.next_of(number, self._told)
         return Proposal(number, point, kind, limit, last)
 
-    def next_of(self, number: int, told: Sequence[tuple[Point, float | None]]) -> tuple[str, Point]:
+    def next_of(
+        self, number: int, told: Sequence[tuple[Point, float | None]], running: Sequence[Point] = ()
+    ) -> tuple[str, Point]:
         numbers, survivors = rng(self.seed, number), self._survivors(told)
         if number < POPULATION or not survivors:
             return "sample", self._random(numbers)

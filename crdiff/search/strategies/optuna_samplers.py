@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -28,6 +28,8 @@ class OptunaSampler(Replayed):
 
     sampler: ClassVar[str]
     """Its class in ``optuna.samplers``."""
+    options: ClassVar[Mapping[str, Any]] = {}
+    """Of the sampler."""
     packages: ClassVar[tuple[str, ...]] = ("optuna",)
 
     def __init__(self, space: Space, starts: Sequence[Point] = (START,), seed: int = 0) -> None:
@@ -64,9 +66,11 @@ class OptunaSampler(Replayed):
         self._trial, point = self._asked(self._study)
         return Proposal(number, point, "sample")
 
-    def next_of(self, number: int, told: Sequence[tuple[Point, float | None]]) -> tuple[str, Point]:
+    def next_of(
+        self, number: int, told: Sequence[tuple[Point, float | None]], running: Sequence[Point] = ()
+    ) -> tuple[str, Point]:
         seed = int(_SEEDS * rng(self.seed, number).random())
-        return "sample", self._asked(self._make(seed, told))[1]
+        return "sample", self._asked(self._make(seed, [*told, *((point, None) for point in running)]))[1]
 
     def _asked(self, study: Any) -> tuple[Any, Point]:
         """A new trial of a study in memory, and its configuration."""
@@ -77,21 +81,23 @@ class OptunaSampler(Replayed):
         return trial, self.space.at([trial.params[axis] for axis in self.space.axes])
 
     def _make(self, seed: int, told: Iterable[tuple[Point, float | None]]) -> Any:
-        """A study in memory that knows the scores of configurations, of those that lie within the bounds."""
+        """A study in memory that knows the configurations within the bounds; what has no score yet is running."""
         optuna = importlib.import_module("optuna")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            sampler = getattr(optuna.samplers, self.sampler)(seed=seed)
+            sampler = getattr(optuna.samplers, self.sampler)(seed=seed, **self.options)
         study = optuna.create_study(direction="maximize", sampler=sampler)
         unit = optuna.distributions.FloatDistribution(0.0, 1.0)
         for start, score in told:
             inside = self.space.clip(start)
-            if inside.merged != start.merged or score is None:
+            if inside.merged != start.merged:
                 continue
+            state = optuna.trial.TrialState.RUNNING if score is None else optuna.trial.TrialState.COMPLETE
             params = {axis: (inside[axis] - low) / (high - low) for axis, (low, high) in self.space.bounds.items()}
             known = dict.fromkeys(self.space.axes, unit)
-            study.add_trial(optuna.trial.create_trial(params=params, distributions=known, value=score))
+            trial = optuna.trial.create_trial(state=state, params=params, distributions=known, value=score)
+            study.add_trial(trial)
         return study
 
     def _learn(self, score: float) -> None:
@@ -103,6 +109,7 @@ class Tpe(OptunaSampler):
 
     name: ClassVar[str] = "tpe"
     sampler: ClassVar[str] = "TPESampler"
+    options: ClassVar[Mapping[str, Any]] = {"constant_liar": True}  # keeps away from what other workers are scoring
 
 
 class GaussianProcess(OptunaSampler):

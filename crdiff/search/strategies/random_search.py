@@ -45,7 +45,9 @@ class RandomSearch:
         kind, point = self.next_of(self._number, ())
         return Proposal(self._number, point, kind, limit, last)
 
-    def next_of(self, number: int, told: Sequence[tuple[Point, float | None]]) -> tuple[str, Point]:
+    def next_of(
+        self, number: int, told: Sequence[tuple[Point, float | None]], running: Sequence[Point] = ()
+    ) -> tuple[str, Point]:
         numbers = rng(self.seed, number)
         return "sample", self.space.at([numbers.random() for _ in self.space.axes])
 

@@ -105,12 +105,15 @@ class Shareable(Protocol):
     def settings(self) -> dict[str, Any]:
         """See Strategy."""
 
-    def next_of(self, number: int, told: Sequence[tuple[Point, float | None]]) -> tuple[str, Point]:
+    def next_of(
+        self, number: int, told: Sequence[tuple[Point, float | None]], running: Sequence[Point] = ()
+    ) -> tuple[str, Point]:
         """The kind of a proposal and its configuration, once all starting points were proposed.
 
         Args:
             number: of the proposal.
             told: configurations with their scores, of all workers, in the order of their proposals.
+            running: configurations that other workers are scoring.
         """
 
 
