@@ -1,14 +1,15 @@
 """``python -m demo.evaluate.search_presets``: presets by random ratios and a race, with criterion and k varied.
 
-Of every criterion what is known already, then random ratios and k; the best few of all and today's preset race on
-captions that were not searched with. The winner is judged on captions that no search has seen, against the dense model,
-today's preset and settings with one ratio for all groups.
+Of every criterion what is known already, then random ratios and k; of magnitude the best points of the size's
+landscape, where there is one. The best few of all and today's preset race on captions that were not searched with. The
+winner is judged on captions that no search has seen, against the dense model, today's preset and settings with one
+ratio for all groups.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -23,7 +24,6 @@ from crdiff.search.errors import AbortSearchError
 from crdiff.search.fresh import race
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Image, Objective, images_of
-from crdiff.search.report import Report
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies.point import AXES, DENSE, START, Point
 from crdiff.search.strategies.random_search import RandomSearch
@@ -32,6 +32,7 @@ from demo.evaluate.cells import DENSE_NAME, Cell, Key, Measured, Protocol, row
 from demo.evaluate.criteria import Bench, kept_results
 from demo.evaluate.criteria_presets import preset_of
 from demo.evaluate.judge import Judge
+from demo.evaluate.landscape import FOLDER, Landscape
 from demo.evaluate.model import DemoModel, Drawing
 from demo.evaluate.objective import scores_at
 from demo.evaluate.uniform import UNIFORM, UNIFORM_CRITERIA, challenge
@@ -45,7 +46,7 @@ WEAKENING = (0.01, 0.4)
 """Bounds of the ratios of a criterion that weakens layers: beyond them hardly an image is right."""
 FINALISTS = 6
 """Of all criteria, besides today's preset."""
-ROUNDS = 3
+ROUNDS = 2
 """Of the race, each of as many captions as the search had, others every time."""
 _DIGITS = 6e-4
 SEARCHED, PRESET = "searched", "preset"
@@ -61,6 +62,10 @@ class Candidate:
 
     def __str__(self) -> str:
         return f"{self.criterion} {self.point.ratios} k {self.point.k:.3g}"
+
+
+Tried = dict[Candidate, list[float]]
+"""Scores of the same images each."""
 
 
 class Finder:
@@ -89,7 +94,7 @@ class Finder:
         count = self._protocol.search_prompts
         return tuple(scene.caption() for scene in search_scenes((part + 1) * count)[part * count :])
 
-    def search(self, criterion: str, starts: Sequence[Point]) -> Report:
+    def search(self, criterion: str, starts: Sequence[Point]) -> Tried:
         """The starts, then random ratios and k.
 
         Raises:
@@ -111,15 +116,24 @@ class Finder:
         if report.state != "done" or report.best is None:
             raise AbortSearchError(f"{self._size}, {criterion}: {report.message}")
         print(f"{self._size}, {criterion}: {report.best.score:.3f} at {report.best.point}", flush=True)
-        return report
+        return {Candidate(criterion, one.point): [score or 0.0 for score in one.scores] for one in report.history}
 
-    def winner(self, reports: Mapping[str, Report], preset: Candidate) -> Candidate:
-        """Who wins the race of the best few and the preset."""
-        scored = {
-            Candidate(criterion, one.point): [score or 0.0 for score in one.scores]
-            for criterion, report in reports.items()
-            for one in report.history
+    def recorded(self) -> Tried:
+        """The best few points of the size's landscape, if it has the images that a search draws; with their scores."""
+        path, images = FOLDER / f"{self._size}.npz", images_of(self._captions(0), (1,))
+        landscape = Landscape.read(path) if path.is_file() else None
+        if landscape is None or not set(images) <= set(landscape.images):
+            return {}
+        best = (landscape.scores[1:].mean(axis=1).argsort()[::-1] + 1)[:FINALISTS]
+        columns = [landscape.images.index(image) for image in images]
+        points = {int(row): Point(*map(float, landscape.points[row])) for row in best}
+        return {
+            Candidate(DEFAULT_CRITERION, point): (landscape.scores[row, columns] / 255.0).tolist()
+            for row, point in points.items()
         }
+
+    def winner(self, scored: Tried, preset: Candidate) -> Candidate:
+        """Who wins the race of the best few and the preset."""
         best = sorted(scored, key=lambda one: -sum(scored[one]))[:FINALISTS]
         rounds = [images_of(self._captions(part + 1), (1,)) for part in range(ROUNDS)]
         return race({one: scored[one] for one in dict.fromkeys([*best, preset])}, rounds, self._scores)
@@ -240,8 +254,11 @@ def main() -> None:
         if winner is None:
             finder = Finder(model, judge, size, protocol, options.batch, options.work)
             here = [cell for cell in known.cells.values() if cell.size == name]
-            reports = {one: finder.search(one, starts_of(one, preset, here)) for one in CRITERIA}
-            found = finder.winner(reports, preset)
+            tried: Tried = {}
+            for criterion in CRITERIA:
+                recorded = finder.recorded() if criterion == DEFAULT_CRITERION else {}
+                tried |= recorded or finder.search(criterion, starts_of(criterion, preset, here))
+            found = finder.winner(tried, preset)
             print(f"{name}: {found}", flush=True)
             winner = judged((name, found.criterion, "", SEARCHED), found.point)
         for setting in UNIFORM:

@@ -24,13 +24,13 @@ def test_presets_are_searched_over_criteria_and_judged_against_single_ratios(che
     command += ["--seeds", "1", "--steps", "1", "--uniform", "attenuation-outputs", "--checkpoint", str(checkpoint)]
     command += ["--work", str(tmp_path), "--json", str(figures), "--out", str(own)]
     monkeypatch.setattr(sys, "argv", command)
-    # The best is soft with ratios near 0.2; captions of the race are others than the search's.
+    # Of soft, the nearer the ratios are to 0.2 the better; captions of the race are others than the search's.
     asked = {}
 
     def scores_at(model, judge, size, drawing):
         def scores(point, images):
             asked.setdefault(point, []).extend(images)
-            return [(drawing.criterion == "soft") - sum(abs(ratio - 0.2) for ratio in point.ratios)] * len(images)
+            return [2 * (drawing.criterion == "soft") - sum(abs(ratio - 0.2) for ratio in point.ratios)] * len(images)
 
         return scores
 
@@ -41,8 +41,8 @@ def test_presets_are_searched_over_criteria_and_judged_against_single_ratios(che
     assert searched["criterion"] == "soft" and searched["passes"] == 2.0
     assert [cell["criterion"] for cell in cells].count("attenuation-outputs") == 3
     winner = Point(*searched["ratios"], searched["k"])
-    assert len(set(asked[winner])) == 4 and {caption for caption, _ in asked[winner]} == {
-        scene.caption() for scene in search_scenes(4)
+    assert len(set(asked[winner])) == 3 and {caption for caption, _ in asked[winner]} == {
+        scene.caption() for scene in search_scenes(3)
     }
     made = from_text(own.read_text("utf-8"))[-1]
     assert made.criterion == "soft" and made.k == pytest.approx(winner.k, abs=1e-3)
