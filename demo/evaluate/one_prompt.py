@@ -9,19 +9,16 @@ others. Its find is judged by the noises left.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crdiff import console
-from crdiff.search.fresh import FINALISTS, race
+from crdiff.search.fresh import FINALISTS, Gain, race
 from crdiff.search.objective import Image
-from demo.evaluate.judge import gain_interval
 from demo.evaluate.landscape import FOLDER, Landscape
 
 _Scores = NDArray[np.float64]
@@ -93,9 +90,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="noises of the race")
     parser.add_argument("--searches", type=int, default=200, help="of each caption")
     parser.add_argument("--landscapes", type=Path, default=FOLDER)
-    parser.add_argument("--json", type=Path, help="file for all figures")
     options = parser.parse_args()
-    figures: dict[str, Any] = {}
     for path in sorted(options.landscapes.glob("*.npz")):
         if options.sizes and path.stem not in options.sizes:
             continue
@@ -103,12 +98,10 @@ def main() -> None:
         for configurations in (options.configurations, len(landscape.points) - 1):
             costs = Costs(configurations, options.noises, options.rounds)
             by_caption = gains(landscape, costs, options.searches)
-            gain = gain_interval(by_caption, np.zeros(len(by_caption)))
+            gain = Gain.of(by_caption.tolist())
             shown = f"{configurations} configurations, {costs.images} images at most"
-            print(f"{path.stem}, {shown}: {gain.as_gain()}", flush=True)
-            figures.setdefault(path.stem, []).append({**vars(costs), "images": costs.images, **vars(gain)})
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+            interval = f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
+            print(f"{path.stem}, {shown}: {100 * gain.value:+.1f} {interval}", flush=True)
 
 
 if __name__ == "__main__":
