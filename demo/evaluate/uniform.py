@@ -44,16 +44,16 @@ class Uniform:
 
 
 UNIFORM = (
+    Uniform("attenuation", 0.2),
+    Uniform("attenuation", 0.1, 1.5),
+    Uniform("attenuation", 0.1),
+    Uniform("attenuation", 0.05),
     Uniform("magnitude", 0.5, 2.0),
     Uniform("magnitude", 0.5, 1.5),
     Uniform("magnitude", 0.65),
     Uniform("magnitude", 0.5),
     Uniform("magnitude", 0.3),
     Uniform("magnitude", 0.5, -0.5),
-    Uniform("attenuation", 0.1, 1.5),
-    Uniform("attenuation", 0.2),
-    Uniform("attenuation", 0.1),
-    Uniform("attenuation", 0.05),
     Uniform("attenuation-outputs", 0.35),
     Uniform("attenuation-outputs", 0.2),
     Uniform("attenuation-outputs", 0.1),
