@@ -54,6 +54,7 @@ class _Wanted:
     table: Table | None
     sizes: tuple[Size, ...]
     seeds: tuple[int, ...]
+    seed_step: int
     ways: tuple[Way, ...]
     chooser: str
     base: Settings
@@ -135,6 +136,7 @@ def _wanted(arguments: argparse.Namespace) -> _Wanted:
         table,
         tuple(dict.fromkeys(Size.parse(size) for size in arguments.sizes)),
         tuple(dict.fromkeys(arguments.seeds)),
+        checks.integer("--seed-step", arguments.seed_step, 0),
         ways,
         _chooser(arguments, ways),
         Settings.from_dict(base),
@@ -207,7 +209,7 @@ def _plan(wanted: _Wanted, engine: Engine) -> Plan:
             figures = published(model.family, size, drawing.way) if table is not None and its_own else {}
             calibration = engine.calibration(drawing.settings)
             drawings[size][number] = replace(drawing, published=figures, calibration=calibration)
-    return Plan(wanted.prompts, wanted.seeds, drawings)
+    return Plan(wanted.prompts, wanted.seeds, drawings, wanted.seed_step)
 
 
 def _metrics(arguments: argparse.Namespace) -> tuple[list[Metric], list[Fid]]:

@@ -86,6 +86,7 @@ class Plan:
         prompts: every one of them, in order; one that is named twice counts twice and is drawn once.
         seeds: each prompt is drawn with every one.
         drawings: of each size, its ways.
+        seed_step: by how much the seeds of a prompt are above those of the prompt before it.
 
     Raises:
         SettingsError: candidates of one seed, of which the best is to be taken, would be those of another.
@@ -94,6 +95,7 @@ class Plan:
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
     drawings: Mapping[Size, Sequence[Drawing]]
+    seed_step: int = 0
 
     def __post_init__(self) -> None:
         most = max((drawing.candidates for ways in self.drawings.values() for drawing in ways), default=1)
@@ -104,7 +106,8 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON."""
         drawings = {str(size): [drawing.to_dict() for drawing in ways] for size, ways in self.drawings.items()}
-        return {"prompts": list(self.prompts), "seeds": list(self.seeds), "sizes": drawings}
+        step = {"seed_step": self.seed_step} if self.seed_step else {}
+        return {"prompts": list(self.prompts), "seeds": list(self.seeds), **step, "sizes": drawings}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Plan:
@@ -114,7 +117,11 @@ class Plan:
             ValueError, KeyError, TypeError, CRDiffError: it is of another form.
         """
         sizes = {Size.parse(size): [*map(Drawing.from_dict, ways)] for size, ways in values["sizes"].items()}
-        return cls(tuple(values["prompts"]), tuple(values["seeds"]), sizes)
+        return cls(tuple(values["prompts"]), tuple(values["seeds"]), sizes, values.get("seed_step", 0))
+
+    def seeds_at(self, place: int) -> tuple[int, ...]:
+        """The seeds of the prompt in this place."""
+        return tuple(seed + place * self.seed_step for seed in self.seeds)
 
     def items(self, shard: Shard = Shard()) -> list[Item]:
         """The images to draw, each once: for a size all ways of a prompt and seed, before the next.
@@ -122,8 +129,9 @@ class Plan:
         Args:
             shard: the share; the ways of a prompt and seed are always in the same one.
         """
-        texts = tuple(dict.fromkeys(self.prompts))
-        cells = [(size, text, seed) for size in self.drawings for seed in self.seeds for text in texts]
+        seeds = [self.seeds_at(place) for place in range(len(self.prompts))]
+        pairs = dict.fromkeys(pair for row in zip(*seeds) for pair in zip(self.prompts, row))
+        cells = [(size, *pair) for size in self.drawings for pair in pairs]
         found: dict[str, Item] = {}
         for size, text, seed in cells[shard.number - 1 :: shard.of]:
             for drawing in self.drawings[size]:

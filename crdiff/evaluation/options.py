@@ -64,6 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument("--n", type=int, help="the first N prompts (default: all)")
     images.add_argument("--sizes", nargs="+", default=[], metavar="HEIGHTxWIDTH")
     images.add_argument("--seeds", nargs="+", type=int, default=[42], metavar="SEED", help="(default: 42)")
+    images.add_argument(
+        "--seed-step", type=int, default=0, metavar="N",
+        help="seeds of the next prompt are higher by N, so that each has noises of its own (default: 0, the same ones)",
+    )  # fmt: skip
     images.add_argument("--ways", nargs="+", metavar="WAY", help="see below (default: dense pruned crdiff)")
     images.add_argument("--preset", default="auto", help="of CR-Diff: auto or the name of one (default: %(default)s)")
     images.add_argument(

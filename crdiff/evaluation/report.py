@@ -46,8 +46,10 @@ def write_report(out: Path, results: Results, record: Record, labels: Labels, sh
         OSError: one of the files cannot be written.
     """
     write_atomically(out / "report.json", json.dumps(results.to_dict(), indent=1, allow_nan=False).encode())
+    metrics = [name for ways in results.sizes.values() for way in ways for name in way.scores]
     page = out / "report.html"
-    write_atomically(page, page_of(results, shown_images(results.plan, record, shown), labels).encode("utf-8"))
+    images = shown_images(results.plan, record, shown, {name: labels.get(name, name) for name in metrics})
+    write_atomically(page, page_of(results, images, labels).encode("utf-8"))
     return page
 
 
@@ -85,18 +87,27 @@ def _told(identity: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} {value}"
 
 
-def shown_images(plan: Plan, record: Record, count: int) -> list[dict[str, Any]]:
-    """Of each size the first prompts and seeds whose images have been kept, as JSON: texts and data URLs by way."""
+def shown_images(plan: Plan, record: Record, count: int, labels: Labels) -> list[dict[str, Any]]:
+    """Of each size the first prompts and seeds whose images have been kept, as JSON: texts and data URLs by way.
+
+    Args:
+        plan: what is compared.
+        record: has the images, and perhaps scores of earlier evaluations besides those of this one.
+        count: prompts and seeds of each size.
+        labels: of the metrics of this evaluation.
+    """
     found = []
     for size, drawings in plan.drawings.items():
-        cells = [(prompt, seed) for prompt in dict.fromkeys(plan.prompts) for seed in plan.seeds]
+        cells = [(prompt, seed) for place, prompt in enumerate(plan.prompts) for seed in plan.seeds_at(place)]
         taken = 0
-        for prompt, seed in cells:
+        for prompt, seed in dict.fromkeys(cells):
             ways = {}
             for drawing in drawings:
                 item = record.taken(Item(size, drawing, prompt, seed))
                 if item is not None and (image := record.image(item)) is not None:
-                    ways[drawing.way] = {"source": _data_url(image), "scores": record.entry(item).scores}
+                    known = record.entry(item).scores
+                    scores = {label: known[name] for name, label in labels.items() if name in known}
+                    ways[drawing.way] = {"source": _data_url(image), "scores": scores}
             if len(ways) < min(2, len(drawings)):
                 continue
             found.append({"size": str(size), "prompt": prompt, "seed": seed, "ways": ways})

@@ -87,6 +87,7 @@ class Results:
             "drawn_with": dict(self.identity),
             "prompts": len(self.plan.prompts),
             "seeds": list(self.plan.seeds),
+            "seed_step": self.plan.seed_step,
             "baseline": self.baseline,
             "sizes": {str(size): [way.to_dict() for way in ways] for size, ways in self.sizes.items()},
         }
@@ -125,7 +126,8 @@ def _way(
     plan: Plan, record: Record, size: Size, drawing: Drawing, baseline: str,
     scores: Mapping[str, Mapping[str, ByPrompt]], distances: Sequence[Distance],
 ) -> WayResult:  # fmt: skip
-    items = [Item(size, drawing, prompt, seed) for prompt in plan.prompts for seed in plan.seeds]
+    cells = [(prompt, seed) for place, prompt in enumerate(plan.prompts) for seed in plan.seeds_at(place)]
+    items = [Item(size, drawing, *cell) for cell in cells]
     taken = [(item, one) for item in items if (one := record.taken(item)) is not None and record.entry(one).drawn]
     spent = [sum(record.entry(candidate).seconds for candidate in item.candidates) for item, _ in taken]
     found = {metric: _score(ways, drawing.way, baseline) for metric, ways in scores.items() if ways[drawing.way]}
@@ -164,7 +166,7 @@ def _by_prompt(plan: Plan, record: Record, size: Size, drawing: Drawing, metric:
     """The mean over the seeds of each prompt, by its number, of those that have all seeds."""
     found: ByPrompt = {}
     for number, prompt in enumerate(plan.prompts):
-        taken = [record.taken(Item(size, drawing, prompt, seed)) for seed in plan.seeds]
+        taken = [record.taken(Item(size, drawing, prompt, seed)) for seed in plan.seeds_at(number)]
         scores = [None if one is None else record.entry(one).scores.get(metric) for one in taken]
         whole = [score for score in scores if score is not None]
         if len(whole) == len(scores):

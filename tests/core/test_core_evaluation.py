@@ -183,7 +183,7 @@ def test_the_best_of_several_dense_images_is_chosen_by_one_score_and_kept_for_th
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert sentence in page and sentence in capsys.readouterr().out
     shown = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
-    assert [one["ways"]["best-of-2"]["scores"][found["chosen_by"]] for one in shown[:2]] == best["a"]
+    assert [one["ways"]["best-of-2"]["scores"]["red"] for one in shown[:2]] == best["a"]
     _, _, report = evaluate(*options, "--best-by", scores[1])
     other = report["sizes"]["64x64"][1]
     assert other["chosen_by"].startswith("far-") and other["scores"] != found["scores"]
@@ -193,6 +193,26 @@ def test_the_best_of_several_dense_images_is_chosen_by_one_score_and_kept_for_th
     assert len(half.drawn) == 4 and main(["evaluate", "--merge", folder, "--out", str(tmp_path / "all")]) == 0
     together = json.loads((tmp_path / "all" / "report.json").read_text())["sizes"]["64x64"][1]
     assert together["scores"] == found["scores"] and together["images"] == 4
+
+
+def test_each_prompt_may_have_seeds_of_its_own(evaluate, tmp_path):
+    engine, _, report = evaluate("--sizes", "64x64", "--ways", "dense", "--seed-step", "10")
+    seeds = {"a": (1, 2), "b": (11, 12), "c": (21, 22), "d": (31, 32)}
+    assert {drawn[1:3] for drawn in engine.drawn} == {(text, seed) for text, own in seeds.items() for seed in own}
+    shades = [random.Random(str(("64x64", text, seed, None))).randrange(256) for text in seeds for seed in seeds[text]]
+    found = report["sizes"]["64x64"][0]
+    assert found["images"] == 8 and found["scores"][RED]["mean"]["value"] == pytest.approx(np.mean(shades))
+    assert main(["evaluate", "--merge", str(tmp_path / "out"), "--out", str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
+
+
+def test_scores_of_earlier_metrics_are_not_shown(evaluate, tmp_path):
+    evaluate("--sizes", "64x64")
+    (tmp_path / "red.py").write_text(SCORE.replace("[0, 0, 0]", "[0, 0, 0] / 2"))
+    evaluate("--sizes", "64x64")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    shown = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    assert {name for one in shown for way in one["ways"].values() for name in way["scores"]} == {"red"}
 
 
 def test_shares_are_drawn_apart_and_reported_together(evaluate, tmp_path, capsys):
