@@ -31,6 +31,7 @@ from demo.evaluate import (
     find_presets,
     overhead,
     prompts,
+    rivals,
     stages,
     strategies,
     strip,
@@ -437,6 +438,28 @@ def test_the_strip_shows_the_evaluations_first_images_and_how_many_are_right(che
             assert np.abs(near).max() <= 1  # two images in a batch may differ from one in the last bit
             right += Judge().verdict([image], [scene]).right[0]
         assert f"{name}, 64x96: {right} of 2 right" in said
+
+
+def test_the_table_of_rivals_has_the_reports_figures_and_settings():
+    def way(name, passes, settings, mean, gain):
+        score = {"mean": dict(zip(("value", "low", "high"), mean)), "gain": gain}
+        return {"way": name, "passes": passes, "settings": settings, "scores": {"right-1": score, "score-1": score}}
+
+    ratios = {"enabled": True, "preset": "custom", "mid": 0.4, "up": 0.5, "k": 2.0}  # down is at its default
+    none = {**ratios, "down": 0.0, "mid": 0.0, "up": 0.0}
+    gain = {"value": 0.2, "low": 0.1, "high": 0.3}
+    ways = [
+        way("dense", 1.0, {}, (0.5, 0.4, 0.6), None),
+        way("crdiff", 2.0, ratios, (0.7, 0.6, 0.8), gain),
+        way("attention:attention_scale=auto 128x128", 1.0, none, (0.5, 0.4, 0.6), {**gain, "low": -0.1}),
+    ]
+    assert rivals.table({"sizes": {"80x128": ways}})[2:] == [
+        "| 80x128 | dense |  |  | 1 | 50.0 (40.0-60.0) |  | 50.0 (40.0-60.0) |  |",
+        "| 80x128 | CR-Diff | 0.3/0.4/0.5 | 2 | 2 | 70.0 (60.0-80.0) | **+20.0 (+10.0 to +30.0)** "
+        "| 70.0 (60.0-80.0) | **+20.0 (+10.0 to +30.0)** |",
+        "| 80x128 | attention scale |  |  | 1 | 50.0 (40.0-60.0) | +20.0 (-10.0 to +30.0) "
+        "| 50.0 (40.0-60.0) | +20.0 (-10.0 to +30.0) |",
+    ]
 
 
 def test_overhead_is_told_as_ratios_of_the_same_round_and_as_dense_steps():
