@@ -1,8 +1,9 @@
 """A step's passes and their mix as one CUDA graph: launched at once, for the same result bit for bit.
 
 Where launching rules, a step in a graph costs less than the host's own pass. The first steps of a run are computed
-eagerly; then one is captured, and what its first replay gives is compared with what was computed. Whatever a graph
-cannot hold is found beforehand or at each step, and then the run goes on eagerly.
+eagerly; then one is captured, and what its first replay gives is compared with what was computed. Where ratios or k
+change over the steps, the graph reads them from memory that is written over, and the first step of a stage is computed
+and compared again. Whatever a graph cannot hold is found beforehand or at each step, and then the run goes on eagerly.
 """
 
 from __future__ import annotations
@@ -141,14 +142,49 @@ class Computation(Protocol):
         """What it computes with beside its arguments; when this is no longer equal, no graph holds any more."""
 
     @property
+    def stage(self) -> Any:
+        """What of it lies in memory that graphs read; when this is no longer equal, a graph is compared before use."""
+
+    @property
+    def k(self) -> float:
+        """Amplification, which graphs read from memory."""
+
+    @property
     def arguments(self) -> Arguments:
         """Of the call."""
 
     def eager(self) -> tuple[torch.Tensor, str | None]:
         """The prediction, and what has been met on the way to it that a graph cannot hold."""
 
-    def captured(self, tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """The prediction from other tensors, while a graph is captured."""
+    def captured(self, tensors: tuple[torch.Tensor, ...], k: torch.Tensor) -> torch.Tensor:
+        """The prediction from other tensors and with k as ``amplify`` takes it, while a graph is captured."""
+
+
+@dataclass
+class _Captured:
+    """A graph, the memory that it works on, and the stage in which a replay was last compared."""
+
+    graph: Graph
+    inputs: tuple[torch.Tensor, ...]
+    k: torch.Tensor
+    output: torch.Tensor
+    stage: Any = None
+
+    def replay(self, tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """The prediction, in memory that the next replay writes over."""
+        for mine, given in zip(self.inputs, tensors):
+            mine.copy_(given)
+        self.graph.replay()
+        return self.output
+
+    def proves(self, step: Computation, expected: torch.Tensor) -> bool:
+        """Whether a replay gives what was computed, and so will in the rest of the stage."""
+        self.stage = None
+        self.k.fill_(step.k)
+        if not torch.equal(self.replay(step.arguments.tensors), expected):
+            return False
+        self.stage = step.stage
+        return True
 
 
 @dataclass
@@ -157,9 +193,7 @@ class _Shape:
 
     signature: Any
     eager_steps: int = 0
-    graph: Graph | None = None
-    inputs: tuple[torch.Tensor, ...] = ()
-    output: torch.Tensor | None = None
+    captured: _Captured | None = None
 
 
 class StepGraphs:
@@ -184,7 +218,7 @@ class StepGraphs:
     @property
     def holding(self) -> bool:
         """Whether there is a graph."""
-        return any(shape.graph is not None for shape in self._shapes)
+        return any(shape.captured is not None for shape in self._shapes)
 
     def predict(self, step: Computation) -> torch.Tensor:
         """The prediction of a step: replayed where a graph holds it, else computed."""
@@ -194,18 +228,19 @@ class StepGraphs:
             self._give_up(changed)
             return step.eager()[0]
         shape = self._shape_of(step)
-        if shape.graph is not None and shape.output is not None:
-            for mine, given in zip(shape.inputs, step.arguments.tensors):
-                mine.copy_(given)
-            shape.graph.replay()
+        if shape.captured is not None and shape.captured.stage == step.stage:
             self.replayed += 1
-            return shape.output.clone()
+            return shape.captured.replay(step.arguments.tensors).clone()
         prediction, obstacle = step.eager()
         if obstacle is not None:
             self._give_up(obstacle)
+        elif self.off is not None or self._state != step.state:
+            pass  # memory ran out, or copies were made: what there was of graphs does not hold
+        elif shape.captured is not None:
+            self._prove(shape.captured, step, prediction)
         elif shape.eager_steps < EAGER_STEPS:
             shape.eager_steps += 1
-        elif sum(other.graph is not None for other in self._shapes) < _MOST_GRAPHS:
+        elif sum(other.captured is not None for other in self._shapes) < _MOST_GRAPHS:
             self._capture(shape, step, prediction)
         return prediction
 
@@ -228,16 +263,23 @@ class StepGraphs:
             self._give_up(obstacle or "gradients are recorded")
             return
         try:
-            shape.inputs = tuple(tensor.clone() for tensor in step.arguments.tensors)
-            shape.graph, shape.output = self._backend.capture(lambda: step.captured(shape.inputs))
-            shape.graph.replay()
-            equal = torch.equal(shape.output, expected)
+            inputs = tuple(tensor.clone() for tensor in step.arguments.tensors)
+            k = torch.tensor(step.k, dtype=torch.float64, device=self._device)
+            graph, output = self._backend.capture(lambda: step.captured(inputs, k))
         except Exception as error:  # whatever goes wrong in a capture, the step has been computed already
-            self._give_up(str(error).strip().split("\n")[0] or type(error).__name__)
+            self._give_up(_reason(error))
             return
-        if equal:
-            self._static = static
-        else:
+        self._static, shape.captured = static, _Captured(graph, inputs, k, output)
+        self._prove(shape.captured, step, expected)
+
+    def _prove(self, captured: _Captured, step: Computation, expected: torch.Tensor) -> None:
+        """Compare a replay with a step that was just computed; if they differ, no graph is used any more."""
+        try:
+            equal = captured.proves(step, expected)
+        except Exception as error:  # as above
+            self._give_up(_reason(error))
+            return
+        if not equal:
             self._give_up("a replayed step differs from the computed one")
 
     def _give_up(self, reason: str) -> None:
@@ -255,6 +297,10 @@ class StepGraphs:
         self._shapes.clear()
         self._state = self._static = None
         self._backend.close()
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
 
 
 def _autocast() -> torch.dtype | None:

@@ -17,7 +17,7 @@ from crdiff.models.architecture import ModelLayers
 from crdiff.models.family import Family
 from crdiff.plan import Plan
 from crdiff.pruning.copies import CopyPolicy, WeightCopies
-from crdiff.pruning.criterion import Criterion, GroupSparsity, Observer
+from crdiff.pruning.criterion import Criterion, GroupSparsity, Observer, Pruning
 from crdiff.pruning.linear import LayerPatches
 from crdiff.pruning.mixed import Mixed
 from crdiff.pruning.regions import in_regions
@@ -55,6 +55,14 @@ class Adaptation(Protocol):
         """It acts within the block, on images of so many pixels."""
 
 
+@dataclass(frozen=True)
+class _Weights:
+    """Weights of a run's second pass, pruned or mixed: the ratios and k that they are of, and their copies."""
+
+    stage: tuple[Ratios, float]
+    copies: WeightCopies
+
+
 @dataclass
 class PreparedModel:
     """A model with the weights it has now; ``remove`` leaves it as it was.
@@ -67,7 +75,7 @@ class PreparedModel:
         patches: on the layers.
         criterion: what decides which weights are pruned.
         shared: the calls both passes have in common.
-        policy: how many copies of pruned weights are kept.
+        policy: how many copies of pruned weights are kept; none once memory has run out.
         adaptations: that act in every pass.
         graphs: of its predictions; None if they are always computed.
         sharing: whether what the passes have in common is computed once.
@@ -84,25 +92,20 @@ class PreparedModel:
     adaptations: Sequence[Adaptation] = ()
     graphs: StepGraphs | None = None
     sharing: bool = True
-    _weights: dict[tuple[Ratios, float], WeightCopies] = field(default_factory=dict)
+    _weights: dict[bool, _Weights] = field(default_factory=dict)
+    """By whether they are mixed."""
     _stage: tuple[Ratios, float] | None = None
-    _shared_for: WeightCopies | None = None
     _observer: Observer | None = None
     _observed: int = 0
 
     def enter(self, ratios: Ratios, k: float) -> None:
-        """The next calls have these ratios and this k: give back what was kept for others."""
+        """The next calls have these ratios and this k: give back what they do not use."""
         if (ratios, k) == self._stage:
             return
         self._stage = ratios, k
-        # Pruned weights that are copied, because no mixed ones are, may serve another k as they are.
-        stays = list(self._weights) == [(ratios, 1.0)]
-        if not stays:
-            self._weights.clear()
-            self._shared_for = None
-            self.patches.forget()
-        if self.graphs is not None:
-            self.graphs.forget()
+        # With k = 1 pruned weights are all that is used, and where there are mixed ones they are not copied.
+        if k == 0.0 or not any(ratios) or (k == 1.0 and True in self._weights):
+            self._forget()
 
     def observer(self, ratios: Ratios) -> Observer | None:
         """What still has to look at the layers before ``weights(ratios)``; None when nothing has."""
@@ -122,33 +125,46 @@ class PreparedModel:
 
     def weights(self, ratios: Ratios, k: float = 1.0) -> WeightCopies | None:
         """The pruned weights at these ratios, or mixed with the dense ones by k; None if nothing would be pruned."""
-        found = self._weights.get((ratios, k))
-        if found is None:
-            pruning = self.criterion.pruning(ratios)
-            if pruning is None:
-                return None
-            changing = in_regions(pruning if k == 1.0 else Mixed(pruning, k), self.layers.layers)
-            found = WeightCopies(changing, self.layers.layers, self.policy)
-            self._weights[ratios, k] = found
-            self._copy_one_set()
-        return found
+        known = self._weights.get(k != 1.0)
+        if known is not None and known.stage == (ratios, k):
+            return known.copies
+        pruning = self.criterion.pruning(ratios)
+        if pruning is None:
+            return None
+        changing = in_regions(pruning if k == 1.0 else Mixed(pruning, k), self.layers.layers)
+        copies = self._following(changing, None if known is None else known.copies)
+        self._weights[k != 1.0] = _Weights((ratios, k), copies)
+        # Of pruned and mixed weights only the mixed ones are copied: a mode that has both uses them at most steps.
+        if len(self._weights) == 2:
+            self._weights[False].copies.drop()
+        return copies
 
-    def _copy_one_set(self) -> None:
-        """Of pruned and mixed weights only the mixed ones are copied: a mode that has both uses them at most steps."""
-        pruned = [copies for (_, k), copies in self._weights.items() if k == 1.0]
-        if len(self._weights) > len(pruned):
-            for copies in pruned:
-                copies.drop()
+    def _following(self, pruning: Pruning, copies: WeightCopies | None) -> WeightCopies:
+        """The same copies with ``pruning`` to follow, or new ones where it changes other layers or blocks."""
+        changed = frozenset(self.patches.changed(pruning))
+        if copies is not None:
+            if copies.changed == changed:
+                copies.follow(pruning)
+                return copies
+            self._forget()
+        return WeightCopies(pruning, changed, self.layers.layers, self.policy)
+
+    def _forget(self) -> None:
+        """Keep nothing of the ratios that were in force."""
+        self._weights.clear()
+        self.patches.forget()
+        if self.graphs is not None:
+            self.graphs.forget()
 
     def share(self, weights: WeightCopies) -> None:
         """Patch the calls that both passes have in common."""
-        if self.sharing and self._shared_for is not weights:
-            self.shared.install(self.patches.changed(weights))
-            self._shared_for = weights
+        if self.sharing:
+            self.shared.install(weights.changed)
 
     def free_memory(self) -> bool:
         """Give back all that is kept for speed, for the rest of the run; whether there was anything."""
-        dropped = [copies.drop() for copies in self._weights.values()]
+        self.policy = CopyPolicy.NEVER
+        dropped = [known.copies.drop() for known in self._weights.values()]
         graphed = self.graphs is not None and self.graphs.holding
         had = any(dropped) or self.sharing or graphed
         self._close_graphs()

@@ -7,7 +7,7 @@ drew no random numbers, ran no patch of another extension. So the second pass ge
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -108,9 +108,9 @@ class SharedCalls:
         self.replayed = 0
         """How many calls have been taken over so far."""
 
-    def install(self, pruned: Collection[str]) -> None:
+    def install(self, pruned: frozenset[str]) -> None:
         """Share what runs alike while the layers and blocks ``pruned`` differ, unless it does already."""
-        if self._pruned == frozenset(pruned):
+        if self._pruned == pruned:
             return
         self.remove()
         prefix = self._architecture.shared_prefix(self._unet, pruned)
@@ -123,7 +123,7 @@ class SharedCalls:
             projection = _Projection()
             self._units.append(projection)
             self._patches.append(Patch(module, "forward", partial(self._project, projection)))
-        self._pruned = frozenset(pruned)
+        self._pruned = pruned
 
     def remove(self) -> None:
         """Take the patches away and forget every call."""

@@ -50,7 +50,7 @@ class DenoiserStep:
         call: which UNet call of its position this is.
         inputs: of the call.
         before: the random state that every pass starts from.
-        capturing: whether the passes are captured in a graph, where nothing is drawn.
+        captured_k: k as ``amplify`` takes it while the passes are captured in a graph, where nothing is drawn.
     """
 
     model: PreparedModel
@@ -60,10 +60,15 @@ class DenoiserStep:
     call: int
     inputs: Inputs
     before: RandomState
-    capturing: bool = False
+    captured_k: torch.Tensor | None = None
     _recorded: bool = field(default=False, init=False)
     _ran: bool = field(default=False, init=False)
     _alike: bool = field(default=True, init=False)
+
+    @property
+    def capturing(self) -> bool:
+        """Whether the passes are captured in a graph."""
+        return self.captured_k is not None
 
     @property
     def context(self) -> torch.Tensor | None:
@@ -115,7 +120,7 @@ class DenoiserStep:
         return pruned, dense
 
     def amplified(self, pruned: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
-        return amplify(pruned, dense, self.k)
+        return amplify(pruned, dense, self.k if self.captured_k is None else self.captured_k)
 
     def _predicted(
         self, kind: str, compute: Callable[[DenoiserStep], torch.Tensor], weights: WeightCopies
@@ -124,8 +129,7 @@ class DenoiserStep:
         graphs = self.model.graphs
         if graphs is None or self.inputs.arguments is None or self.capturing:
             return compute(self)
-        state = (self.ratios, self.k, weights, weights.changes, self.model.sharing)
-        return graphs.predict(_Prediction(kind, state, self.inputs.arguments, self, compute))
+        return graphs.predict(_Prediction(kind, self.inputs.arguments, self, compute, weights))
 
     def _weights(self, k: float) -> WeightCopies:
         weights = self.model.weights(self.ratios, k)
@@ -180,15 +184,29 @@ class _Prediction:
     """See Computation."""
 
     kind: str
-    state: Any
     arguments: Arguments
     step: DenoiserStep
     compute: Callable[[DenoiserStep], torch.Tensor]
+    weights: WeightCopies
+
+    @property
+    def state(self) -> Any:
+        """What is pruned on each use, and not in a copy, has its threshold in the graph."""
+        weights = self.weights
+        return weights, weights.moves, None if weights.complete else weights.changes, self.step.model.sharing
+
+    @property
+    def stage(self) -> Any:
+        return self.weights.changes, self.step.k
+
+    @property
+    def k(self) -> float:
+        return self.step.k
 
     def eager(self) -> tuple[torch.Tensor, str | None]:
         return self.compute(self.step), self.step.unfit()
 
-    def captured(self, tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def captured(self, tensors: tuple[torch.Tensor, ...], k: torch.Tensor) -> torch.Tensor:
         inputs = Inputs(partial(self.arguments.run, tensors))
         with self.step.model.shared.trusting():
-            return self.compute(replace(self.step, inputs=inputs, capturing=True))
+            return self.compute(replace(self.step, inputs=inputs, captured_k=k))

@@ -1,8 +1,12 @@
-"""Copies of pruned weights, kept from step to step while there is memory for them."""
+"""Copies of pruned weights, kept from step to step while there is memory for them.
+
+Where ratios change over the steps a copy stays where it is, and its layer's next use writes over it: whatever reads
+that memory, such as a captured graph, reads the weights of the stage that is under way.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -64,13 +68,14 @@ def margin(device: torch.device) -> int:
     return max(_MARGIN, int(_PEAK * beyond))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Copy:
-    """A pruned weight, and which live weight it was made of."""
+    """A pruned weight, which live weight it was made of, and by what; by nothing while it is being written."""
 
     pruned: torch.Tensor
     pointer: int
     version: int
+    by: Pruning | None
 
     def of(self, weight: torch.Tensor) -> bool:
         """Whether it was made of this weight, as it is now."""
@@ -89,12 +94,22 @@ class WeightCopies(Pruning):
 
     Args:
         pruning: what prunes.
+        changed: the layers and blocks that it changes, by name.
         layers: the layers that may be asked for.
         policy: how many copies to keep.
     """
 
-    def __init__(self, pruning: Pruning, layers: Sequence[Layer], policy: CopyPolicy = CopyPolicy.AUTO) -> None:
+    def __init__(
+        self,
+        pruning: Pruning,
+        changed: Collection[str],
+        layers: Sequence[Layer],
+        policy: CopyPolicy = CopyPolicy.AUTO,
+    ) -> None:
         self._pruning = pruning
+        self.changed = frozenset(changed)
+        self.moves = 0
+        """Counts copies that were made or freed; while it stays, all of them are where they were."""
         self._layers = [layer for layer in layers if pruning.wants(layer)]
         self._policy = policy
         self._chosen: frozenset[str] | None = None
@@ -111,24 +126,40 @@ class WeightCopies(Pruning):
         return self._pruning.residual(block)
 
     def weight(self, call: LinearCall) -> torch.Tensor:
-        name, weight = call.layer.name, call.weight
-        copy = self._copies.get(name)
-        if copy is not None and copy.of(weight):
+        weight = call.weight
+        if torch.is_grad_enabled() and weight.requires_grad:
+            return self._pruning.weight(call)
+        copy = self._copy_of(call)
+        if copy is not None:
             return copy.pruned
         pruned = self._pruning.weight(call)
         if self._keeps(call):
-            # What prunes may hand out a buffer of its own that it uses again.
-            pruned = pruned.clone()
-            self._copies[name] = _Copy(pruned, weight.data_ptr(), version(weight))
-            self.changes += 1
+            # What prunes may hand out a buffer of its own that it uses again. A copy made in inference mode could not
+            # be written to outside of it.
+            with torch.inference_mode(False):
+                kept = torch.empty_like(pruned)
+            pruned = kept.copy_(pruned)
+            self._copies[call.layer.name] = _Copy(pruned, weight.data_ptr(), version(weight), self._pruning)
+            self._moved()
         return pruned
 
     def ready(self, call: LinearCall) -> Callable[[], torch.Tensor] | None:
-        copy = self._copies.get(call.layer.name)
-        if copy is not None and copy.of(call.weight):
+        copy = self._copy_of(call)
+        if copy is not None:
             return copy.get
         kept = self._chosen is None or call.layer.name in self._chosen
         return super().ready(call) if kept else self._pruning.ready(call)
+
+    def follow(self, pruning: Pruning) -> None:
+        """From now on ``pruning`` prunes, which changes the same layers and blocks."""
+        if pruning is not self._pruning:
+            self._pruning = pruning
+            self.changes += 1
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that a pass changes lies in the copies."""
+        return len(self._copies) == len(self.changed)
 
     def next_pass(self) -> None:
         """A pass begins. On a GPU copies are made from the second one on, when the host's peak of memory is known."""
@@ -143,8 +174,23 @@ class WeightCopies(Pruning):
         """Free all copies and make no more; whether there were any."""
         had = bool(self._copies)
         self._copies, self._chosen = {}, frozenset()
-        self.changes += 1
+        self._moved()
         return had
+
+    def _moved(self) -> None:
+        self.moves += 1
+        self.changes += 1
+
+    def _copy_of(self, call: LinearCall) -> _Copy | None:
+        """The copy of this weight, if there is one, written over if it is not what ``weight`` would make now."""
+        copy = self._copies.get(call.layer.name)
+        if copy is None or not copy.of(call.weight):
+            return None
+        if copy.by is not self._pruning:
+            copy.by = None
+            self._pruning.write(call, copy.pruned)
+            copy.by = self._pruning
+        return copy
 
     def _keeps(self, call: LinearCall) -> bool:
         stored, weight = call.layer.module.weight, call.weight

@@ -65,6 +65,10 @@ class Pruning:
         """The weight, (out, in), that a layer it wants multiplies by; a function of the call's layer and weight."""
         return call.weight
 
+    def write(self, call: LinearCall, out: torch.Tensor) -> None:
+        """Put ``weight(call)`` into ``out``, which has its shape, dtype and device and is not the call's weight."""
+        out.copy_(self.weight(call))
+
     def ready(self, call: LinearCall) -> Callable[[], torch.Tensor] | None:
         """Gives ``weight(call)`` as often as it is called, while the layer's weight is what it is now; there is no
         input in the call. None where ``weight`` has to be asked each time.

@@ -13,7 +13,7 @@ from crdiff.method.groups import Ratios
 from crdiff.models.architecture import Layer
 from crdiff.pruning.criterion import GroupSparsity, LinearCall, Observer, Pruning, check_complete
 from crdiff.pruning.histogram import DetailBuilder, MagnitudeProfile, ProfileBuilder
-from crdiff.pruning.masking import Scratch, zero_up_to, zeroing
+from crdiff.pruning.masking import Scratch, zero_into, zero_up_to, zeroing
 from crdiff.pruning.store import Store, WeightsState
 
 NAME = "magnitude"
@@ -35,6 +35,9 @@ class MagnitudePruning(ThresholdPruning):
 
     def weight(self, call: LinearCall) -> torch.Tensor:
         return zero_up_to(call.weight, self._thresholds[call.layer.unit], self._scratch)
+
+    def write(self, call: LinearCall, out: torch.Tensor) -> None:
+        zero_into(out, call.weight, self._thresholds[call.layer.unit])
 
     def ready(self, call: LinearCall) -> Callable[[], torch.Tensor]:
         return zeroing(call.weight, self._thresholds[call.layer.unit], self._scratch)

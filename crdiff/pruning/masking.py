@@ -86,9 +86,21 @@ def shrink_by(weight: torch.Tensor, threshold: float, scratch: Scratch | None = 
 
 def zeroing(weight: torch.Tensor, threshold: float, scratch: Scratch) -> Callable[[], torch.Tensor]:
     """Gives ``zero_up_to(weight, threshold, scratch)`` again and again, with all decided beforehand."""
-    narrow = weight.element_size() == 1
-    if narrow or math.isnan(threshold) or not _has_hardshrink(weight.device.type, weight.dtype):
-        return partial(zero_up_to, weight, threshold, scratch)
-    if not weight.is_contiguous() or (torch.is_grad_enabled() and weight.requires_grad):
+    if not _in_one_kernel(weight, threshold):
         return partial(zero_up_to, weight, threshold, scratch)
     return partial(torch.hardshrink, weight, _rounded_down(threshold, weight.dtype), out=scratch.like(weight))
+
+
+def zero_into(out: torch.Tensor, weight: torch.Tensor, threshold: float) -> None:
+    """Put ``zero_up_to(weight, threshold)`` into ``out``, which is like it."""
+    if _in_one_kernel(weight, threshold):
+        torch.hardshrink(weight, _rounded_down(threshold, weight.dtype), out=out)
+    else:
+        out.copy_(zero_up_to(weight, threshold))
+
+
+def _in_one_kernel(weight: torch.Tensor, threshold: float) -> bool:
+    """Whether one kernel can put the result where it belongs."""
+    if weight.element_size() == 1 or math.isnan(threshold) or not _has_hardshrink(weight.device.type, weight.dtype):
+        return False
+    return weight.is_contiguous() and not (torch.is_grad_enabled() and weight.requires_grad)

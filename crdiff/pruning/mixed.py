@@ -32,6 +32,9 @@ class Mixed(Pruning):
         differentiated = torch.is_grad_enabled() and (call.weight.requires_grad or pruned.requires_grad)
         return amplify_weight(call.weight, pruned, self._k, None if differentiated else self._scratch.like(pruned))
 
+    def write(self, call: LinearCall, out: torch.Tensor) -> None:
+        amplify_weight(call.weight, self._pruning.weight(call), self._k, out)
+
     def ready(self, call: LinearCall) -> Callable[[], torch.Tensor] | None:
         weight, pruned = call.weight, self._pruning.ready(call)
         if pruned is None or (torch.is_grad_enabled() and weight.requires_grad):

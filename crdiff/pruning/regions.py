@@ -37,5 +37,11 @@ class _InRegions(Pruning):
         factor, part = self._pruning.factor(call.layer), call.part()
         return region.within(call.weight, self._pruning.weight(part) if factor is None else part.weight * factor)
 
+    def write(self, call: LinearCall, out: torch.Tensor) -> None:
+        if call.layer.region is None:
+            self._pruning.write(call, out)
+        else:
+            super().write(call, out)
+
     def ready(self, call: LinearCall) -> Callable[[], torch.Tensor] | None:
         return self._pruning.ready(call) if call.layer.region is None else super().ready(call)

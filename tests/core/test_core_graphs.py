@@ -1,6 +1,7 @@
 """Steps captured and replayed: the same predictions, and eager ones wherever a graph could not hold them.
 
-A stand-in captures here: what it "replays" is computed again, from the static inputs and into the static output.
+A stand-in captures here: it records the kernels of a step with the tensors and numbers that they are given, and replays
+them on the same memory.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ import pytest
 import torch
 from run_bench import CPU, Bench, mixed, touched
 from small_unet import make_inputs, make_unet, prunable_modules
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from crdiff.guidance.graphs import EAGER_STEPS, Arguments, CudaBackend, rehearse
 from crdiff.guidance.run import Run
 from crdiff.method.schedule import Position, Schedule
 from crdiff.plan import Plan, Planner
+from crdiff.pruning.copies import CopyPolicy
+from crdiff.pruning.magnitude import MagnitudePruning
 from crdiff.webui.hosts.arguments import taken_apart, together
 
 K = 1.5
@@ -30,13 +35,27 @@ def _no_grad():
         yield
 
 
-class Recorded:
-    def __init__(self, backend, work, output) -> None:
-        self.backend, self.work, self.output = backend, work, output
+class Recorded(TorchDispatchMode):
+    """The kernels that run within the block."""
+
+    def __init__(self, backend) -> None:
+        super().__init__()
+        self.backend, self.kernels, self.output = backend, [], None
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        self.kernels.append((func, args, kwargs, result))
+        return result
 
     def replay(self) -> None:
         assert self.backend.open, "a graph was replayed after its memory was given back"
-        self.output.copy_(self.work() + self.backend.error)
+        for func, args, kwargs, result in self.kernels:
+            for there, again in zip(tree_leaves(result), tree_leaves(func(*args, **kwargs))):
+                if isinstance(there, torch.Tensor) and there.data_ptr() != again.data_ptr():
+                    there.copy_(again)
+        self.output.add_(self.backend.error)
+        self.backend.replays += 1
 
 
 class StandIn:
@@ -44,7 +63,7 @@ class StandIn:
 
     def __init__(self, error: float = 0.0, failure: BaseException | None = None) -> None:
         self.error, self.failure = error, failure
-        self.captured, self.open = 0, False
+        self.captured, self.replays, self.open = 0, 0, False
 
     def obstacle(self, device):
         return None
@@ -53,8 +72,9 @@ class StandIn:
         if self.failure is not None:
             raise self.failure
         self.captured, self.open = self.captured + 1, True
-        output = work().clone()
-        return Recorded(self, work, output), output
+        with Recorded(self) as recorded:
+            recorded.output = work()
+        return recorded, recorded.output
 
     def close(self):
         self.open = False
@@ -66,7 +86,13 @@ class Graphed(Bench):
     def __init__(self, backend, **options) -> None:
         super().__init__(**options)
         self.backend = backend
-        self.run = Run(self.planner, self.access, self.store, graphs=backend)
+        self.begin(options.get("policy", CopyPolicy.ALWAYS))
+
+    def begin(self, policy=CopyPolicy.ALWAYS, schedule=None) -> None:
+        """A run, by a schedule of its own if need be."""
+        if schedule is not None:
+            self.planner = Planner.fixed(Plan(schedule, self.k, "stages"), self.planner.mode)
+        self.run = Run(self.planner, self.access, self.store, policy, self.backend)
 
     def call(self, rest=(), inputs=None) -> torch.Tensor:
         inputs = self.inputs if inputs is None else inputs
@@ -126,21 +152,93 @@ def test_balanced_replays_its_steps_of_one_pass():
     assert bench.run.replayed >= 10
 
 
-def test_each_stage_is_captured_anew_and_frees_the_graph_of_the_last():
-    bench, plain = Graphed(StandIn()), Bench()
-    stages = Schedule.parse("0.4/0.5/0.3; 0.2/0.1/0.3 from 0.4; 0.2/0.1/0.3/2.5 from 0.7; 0/0/0 from 0.95")
-    planner = Planner.fixed(Plan(stages, K, "stages"))
-    bench.run = Run(planner, bench.access, graphs=bench.backend)
-    captured = []
-    for step in range(20):
-        found, stage = at(bench, step), stages.at(step / 20)
-        k = (K if stage.k is None else stage.k) if any(stage.ratios) else 0.0
-        assert torch.equal(found, mixed(plain.unet, bench.inputs, k, stage.ratios))
-        captured.append(bench.backend.captured)
-    # Eager again at the start of each stage; the graph of the last one is not met.
-    assert captured == [0] * 3 + [1] * 8 + [2] * 5 + [3] * 4
-    assert bench.run.replayed == 4 + 2 + 2
-    assert not bench.backend.open
+STAGED = "0.4/0.5/0.3; 0.2/0.1/0.4 from 0.3; 0.2/0.1/0.4/2.3 from 0.4; 0.3/0.6/0.2/-0.7 from 0.55; 0/0/0 from 0.65"
+
+
+@pytest.mark.parametrize(
+    ("stages", "policy", "captured", "replayed"),
+    [
+        (STAGED, CopyPolicy.ALWAYS, [0] * 3 + [1] * 11, 2 + 1 + 2 + 1),
+        # Of weights that are pruned on each use the graph has the thresholds; k it reads.
+        (
+            "0.4/0.5/0.3; 0.4/0.5/0.3/2.3 from 0.3; 0.2/0.1/0.4 from 0.4",
+            CopyPolicy.NEVER,
+            [0] * 3 + [1] * 7 + [2] * 4,
+            2 + 1 + 3,
+        ),
+        (
+            "0.4/0.5/0.3; 0/0.1/0.4 from 0.3; 0.3/0.6/0.2 from 0.5",
+            CopyPolicy.ALWAYS,
+            [0] * 3 + [1] * 6 + [2] * 4 + [3],
+            2 + 0 + 0,
+        ),
+    ],
+    ids=["in copies", "on each use", "other layers"],
+)
+def test_one_graph_serves_all_stages_that_prune_the_same_layers(stages, policy, captured, replayed):
+    """The first step of a stage is computed, and compared with what the graph gives."""
+    bench, schedule, found = Graphed(StandIn()), Schedule.parse(stages), []
+    bench.begin(policy, schedule)
+    for step in range(14):
+        stage = schedule.at(step / 20)
+        k = (stage.k or K) if any(stage.ratios) else 0.0
+        assert torch.equal(at(bench, step), mixed(bench.unet, bench.inputs, k, stage.ratios))
+        found.append(bench.backend.captured)
+    assert (found, bench.run.replayed) == (captured, replayed)
+    assert bench.backend.open == any(stage.ratios)
+
+
+@pytest.mark.parametrize("mode", ["fast", "balanced"])
+def test_stages_of_mixed_weights_in_one_graph(mode):
+    bench, plain = Graphed(StandIn(), mode=mode), Bench(mode=mode)
+    bench.begin(schedule=Schedule.parse(STAGED))
+    plain.run = Run(bench.planner, plain.access, policy=CopyPolicy.ALWAYS)
+    for step in range(13):
+        found = at(bench, step)
+        plain.run.position, plain.inputs = bench.run.position, bench.inputs
+        assert torch.equal(found, plain.step())
+    assert bench.backend.captured == 1
+    assert bench.run.replayed >= 2
+
+
+def test_a_replay_that_differs_in_a_later_stage_ends_it():
+    bench, schedule = Graphed(StandIn()), Schedule.parse(STAGED)
+    bench.begin(schedule=schedule)
+    for step in range(9):
+        if step == 6:
+            bench.backend.error = 1e-3
+        stage = schedule.at(step / 20)
+        assert torch.equal(at(bench, step), mixed(bench.unet, bench.inputs, stage.k or K, stage.ratios))
+    assert (bench.backend.captured, bench.backend.open, bench.run.replayed) == (1, False, 2)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a fault"), torch.cuda.OutOfMemoryError("none")])
+def test_a_stage_that_cannot_be_entered_leaves_no_half_written_copy_behind(monkeypatch, error):
+    """The third layer's is, those after it are the last stage's then; the sampler may go back, or try again."""
+    bench, schedule, writes, plain_write = Graphed(StandIn()), Schedule.parse(STAGED), [], MagnitudePruning.write
+    weights = [module.weight.clone() for _, module in prunable_modules(bench.unet)]
+    bench.begin(schedule=schedule)
+
+    def write(pruning, call, out):
+        writes.append(call.layer.name)
+        if len(writes) == 3:
+            out.zero_()
+            raise error
+        plain_write(pruning, call, out)
+
+    at_steps(bench, 6)
+    monkeypatch.setattr(MagnitudePruning, "write", write)
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        assert torch.equal(at(bench, 6), mixed(bench.unet, bench.inputs, K, schedule.at(0.3).ratios))
+    else:
+        with pytest.raises(type(error)):
+            at(bench, 6)
+    for step in (5, 5, 6, 7, 11):
+        stage = schedule.at(step / 20)
+        assert torch.equal(at(bench, step), mixed(bench.unet, bench.inputs, stage.k or K, stage.ratios))
+    bench.run.close()
+    assert not touched(bench.unet)
+    assert all(torch.equal(module.weight, was) for (_, module), was in zip(prunable_modules(bench.unet), weights))
 
 
 def test_a_replay_that_differs_ends_it():

@@ -15,7 +15,7 @@ from crdiff.errors import UnsupportedModelError
 from crdiff.method.groups import Ratios
 from crdiff.models.architecture import Layer
 from crdiff.pruning.criterion import LinearCall
-from crdiff.pruning.magnitude import MagnitudeCriterion
+from crdiff.pruning.magnitude import MagnitudeCriterion, MagnitudePruning
 from crdiff.pruning.store import Store, WeightsState
 
 HALF, BRAIN, SINGLE = torch.float16, torch.bfloat16, torch.float32
@@ -291,6 +291,22 @@ def test_transposed_and_strided_weights():
     found = model.criterion.sparsity(ratios)
     for group, weights_of_group in members.items():
         assert found[group].threshold == reference(weights_of_group, ratios[group])
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.1234567, math.nan])
+@pytest.mark.parametrize("dtype", [HALF, BRAIN, SINGLE], ids=str)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_copy_is_written_over_with_what_is_pruned_anew(dtype, threshold, transposed):
+    weight = torch.randn(24, 30).to(dtype)
+    weight[0, :4] = torch.tensor([0.5, -0.5, math.nan, math.inf])
+    weight = weight.t() if transposed else weight
+    pruning, call = MagnitudePruning({"down": threshold}), LinearCall(a_layer("down.0"), weight)
+    copy = torch.full_like(weight, 7.0)
+    pruning.write(call, copy)
+    kept = weight.abs() > threshold if threshold == threshold else weight.isnan()
+    expected = torch.where(kept | weight.isnan(), weight, torch.zeros_like(weight))
+    assert torch.equal(copy.nan_to_num(nan=7.0), expected.nan_to_num(nan=7.0))
+    assert copy.stride() == weight.stride()
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float64, torch.complex64], ids=str)

@@ -24,6 +24,7 @@ from crdiff.pruning.copies import CopyPolicy
 
 RATIOS, K, STEPS = Ratios(0.397, 0.434, 0.387), 1.5, 12
 SCALE = 0.25
+STAGES = Schedule.parse("0.397/0.434/0.387; 0.2/0.3/0.5 from 0.5; 0.2/0.3/0.5/2.3 from 0.75")
 
 
 def the_device() -> torch.device:
@@ -34,17 +35,19 @@ class Drawn:
     """A run on a UNet with random weights, whose steps are drawn one after the other."""
 
     def __init__(
-        self, family=SD15, mode="exact", policy=CopyPolicy.AUTO, graphs=True, ratios=RATIOS, k=K, dtype=torch.float16
-    ) -> None:
+        self, family=SD15, mode="exact", policy=CopyPolicy.AUTO, graphs=True, ratios=RATIOS, k=K, dtype=torch.float16,
+        schedule=None,
+    ) -> None:  # fmt: skip
         self.device = the_device()
         self.shape = PUBLISHED[family].scaled(SCALE)
         self.unet = build_model(self.shape, self.device, dtype)
         self.dtype, self.ratios, self.k, self.mode, self.policy, self.graphs = dtype, ratios, k, mode, policy, graphs
+        self.schedule = schedule or Schedule.constant(ratios)
         self.begin("a")
 
     def begin(self, name: str, backend: CudaBackend | None = None) -> None:
         planner = Planner(
-            lambda checkpoint: Plan(Schedule.constant(self.ratios), self.k, "by hand"), mode=self.mode
+            lambda checkpoint: Plan(self.schedule, self.k, "by hand"), mode=self.mode
         )  # fmt: skip
         self.backend = backend or (CudaBackend() if self.graphs else None)
         self.run = Run(planner, PlainAccess(name), policy=self.policy, graphs=self.backend)
@@ -89,9 +92,37 @@ def test_exact_without_graphs_equals_two_unets(family, policy):
     drawn.run.close()
 
 
+class Counted(CudaBackend):
+    """Counts what it captures."""
+
+    captured = 0
+
+    def capture(self, work):
+        self.captured += 1
+        return super().capture(work)
+
+
+@pytest.mark.parametrize("family", [SD15, SDXL])
+@pytest.mark.parametrize(("policy", "captured", "replayed"), [(CopyPolicy.ALWAYS, 1, 5), (CopyPolicy.NEVER, 2, 3)])
+def test_stages_equal_two_unets_each_and_share_a_graph_where_there_are_copies(family, policy, captured, replayed):
+    """The first step of a stage is computed. Copies stay where they are: a later stage takes no more memory."""
+    drawn, held = Drawn(family, policy=policy, schedule=STAGES), []
+    drawn.begin("a", backend=Counted())
+    for index, inputs in enumerate(drawn.inputs()):
+        stage = STAGES.at(index / STEPS)
+        expected = TwoModels(drawn.unet, stage.ratios, stage.k or K).step(inputs)
+        assert torch.equal(drawn.step(index, inputs), expected), index
+        del expected
+        held.append(torch.cuda.memory_allocated())
+    assert (drawn.backend.captured, drawn.run.replayed) == (captured, replayed)
+    assert policy is CopyPolicy.NEVER or max(held[5:]) - held[5] <= 2**20
+    drawn.run.close()
+
+
+@pytest.mark.parametrize("schedule", [None, STAGES], ids=["one stage", "stages"])
 @pytest.mark.parametrize("mode", ["fast", "balanced"])
-def test_other_modes_in_a_graph_equal_themselves_without(mode):
-    graphed, plain = Drawn(mode=mode), Drawn(mode=mode, graphs=False)
+def test_other_modes_in_a_graph_equal_themselves_without(mode, schedule):
+    graphed, plain = Drawn(mode=mode, schedule=schedule), Drawn(mode=mode, graphs=False, schedule=schedule)
     for index, inputs in enumerate(graphed.inputs()):
         assert torch.equal(graphed.step(index, inputs), plain.step(index, inputs))
     assert graphed.run.replayed > 0
