@@ -293,7 +293,7 @@ def test_transposed_and_strided_weights():
         assert found[group].threshold == reference(weights_of_group, ratios[group])
 
 
-@pytest.mark.parametrize("threshold", [0.5, 0.1234567, math.nan])
+@pytest.mark.parametrize("threshold", [0.5, float(np.float32(0.1234567)), math.nan], ids=str)
 @pytest.mark.parametrize("dtype", [HALF, BRAIN, SINGLE], ids=str)
 @pytest.mark.parametrize("transposed", [False, True])
 def test_a_copy_is_written_over_with_what_is_pruned_anew(dtype, threshold, transposed):
