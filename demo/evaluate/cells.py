@@ -17,6 +17,8 @@ from demo.evaluate.judge import Interval, gain_interval, mean_interval
 from demo.scenes.scene import NATIVE
 
 DENSE_NAME = "dense"
+MAIN = ("k = 1", "k varied")
+"""What is varied for every criterion: keys of ``VARIED``."""
 
 Key = tuple[str, str, str, str]
 """Size, criterion, size it is calibrated at, and what is varied."""

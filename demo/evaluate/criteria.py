@@ -11,6 +11,7 @@ import hashlib
 import json
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -30,8 +31,9 @@ from crdiff.search.strategies import annealing
 from crdiff.search.strategies.annealing import SimulatedAnnealing
 from crdiff.search.strategies.point import AXES, DENSE, Point
 from crdiff.search.strategies.space import GROUPS, Space
-from demo.evaluate.cells import DENSE_NAME, Cell, Key, Measured, Protocol, table
+from demo.evaluate.cells import DENSE_NAME, MAIN, Cell, Key, Measured, Protocol, table
 from demo.evaluate.compare import Sample
+from demo.evaluate.criteria_cost import saved
 from demo.evaluate.find_presets import TEMPERATURE
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DemoModel, Drawing
@@ -106,11 +108,12 @@ class Bench:
         images = sample.draw(self._model, Size.parse(key[0]), point.ratios, point.k, drawing)
         verdict = self._judge.verdict(images, sample.asked)
         plan = Plan(Schedule.constant(point.ratios), point.k, "")
+        saves = partial(saved, self._model, Size.parse(key[0]), drawing)
         return Cell(
             *key,
             (point.down, point.mid, point.up),
             point.k,
-            unet_passes(plan, MODES[drawing.mode], StepWindow()),
+            unet_passes(plan, MODES[drawing.mode], StepWindow(), saves),
             "".join("01"[bool(one)] for one in verdict.right),
             tuple(round(1000 * float(score)) for score in verdict.scores),
         )
@@ -186,7 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", nargs="*", default=list(SIZES), help="HEIGHTxWIDTH")
     parser.add_argument("--criteria", nargs="*", default=list(MEASURED), choices=list(CRITERIA), metavar="NAME")
-    parser.add_argument("--varied", nargs="*", default=["k = 1", "k varied"], choices=list(VARIED))
+    parser.add_argument("--varied", nargs="*", default=list(MAIN), choices=list(VARIED))
     parser.add_argument("--calibrated", nargs="*", default=[AT_HOME], choices=[AT_HOME, "each"], help="at which size")
     parser.add_argument("--evaluations", type=int, default=16, help="of each search")
     parser.add_argument("--search-prompts", type=int, default=50)

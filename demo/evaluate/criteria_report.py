@@ -6,11 +6,8 @@ import argparse
 from pathlib import Path
 
 from crdiff import console
-from demo.evaluate.cells import DENSE_NAME, Cell, Measured, row, table
+from demo.evaluate.cells import DENSE_NAME, MAIN, Cell, Measured, row, table
 from demo.evaluate.criteria_plots import save_gain_against_cost, save_radars
-
-MAIN = ("k = 1", "k varied")
-"""What is varied in the plots."""
 
 
 def overview(measured: Measured, varied: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -121,16 +121,33 @@ class DemoModel:
             k: amplification, in stages that have none of their own; with 0, or ratios 0, the dense model draws.
             drawing: steps, guidance, batch.
         """
-        schedule = ratios if isinstance(ratios, Schedule) else Schedule.constant(ratios)
         drawn: list[NDArray[np.uint8]] = []
         for start in range(0, len(prompts), drawing.batch):
             part = slice(start, start + drawing.batch)
-            drawn += self._draw(prompts[part], seeds[part], size, schedule, k, drawing)
+            drawn += self._decoded(self.latents(prompts[part], seeds[part], size, ratios, k, drawing))
         return drawn
 
     @torch.no_grad()
-    def calibrate(self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], drawing: Drawing) -> None:
-        """Watch the layers, Hessians included, while the dense model draws; the calibration is then the one in force.
+    def latents(
+        self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], ratios: Ratios | Schedule,
+        k: float, drawing: Drawing,
+    ) -> Tensor:  # fmt: skip
+        """(images, channels, height / 8, width / 8), all in one batch; see ``draw``."""
+        schedule = ratios if isinstance(ratios, Schedule) else Schedule.constant(ratios)
+        attention = AttentionScale(native=(NATIVE, NATIVE)) if drawing.scaled_attention else None
+        plan = Plan(schedule, k, "", attention)
+        if plan.idle:
+            return self._sample(prompts, seeds, size, None, drawing)
+        planner = Planner.fixed(plan, drawing.mode, drawing.criterion)
+        with Run(planner, PlainAccess(sha256=self.sha256), self._store) as run:
+            return self._sample(prompts, seeds, size, run, drawing)
+
+    @torch.no_grad()
+    def calibrate(
+        self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], drawing: Drawing,
+        hessians: Collection[str] = GROUPS, differentiated: bool = True,
+    ) -> None:  # fmt: skip
+        """Watch the layers while the dense model draws; the calibration is then the one in force.
 
         Its gradients are those of the denoising loss on these images, noised to the drawing's steps.
 
@@ -139,16 +156,19 @@ class DemoModel:
             seeds: of the starting noise, as long as ``prompts``.
             size: height and width in pixels.
             drawing: steps, guidance, batch.
+            hessians: the groups whose Hessians are gathered too.
+            differentiated: whether gradients are.
         """
-        calibration = Calibration(GROUPS, by_step=True)
+        calibration = Calibration(hessians, by_step=True)
         losses: list[Callable[[], Tensor]] = []
         with CalibrationRun(calibration, PlainAccess(sha256=self.sha256)) as run:
             for start in range(0, len(prompts), drawing.batch):
                 part = slice(start, start + drawing.batch)
                 latents = self._sample(prompts[part], seeds[part], size, run, drawing)
-                losses += self._denoising_losses(latents, self.text(list(prompts[part])), drawing.steps)
+                if differentiated:
+                    losses += self._denoising_losses(latents, self.text(list(prompts[part])), drawing.steps)
         made = {"images": str(len(prompts)), "size": f"{size[0]}x{size[1]}", "steps": str(drawing.steps)}
-        gradients = summed_gradients(self.unet, losses).halves()
+        gradients = summed_gradients(self.unet, losses).halves() if differentiated else None
         self._store = Store(calibrations=Gathered(calibration, made, gradients))
 
     def _denoising_losses(self, latents: Tensor, context: Tensor, steps: int) -> Iterator[Callable[[], Tensor]]:
@@ -163,18 +183,6 @@ class DemoModel:
 
     def _loss(self, given: Tensor, times: Tensor, context: Tensor, target: Tensor) -> Tensor:
         return nn.functional.mse_loss(self.unet(given, times, context), target)
-
-    def _draw(
-        self, prompts: Sequence[str], seeds: Sequence[int], size: tuple[int, int], schedule: Schedule, k: float,
-        drawing: Drawing,
-    ) -> list[NDArray[np.uint8]]:  # fmt: skip
-        attention = AttentionScale(native=(NATIVE, NATIVE)) if drawing.scaled_attention else None
-        plan = Plan(schedule, k, "", attention)
-        if plan.idle:
-            return self._decoded(self._sample(prompts, seeds, size, None, drawing))
-        planner = Planner.fixed(plan, drawing.mode, drawing.criterion)
-        with Run(planner, PlainAccess(sha256=self.sha256), self._store) as run:
-            return self._decoded(self._sample(prompts, seeds, size, run, drawing))
 
     def _decoded(self, latents: Tensor) -> list[NDArray[np.uint8]]:
         images = (self.vae.decode(latents).permute(0, 2, 3, 1) + 1) * 127.5
