@@ -44,7 +44,8 @@ class Cost:
         operations: multiplications and additions of a step, the dense model's as 1; 0 for a calibration.
         time: of the images, the dense model's as 1.
         first_bytes: at the peak, beyond the dense model's, with ratios that are new.
-        bytes: the same with ratios that have been used before; for a calibration too the only figure.
+        bytes: the same with ratios that have been used before, what is held from then included; for a calibration
+            both are one.
     """
 
     name: str
@@ -99,10 +100,12 @@ class CostBench:
             self._model.latents(self._prompts, self._seeds, _pixels(self._size), ratios, cell.k, own)
 
         usual, operations = self._usual
-        first, again = (self._peak(partial(draw, self._short)) - usual for _ in range(2))
+        self._model.forget()
+        first, again = (measure(partial(draw, self._short), self._device) for _ in range(2))
         own = step_operations(self._model, self._size, ratios, cell.k, replace(self._drawing, criterion=cell.criterion))
         time = self._time(partial(draw, self._drawing), self._dense(self._size, self._drawing))
-        return Cost(cell.criterion, cell.varied, own / operations, time, first, again)
+        held = max(first.kept, 0)
+        return Cost(cell.criterion, cell.varied, own / operations, time, first.peak - usual, held + again.peak - usual)
 
     @cached_property
     def _usual(self) -> tuple[int, float]:

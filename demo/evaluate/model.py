@@ -171,6 +171,10 @@ class DemoModel:
         gradients = summed_gradients(self.unet, losses).halves() if differentiated else None
         self._store = Store(calibrations=Gathered(calibration, made, gradients))
 
+    def forget(self) -> None:
+        """Drop what criteria have gathered of the weights; the calibration in force stays."""
+        self._store = Store(calibrations=self._store.calibrations)
+
     def _denoising_losses(self, latents: Tensor, context: Tensor, steps: int) -> Iterator[Callable[[], Tensor]]:
         """Of images noised to each step, the mean squared error of the UNet's prediction of v."""
         generator, schedule = torch.Generator().manual_seed(0), alphas_cumprod()

@@ -17,8 +17,10 @@ import pytest
 import torch
 from PIL import Image
 
+from crdiff.bench.operations import OperationCounter
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Schedule
+from crdiff.models.architecture import find_layers
 from crdiff.models.family import OTHER
 from crdiff.presets.own_document import from_text, to_text
 from crdiff.presets.size import Size
@@ -26,6 +28,7 @@ from crdiff.presets.table import Preset
 from demo.evaluate import __main__ as evaluate
 from demo.evaluate import (
     criteria,
+    criteria_cost,
     criteria_presets,
     criteria_report,
     find_presets,
@@ -315,6 +318,37 @@ def test_criteria_are_judged_by_what_they_make_of_the_model_and_not_measured_twi
     outlines = list(ElementTree.fromstring(radar.read_text("utf-8")).iter("{http://www.w3.org/2000/svg}polygon"))
     assert [one.get("stroke-dasharray") for one in outlines].count("4 3") == 2
     assert all(len(one.get("points").split()) == 3 for one in outlines)
+
+
+def test_criteria_cost_what_their_steps_compute_and_hold(checkpoint, tmp_path, monkeypatch, capsys):
+    figures, kept = tmp_path / "figures.json", tmp_path / "costs.json"
+    cells = [
+        Cell("96x128", name, "", "k = 1", (0.0, 0.0, 0.99), 1.0, 1.0, "1", (1000,))
+        for name in ("attenuation", "layerdrop")
+    ]
+    Measured(Protocol("", 1, 1, 1, 1, 1, 1), {cell.key: cell for cell in cells}).write(figures)
+    command = ["criteria_cost", str(figures), "--checkpoint", str(checkpoint), "--json", str(kept)]
+    monkeypatch.setattr(sys, "argv", [*command, "--images", "1", "--steps", "2", "--rounds", "1"])
+    criteria_cost.main()
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    costs = {cost["name"]: cost for cost in json.loads(kept.read_text("utf-8"))}
+    assert set(costs) == {"attenuation", "a calibration", "layerdrop"}
+    assert costs["attenuation"]["operations"] == 1.0 and costs["attenuation"]["bytes"] < 10_000
+    assert [row[2] for row in rows if row[0] == "layerdrop"] != [row[2] for row in rows if row[0] == "attenuation"]
+
+    model = DemoModel(checkpoint)
+    call = torch.randn(2, 4, 12, 16), torch.zeros(2), model.text(["a red house", ""])
+
+    def operations(skipped):
+        with monkeypatch.context() as patched, OperationCounter() as counter:
+            for block in skipped:
+                patched.setattr(model.unet.get_submodule(block), "forward", lambda x, *_, **__: x)
+            model.unet(*call)
+        return counter.total
+
+    blocks = {layer.block for layer in find_layers(model.unet).prunable if layer.group == "up"}
+    left = [operations(blocks - {block}) / operations(()) for block in blocks]
+    assert any(costs["layerdrop"]["operations"] == pytest.approx(one, rel=1e-9) for one in left)
 
 
 def test_the_dense_model_has_a_row_of_its_own_where_something_else_is_done_to_it():
