@@ -14,6 +14,10 @@ from hostkit.studio import BASE, RATIOS, Studio
 PATIENCE_S = 300
 PROMPTS = ["a photo of a cat", "a red boat"]
 WANTED = {"prompts": PROMPTS, "images": 2, "size": "64x96", "seed": 11, "hessians": True}
+CRITERIA = (
+    "magnitude", "attenuation", "attenuation-outputs", "soft", "random", "wanda", "wanda-layer", "wanda-group", "ria",
+    "obs-saliency", "obs-diff", "obs-diff-2of4", "taylor", "channels", "heads", "layerdrop",
+)  # fmt: skip
 FAR = 2e-5
 """How far float32 sums may be from float64, of the largest; an inverse may be a hundred times as far."""
 
@@ -94,6 +98,28 @@ def test_criteria_that_need_whole_hessians_and_gradients(studio: Studio, kept: s
         studio.assert_changed_at_all(pruned, plain)
         studio.assert_same(studio.draw(), plain)
     studio.assert_state(state)
+
+
+@pytest.mark.full
+def test_each_criterion_and_another_checkpoint(studio: Studio, kept: set[str]) -> None:
+    """Every image without CR-Diff is the host's own; a calibration is of its checkpoint alone, and still there later."""
+    plain, strong = studio.draw(), {"down": 0.6, "mid": 0.6, "up": 0.6}
+    done = waited(studio, started(studio, images=1, hessians="whole", gradients=True))
+    assert done["state"] == "done", done["message"]
+    drawn = {}
+    for criterion in CRITERIA:
+        drawn[criterion] = studio.crdiff({**strong, "criterion": criterion})
+        assert "CR-Diff note" not in infotext.parse(drawn[criterion].infotext), criterion
+        studio.assert_changed_at_all(drawn[criterion], plain)
+        studio.assert_same(studio.draw(), plain)
+    others = studio.checkpoints(layout="sd15", inpainting=False)[1:]
+    studio.need(others, "second SD1.5 checkpoint")
+    with studio.on(others[0]):
+        refused = studio.crdiff({**strong, "criterion": "wanda"})
+        assert "calibrate this checkpoint" in infotext.parse(refused.infotext)["CR-Diff note"]
+        studio.assert_same(refused, studio.draw())
+    studio.assert_same(studio.crdiff({**strong, "criterion": "wanda"}), drawn["wanda"])
+    studio.assert_same(studio.draw(), plain)
 
 
 @pytest.mark.parametrize(
