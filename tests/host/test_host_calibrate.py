@@ -102,7 +102,7 @@ def test_criteria_that_need_whole_hessians_and_gradients(studio: Studio, kept: s
 
 @pytest.mark.full
 def test_each_criterion_and_another_checkpoint(studio: Studio, kept: set[str]) -> None:
-    """Every image without CR-Diff is the host's own; a calibration is of its checkpoint alone, and still there later."""
+    """Every image without CR-Diff is the host's own; a calibration is of its checkpoint alone, and stays."""
     plain, strong = studio.draw(), {"down": 0.6, "mid": 0.6, "up": 0.6}
     done = waited(studio, started(studio, images=1, hessians="whole", gradients=True))
     assert done["state"] == "done", done["message"]
