@@ -320,24 +320,13 @@ def test_criteria_are_judged_by_what_they_make_of_the_model_and_not_measured_twi
     assert all(len(one.get("points").split()) == 3 for one in outlines)
 
 
-def test_criteria_cost_what_their_steps_compute_and_hold(checkpoint, tmp_path, monkeypatch, capsys):
-    figures, kept = tmp_path / "figures.json", tmp_path / "costs.json"
-    cells = [
-        Cell("96x128", name, "", "k = 1", (0.0, 0.0, 0.99), 1.0, 1.0, "1", (1000,))
-        for name in ("attenuation", "layerdrop")
-    ]
-    Measured(Protocol("", 1, 1, 1, 1, 1, 1), {cell.key: cell for cell in cells}).write(figures)
-    command = ["criteria_cost", str(figures), "--checkpoint", str(checkpoint), "--json", str(kept)]
-    monkeypatch.setattr(sys, "argv", [*command, "--images", "1", "--steps", "2", "--rounds", "1"])
-    criteria_cost.main()
-    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    costs = {cost["name"]: cost for cost in json.loads(kept.read_text("utf-8"))}
-    assert set(costs) == {"attenuation", "a calibration", "layerdrop"}
-    assert costs["attenuation"]["operations"] == 1.0 and costs["attenuation"]["bytes"] < 10_000
-    assert [row[2] for row in rows if row[0] == "layerdrop"] != [row[2] for row in rows if row[0] == "attenuation"]
-
-    model = DemoModel(checkpoint)
-    call = torch.randn(2, 4, 12, 16), torch.zeros(2), model.text(["a red house", ""])
+def test_what_layerdrop_saves_is_what_its_blocks_compute(checkpoint, monkeypatch):
+    model, quick, size = DemoModel(checkpoint), Drawing(steps=2), Size(64, 64)
+    model.calibrate(["a red house"], [1], (64, 64), quick, hessians=(), differentiated=False)
+    ratios = Ratios(0.0, 0.0, 0.99)  # all but one
+    found = criteria_cost.saved(model, size, replace(quick, criterion="layerdrop"), ratios)
+    assert criteria_cost.saved(model, size, replace(quick, criterion="attenuation"), ratios) == 0.0
+    call = torch.randn(2, 4, 8, 8), torch.zeros(2), model.text(["a red house", ""])
 
     def operations(skipped):
         with monkeypatch.context() as patched, OperationCounter() as counter:
@@ -347,8 +336,22 @@ def test_criteria_cost_what_their_steps_compute_and_hold(checkpoint, tmp_path, m
         return counter.total
 
     blocks = {layer.block for layer in find_layers(model.unet).prunable if layer.group == "up"}
-    left = [operations(blocks - {block}) / operations(()) for block in blocks]
-    assert any(costs["layerdrop"]["operations"] == pytest.approx(one, rel=1e-9) for one in left)
+    saved = [1.0 - operations(blocks - {block}) / operations(()) for block in blocks]
+    assert found > 0.0 and any(found == pytest.approx(one, rel=1e-9) for one in saved)
+
+
+@pytest.mark.full
+def test_what_criteria_cost_is_kept_and_told(checkpoint, tmp_path, monkeypatch, capsys):
+    figures, kept = tmp_path / "figures.json", tmp_path / "costs.json"
+    cells = [Cell("96x128", name, "", "k = 1", (0.0, 0.0, 0.5), 1.0, 1.0, "1", (9,)) for name in ("attenuation", "ria")]
+    Measured(Protocol("", 1, 1, 1, 1, 1, 1), {cell.key: cell for cell in cells}).write(figures)
+    command = ["criteria_cost", str(figures), "--checkpoint", str(checkpoint), "--json", str(kept)]
+    monkeypatch.setattr(sys, "argv", [*command, "--images", "1", "--steps", "2", "--rounds", "1"])
+    criteria_cost.main()
+    costs = {cost["name"]: cost for cost in json.loads(kept.read_text("utf-8"))}
+    assert set(costs) == {"attenuation", "a calibration", "ria"}
+    assert costs["attenuation"]["operations"] == 1.0 and costs["attenuation"]["bytes"] < 10_000
+    assert "| ria | 1.00 | " in capsys.readouterr().out
 
 
 def test_the_dense_model_has_a_row_of_its_own_where_something_else_is_done_to_it():
