@@ -1,6 +1,8 @@
-// Tooltips; the stage of the schedule that the sliders show, which is chosen in the diagram of the stages; a fresh status line when the checkpoint changes, because hosts keep the checkpoint outside the tabs, some in
-// a control that extensions cannot listen to, and the list of presets when that is of another family; and another status
-// line when answers came back in the wrong order.
+// Tooltips; the stage of the schedule that the sliders show, which is chosen in the diagram of the stages; a fresh
+// status line when the checkpoint changes, because hosts keep the checkpoint outside the tabs, some in a control that
+// extensions cannot listen to, and the list of presets when that is of another family; and answers that come late:
+// the status line is asked for again when they came in the wrong order, and they do not undo what was moved by hand
+// meanwhile.
 (() => {
     const TABS = ["txt2img", "img2img"];
     const POLL_MS = 1000;
@@ -30,6 +32,22 @@
 
     let turn = 0;
     window.crdiffTurn = () => ++turn;
+
+    // The turn in which a control was last moved by hand, by its element's id.
+    const moved = {};
+    function followMoves() {
+        gradioApp().addEventListener("input", (event) => {
+            const control = event.target.closest?.("[id*=_crdiff_]");
+            if (control) moved[control.id] = turn;
+        }, true);
+    }
+
+    // Which of these controls were moved after an answer had been asked for; the ratios and stages belong together.
+    window.crdiffMovedSince = (tab, names, asked) => {
+        const since = (name) => (moved[`${tab}_crdiff_${name}`] ?? -1) >= asked;
+        const ratios = names.filter((name) => name !== "k").some(since);
+        return names.map((name) => name === "k" ? since(name) : ratios);
+    };
 
     // The stage that is chosen in each tab, and the text of the stages, taken apart.
     const chosen = {};
@@ -121,6 +139,7 @@
 
     onUiLoaded(() => {
         setTooltips();
+        followMoves();
         TABS.forEach(watchStatus);
         refreshSoon();
         known = checkpointShown();

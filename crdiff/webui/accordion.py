@@ -35,12 +35,14 @@ _WITH_TURN = "(...values) => [...values.slice(0, %d), window.crdiffTurn?.() ?? 0
 _MOVED = """(stages, ratio) => [%s, window.crdiffWithRatio?.("%s", stages, %d, ratio) ?? stages]"""
 # The ratios of the stage that was chosen in the diagram go onto the sliders; gradio adds those as they stand.
 _CHOSEN = """(stages, ...sliders) => window.crdiffRatios?.("%s", stages) ?? sliders.slice(0, %d)"""
-# Looked-up values go onto the sliders in the page, where it is known whether the user has meanwhile moved one.
-# Arguments: what was found (JSON, or empty), the preset, the sliders; gradio adds the outputs.
-_ONTO_SLIDERS = """(found, preset, ...values) => {
-    const sliders = values.slice(0, %d);
-    if (!found || preset === %s) return sliders;
-    return JSON.parse(found).map((value, place) => value ?? sliders[place]);
+# Looked-up values go onto the controls in the page, where it is known what the user has meanwhile moved: gradio's own
+# values may lag behind. Arguments: the turn and what was found (JSON, or empty), the preset; gradio adds the outputs.
+# An update of nothing leaves a control as it is.
+_ONTO_CONTROLS = """(found, preset) => {
+    const names = %s;
+    const [asked, ...values] = found && preset !== %s ? JSON.parse(found) : [0];
+    const kept = window.crdiffMovedSince?.("%s", names, asked) ?? names.map(() => false);
+    return names.map((_, place) => kept[place] ? {__type__: "update"} : values[place] ?? {__type__: "update"});
 }"""
 _LOOKED_UP = (*GROUPS, "stages", "k")
 """The controls that show what a preset brings along."""
@@ -196,7 +198,8 @@ class Accordion:
         carrier = gr.Textbox("", visible=False)
         inputs = [*controls.values(), *size, carrier]
         asking = {"_js": _WITH_TURN % (len(inputs) - 1), **QUIET}
-        sliders = [controls[name] for name in _LOOKED_UP]
+        shown_on = [controls[name] for name in _LOOKED_UP]
+        onto = _ONTO_CONTROLS % (json.dumps(_LOOKED_UP), json.dumps(preset_label(CUSTOM)), tab)
 
         def show(*values: Any) -> str:
             return self._now(tab, values)[1]
@@ -206,7 +209,7 @@ class Accordion:
                 # They are about to be replaced, so it does not matter if they cannot be read.
                 values = (*values[:_STAGES], "", *values[_STAGES + 1 :])
             status, shown = self._now(tab, values)
-            return [json.dumps([*_found(status.schedule), self._preset_k(values[:-1])]), shown]
+            return [json.dumps([int(values[-1] or 0), *_found(status.schedule), self._preset_k(values[:-1])]), shown]
 
         def look_up_again(*values: Any) -> list[Any]:
             # Nobody asked for it just now, so where nothing has changed it must not undo what the user is moving.
@@ -220,8 +223,7 @@ class Accordion:
 
         def looking(listen: Callable[..., Any], function: Callable[..., Any]) -> None:
             answered = listen(function, inputs, [carrier, status], **asking)
-            onto = _ONTO_SLIDERS % (len(sliders), json.dumps(preset_label(CUSTOM)))
-            answered.then(None, [carrier, controls["preset"], *sliders], sliders, _js=onto, **QUIET)
+            answered.then(None, [carrier, controls["preset"]], shown_on, _js=onto, **QUIET)
 
         # In the page, at once, so that an answer still under way to Auto does not move the slider back.
         for name in SCHEDULES:

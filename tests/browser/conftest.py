@@ -2,9 +2,10 @@
 
 Each test that takes ``page`` runs once per host kind: AUTOMATIC1111's flavour of the stand-in host under gradio 3 and
 Forge's under gradio 4, as the hosts are. ``CRDIFF_BROWSER_HOSTS=all`` adds the other two pairings, and a list such as
-``forge-gradio4,forge-gradio3`` chooses. A server is started once per kind and kept for the session. A page is loaded
-once for the tests of a file: loading costs more than most tests do. Each finds the txt2img tab in front of it and the
-values that the one before has left, and may have the page loaded again.
+``forge-gradio4,forge-gradio3`` chooses. What is marked ``one_page`` runs on the last kind alone without ``--full``. A
+server is started once per kind and kept for the session. A page is loaded once for the tests of a file: loading costs
+more than most tests do. Each finds the txt2img tab in front of it and the values that the one before has left, and may
+have the page loaded again.
 
 - ``host_kind``: the kind as a ``HostKind`` (``.flavour``, ``.gradio``), so that a test can branch or skip.
 - ``server``: the running stand-in as a ``Server``: ``.url``, ``.data`` (its data folder), ``.log()`` (what it
@@ -48,7 +49,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         wanted = os.environ.get("CRDIFF_BROWSER_HOSTS", "")
         names = [str(kind) for kind in HOSTS] if not wanted else wanted.split(",")
         kinds = [kind for kind in [*HOSTS, *OTHERS] if wanted == "all" or str(kind) in names]
-        metafunc.parametrize("host_kind", kinds, ids=str, scope="session", indirect=True)
+        one = metafunc.definition.get_closest_marker("one_page") is not None
+        cases = [
+            pytest.param(kind, id=str(kind), marks=[pytest.mark.full] if one and kind != kinds[-1] else [])
+            for kind in kinds
+        ]
+        metafunc.parametrize("host_kind", cases, scope="session", indirect=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -197,6 +197,23 @@ def test_an_answer_that_comes_late_does_not_stay(controls, host_page):
     controls.wait_picture("up 0.75")
 
 
+def test_an_answer_does_not_set_what_is_being_moved(controls, host_page):
+    page = host_page.page
+    # The page has what is typed or dragged before gradio does.
+    moving = (
+        host_page.one(controls.id("down"))
+        .locator("input[type=number]")
+        .evaluate("input => setInterval(() => input.dispatchEvent(new Event('input', {bubbles: true})), 5)")
+    )
+    host_page.set_number("{tab}_width", 768)
+    controls.wait_status("768")
+    page.wait_for_timeout(1000)
+    controls.wait_ratios(SD15_512)
+    page.evaluate("moving => clearInterval(moving)", moving)
+    host_page.set_number("{tab}_height", 768)
+    controls.wait_ratios([0.185, 0.445, 0.1])
+
+
 def test_picture_follows_the_theme(page):
     page.wait_for_selector("#txt2img_crdiff_picture svg", state="attached")
     colours = [
@@ -214,6 +231,7 @@ def test_picture_follows_the_theme(page):
     assert light < 384 < dark
 
 
+@pytest.mark.one_page
 def test_status_says_what_a_setting_costs(controls, host_page):
     host_page.set_number(controls.id("k"), 1)
     controls.wait_status("1.0x UNet time")
@@ -265,6 +283,7 @@ def test_a_picture_drawn_with_auto_can_be_pasted_back(controls, host_page):
     host_page.wait_checked("{tab}_crdiff", False)
 
 
+@pytest.mark.one_page
 def test_switched_off_draws_the_hosts_own_picture(controls, host_page):
     def drawn():
         return host_page.page.request.get(host_page.gallery_images()[-1]).body()
@@ -336,6 +355,7 @@ def test_own_presets_are_saved_chosen_renamed_exported_and_deleted(controls, hos
     controls.wait_message("Deleted tall dogs")
 
 
+@pytest.mark.one_page
 def test_a_broken_import_is_answered_with_one_sentence(controls, host_page, tmp_path):
     controls.open_own()
     broken = tmp_path / "broken.json"
@@ -345,6 +365,7 @@ def test_a_broken_import_is_answered_with_one_sentence(controls, host_page, tmp_
     assert "Traceback" not in host_page.one(controls.id("own_message")).inner_text()
 
 
+@pytest.mark.one_page
 def test_a_built_in_preset_cannot_be_overwritten_or_deleted(controls, host_page):
     controls.open_own()
     host_page.choose(controls.id("preset"), "SD1.x 768x768")

@@ -189,6 +189,7 @@ def new_one(question, seen):
     return side
 
 
+@pytest.mark.one_page
 def test_a_download_says_what_from_where_and_why_not(host_page, server):
     search = Search(host_page).open("a well")
     host_page.open_accordion(f"{search.id}files")
@@ -213,6 +214,7 @@ def test_a_download_says_what_from_where_and_why_not(host_page, server):
     )
 
 
+@pytest.mark.one_page
 def test_img2img_is_searched_with_its_image(host_page, server, tmp_path):
     from PIL import Image
 
