@@ -294,6 +294,8 @@ class StepGraphs:
 
     def forget(self) -> None:
         """Free every graph and its memory; what comes later may be captured anew."""
+        for shape in self._shapes:
+            shape.captured = None  # a prediction that is under way may hold the shape
         self._shapes.clear()
         self._state = self._static = None
         self._backend.close()

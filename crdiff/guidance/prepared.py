@@ -130,6 +130,7 @@ class PreparedModel:
             return known.copies
         pruning = self.criterion.pruning(ratios)
         if pruning is None:
+            self._forget()
             return None
         changing = in_regions(pruning if k == 1.0 else Mixed(pruning, k), self.layers.layers)
         copies = self._following(changing, None if known is None else known.copies)
@@ -167,6 +168,7 @@ class PreparedModel:
         dropped = [known.copies.drop() for known in self._weights.values()]
         graphed = self.graphs is not None and self.graphs.holding
         had = any(dropped) or self.sharing or graphed
+        self.patches.forget()
         self._close_graphs()
         self.sharing = False
         self.shared.remove()

@@ -25,6 +25,7 @@ from crdiff.models.architecture import ModelLayers, find_layers
 from crdiff.modes.registry import MODES
 from crdiff.plan import Plan, Planner
 from crdiff.pruning.copies import CopyPolicy
+from crdiff.pruning.criterion import Observer
 from crdiff.pruning.linear import LayerPatches
 from crdiff.pruning.registry import CRITERIA
 from crdiff.pruning.store import Store
@@ -200,14 +201,25 @@ class Run:
     def _observe(self, model: PreparedModel, ratios: Ratios, forward: Pass, before: RandomState) -> torch.Tensor | None:
         """Let the criterion look at the layers; the dense prediction of a call it watched, None when it is done."""
         while (observer := model.observer(ratios)) is not None:
-            with model.patches.observing(observer):
-                prediction = forward()
+            prediction = self._watched_by(observer, model, forward, before)
             if observer.calls > 1:
                 model.observed()
                 return prediction
             model.observed()
             before.restore()
         return None
+
+    def _watched_by(self, observer: Observer, model: PreparedModel, forward: Pass, before: RandomState) -> torch.Tensor:
+        """The dense prediction; if memory runs out, it is computed once more without anything kept for speed."""
+        try:
+            with model.patches.observing(observer):
+                return forward()
+        except torch.cuda.OutOfMemoryError:
+            if not model.free_memory():
+                raise
+        before.restore()
+        with model.patches.observing(observer):
+            return forward()
 
     def _prepare(self, unet: torch.nn.Module, identity: WeightsIdentity, device: torch.device) -> PreparedModel:
         known = self._model

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import warnings
+import weakref
 
 import pytest
 import torch
@@ -74,6 +75,7 @@ class StandIn:
         self.captured, self.open = self.captured + 1, True
         with Recorded(self) as recorded:
             recorded.output = work()
+        self.graph = weakref.ref(recorded)
         return recorded, recorded.output
 
     def close(self):
@@ -190,9 +192,10 @@ def test_one_graph_serves_all_stages_that_prune_the_same_layers(stages, policy, 
 
 @pytest.mark.parametrize("mode", ["fast", "balanced"])
 def test_stages_of_mixed_weights_in_one_graph(mode):
+    """Copies that are written over in place give what weights that are mixed on each use do."""
     bench, plain = Graphed(StandIn(), mode=mode), Bench(mode=mode)
     bench.begin(schedule=Schedule.parse(STAGED))
-    plain.run = Run(bench.planner, plain.access, policy=CopyPolicy.ALWAYS)
+    plain.run = Run(bench.planner, plain.access, policy=CopyPolicy.NEVER)
     for step in range(13):
         found = at(bench, step)
         plain.run.position, plain.inputs = bench.run.position, bench.inputs
@@ -239,6 +242,29 @@ def test_a_stage_that_cannot_be_entered_leaves_no_half_written_copy_behind(monke
     bench.run.close()
     assert not touched(bench.unet)
     assert all(torch.equal(module.weight, was) for (_, module), was in zip(prunable_modules(bench.unet), weights))
+
+
+def test_memory_that_runs_out_in_the_first_step_of_a_stage_frees_graph_and_copies(monkeypatch):
+    bench, copies, alive = Graphed(StandIn()), [], []
+    plain_write, plain_ready = MagnitudePruning.write, MagnitudePruning.ready
+    bench.begin(schedule=Schedule.parse(STAGED))
+
+    def write(pruning, call, out):
+        copies.append(weakref.ref(out))
+        if len(copies) == 3:
+            raise torch.cuda.OutOfMemoryError("none")
+        plain_write(pruning, call, out)
+
+    def ready(pruning, call):
+        alive.extend(ref() is not None for ref in (bench.backend.graph, *copies))
+        return plain_ready(pruning, call)
+
+    at_steps(bench, 6)
+    assert bench.backend.open
+    monkeypatch.setattr(MagnitudePruning, "write", write)
+    monkeypatch.setattr(MagnitudePruning, "ready", ready)
+    at(bench, 6)
+    assert alive and not any(alive)
 
 
 def test_a_replay_that_differs_ends_it():

@@ -312,7 +312,8 @@ STAGED = Schedule.parse(
 def test_stages_are_what_separate_runs_at_their_ratios_and_k_are(mode):
     """The masked copies are pruned by kthvalue; in exact and wherever one pass is enough it is they that are met."""
     bench = Bench()
-    bench.run = Run(Planner.fixed(Plan(STAGED, 1.5, "stages"), mode), bench.access, bench.store)
+    planner = Planner.fixed(Plan(STAGED, 1.5, "stages"), mode)
+    bench.run = Run(planner, bench.access, bench.store, policy=CopyPolicy.ALWAYS)
     for step in [0, 2, 3, 4, 6, 8, 0]:
         bench.run.position = Position(step, 10)
         stage = STAGED.at(step / 10)
