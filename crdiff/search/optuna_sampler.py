@@ -210,7 +210,11 @@ class SharedSampler(StudySampler):
     def next_of(self, number: int, trials: Sequence[FrozenTrial]) -> tuple[str, Point]:
         told = [(self.point(trial), trial.value) for trial in _completed(trials)]
         others = [trial for trial in trials if trial.state == TrialState.RUNNING and trial.number != number]
-        return self._strategy.next_of(number, told, [self.point(trial) for trial in others if trial.params])
+        return self._strategy.next_of(number, told, [self.point(trial) for trial in others if self._known(trial)])
+
+    def _known(self, trial: FrozenTrial) -> bool:
+        """Whether all of a configuration is stored: Optuna stores one parameter after the other."""
+        return len(trial.params) == len(distributions(self.space))
 
 
 def sampler_for(strategy: Strategy) -> StudySampler:
