@@ -27,7 +27,7 @@ from crdiff.evaluation.report import write_report
 from crdiff.evaluation.results import results_of
 from crdiff.evaluation.run import Runner
 from crdiff.evaluation.summary import lines
-from crdiff.evaluation.ways import Drawing, Way
+from crdiff.evaluation.ways import DENSE, Drawing, Way
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.presets.library import OWN_FILE, PresetLibrary
 from crdiff.presets.size import Size
@@ -90,6 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _merge(arguments: argparse.Namespace) -> int:
     """Report what was drawn in some folders; nothing is drawn, and no model is needed."""
+    if arguments.best_by is not None:
+        raise SettingsError("--merge reports the best by what the shares were drawn with, so it takes no --best-by.")
     _, distances = _metrics(arguments)
     plan, record = merged(arguments.merge)
     for distance in distances:
@@ -123,6 +125,9 @@ def _wanted(arguments: argparse.Namespace) -> _Wanted:
         raise SettingsError("--sizes says at which sizes to draw, such as --sizes 512x512 400x560 (height x width).")
     for seed in arguments.seeds:
         checks.integer("--seeds", seed, 0)
+    checks.integer("--seed-step", arguments.seed_step, 0)
+    if 0 < arguments.seed_step <= (span := max(arguments.seeds) - min(arguments.seeds)):
+        raise SettingsError(f"--seed-step must be above {span} with these --seeds, or prompts would share noises.")
     if arguments.out.exists() and not arguments.out.is_dir():
         raise SettingsError(f"{arguments.out}: this is a file; --out is a folder.")
     named = arguments.ways or (_USUAL if table is None else table.ways)
@@ -136,7 +141,7 @@ def _wanted(arguments: argparse.Namespace) -> _Wanted:
         table,
         tuple(dict.fromkeys(Size.parse(size) for size in arguments.sizes)),
         tuple(dict.fromkeys(arguments.seeds)),
-        checks.integer("--seed-step", arguments.seed_step, 0),
+        arguments.seed_step,
         ways,
         _chooser(arguments, ways),
         Settings.from_dict(base),
@@ -205,7 +210,7 @@ def _plan(wanted: _Wanted, engine: Engine) -> Plan:
         for number, drawing in enumerate(drawings[size]):
             engine.check(drawing.size, drawing.settings)
             # The paper's figures are of its own ratios and k, those of the dense model of none.
-            its_own = not drawing.settings.enabled or wanted.base == Settings(enabled=True)
+            its_own = drawing.way == DENSE or wanted.base == Settings(enabled=True)
             figures = published(model.family, size, drawing.way) if table is not None and its_own else {}
             calibration = engine.calibration(drawing.settings)
             drawings[size][number] = replace(drawing, published=figures, calibration=calibration)

@@ -99,7 +99,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         most = max((drawing.candidates for ways in self.drawings.values() for drawing in ways), default=1)
-        drawn = [seed for own in self.seeds for seed in seeds_of(own, most)]
+        own = {(text, seed) for place, text in enumerate(self.prompts) for seed in self.seeds_at(place)}
+        drawn = [(text, candidate) for text, seed in own for candidate in seeds_of(seed, most)]
         if len(set(drawn)) < len(drawn):
             raise SettingsError(f"Seeds that lie {SHIFT} apart would be drawn twice by best-of-{most}: choose others.")
 

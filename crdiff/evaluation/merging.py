@@ -33,7 +33,9 @@ def merged(folders: Sequence[Path]) -> tuple[Plan, Record]:
     plans = [_plan(folder) for folder in folders]
     for folder, plan in zip(folders, plans):
         if plan != plans[0]:
-            raise EvaluationError(f"{folder} has other prompts, seeds, sizes or ways than {folders[0]}.")
+            raise EvaluationError(
+                f"{folder} has other prompts, seeds, sizes, ways, presets, calibrations or --best-by than {folders[0]}."
+            )
     record = Record(folders[0])
     for folder in folders[1:]:
         record.include(Record(folder))

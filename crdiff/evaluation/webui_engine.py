@@ -6,6 +6,8 @@ import base64
 import binascii
 import io
 import json
+import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +26,7 @@ from crdiff.search.remote import WebUI, ask_checkpoint, check_sampler
 from crdiff.settings import Settings
 
 _SCRIPT = "cr-diff"
+_PROGRESS = "/sdapi/v1/progress?skip_current_image=true"
 _SAMPLER = "Euler"
 """What the API of every host takes where a request names none."""
 
@@ -40,9 +43,14 @@ _OPTIONS = (
     "uni_pc_lower_order_final", "no_dpmpp_sde_batch_determinism", "use_old_karras_scheduler_sigmas",
     "inpainting_mask_weight", "refiner_switch_by_sample_steps", "hires_fix_use_firstpass_conds",
     "token_merging_ratio_hr", "lora_functional", "extra_networks_default_multiplier", "face_restoration",
-    "enable_prompt_comments",
+    "enable_prompt_comments", "forge_try_reproduce", "sdxl_clip_l_skip", "sdxl_zero_neg", "token_merging_stride",
+    "token_merging_downsample", "token_merging_no_rand", "invert_sigmas", "use_karras_sigmas",
+    "use_exponential_sigmas", "use_beta_sigmas", "stochastic_sampling", "sd_sampling", "fp8_fast", "sd3_enable_t5",
 )  # fmt: skip
 """The WebUI's own that images depend on, whatever is requested; no host has all of them."""
+
+_ASK_AGAIN_S = 0.5
+"""A job of somebody else's may override settings while it runs."""
 
 _SOURCE, _NOTE = "CR-Diff source: ", "CR-Diff note: "
 
@@ -89,23 +97,32 @@ class WebUIEngine:
         return found
 
     def _newest(self, criterion: str) -> str | None:
-        """The id of the latest calibration that a criterion can go by."""
+        """The id of the latest calibration without LoRAs that a criterion can go by."""
         known = self._webui.call("GET", "/crdiff/v1/calibrations")
-        own = [one for one in known if one["checkpoint"] == self.checkpoint.key and criterion not in one["lacking"]]
+        own = [one for one in known if one["checkpoint"] == self.checkpoint.key and not one["modifiers"]]
+        own = [one for one in own if criterion not in one["lacking"]]
         return str(own[0]["id"]) if own else None
 
-    def _present_options(self) -> dict[str, str]:
+    def _present_options(self) -> dict[str, Any]:
         options = self._webui.call("GET", "/sdapi/v1/options")
         # Hosts do not always put back what a request overrides, which is known anyway.
         known = [name for name in _OPTIONS if name in options and name not in self._body.get("override_settings", {})]
-        # As texts: some may be infinite, which JSON has no number for.
-        return {name: str(options[name]) for name in known}
+        # JSON has no number for what is not finite.
+        return {name: value if _finite(value := options[name]) else str(value) for name in known}
+
+    def _settled_options(self) -> dict[str, Any]:
+        """Those of between the jobs of others, if they differ now."""
+        now = self._present_options()
+        while now != self._options and self._webui.call("GET", _PROGRESS)["state"].get("job_count"):
+            time.sleep(_ASK_AGAIN_S)
+            now = self._present_options()
+        return now
 
     def _check_unchanged(self, settings: Settings) -> None:
         """Raises EvaluationError if an image would be another one than at the start."""
         if ask_checkpoint(self._webui, self._name).key != self.checkpoint.key:
             raise EvaluationError("The checkpoint was switched in the WebUI; select the former one to resume.")
-        now = self._present_options()
+        now = self._settled_options()
         for name in (name for name in _OPTIONS if now.get(name) != self._options.get(name)):
             raise EvaluationError(f"The WebUI's setting {name} was changed meanwhile; put it back to resume.")
         known = self._calibrations.get(settings.criterion) if settings.enabled else None
@@ -131,6 +148,10 @@ class WebUIEngine:
             note = infotext.partition(_NOTE)[2] or "its infotext does not say that CR-Diff acted"
             raise EvaluationError(f"The WebUI drew without CR-Diff: {note}")
         return Drawn(image.convert("RGB"), infotext)
+
+
+def _finite(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _acted(request: Request, checkpoint: Checkpoint, infotext: str) -> bool:

@@ -237,7 +237,7 @@ def test_shares_are_drawn_apart_and_reported_together(evaluate, tmp_path, capsys
     evaluate("--n", "2", "--out", str(tmp_path / "other"))
     capsys.readouterr()
     assert main(["evaluate", "--merge", folders[0], str(tmp_path / "other"), "--out", str(tmp_path / "all")]) == 2
-    assert "has other prompts, seeds, sizes or ways than" in capsys.readouterr().err
+    assert "has other prompts, seeds, sizes, ways, presets, calibrations or --best-by than" in capsys.readouterr().err
 
 
 class Redness:
@@ -354,7 +354,7 @@ def test_a_table_of_the_paper_runs_and_has_its_figures_beside(evaluate, monkeypa
     assert report["baseline"] == report["sizes"][size][0]["way"]
 
 
-@pytest.mark.parametrize("option", [("--k", "2"), ("--ratios", "0.1/0.1/0.1")])
+@pytest.mark.parametrize("option", [("--k", "2"), ("--k", "0"), ("--ratios", "0.1/0.1/0.1")])
 def test_the_papers_figures_stand_beside_its_own_settings_only(evaluate, monkeypatch, option):
     monkeypatch.setattr(command, "Fid", Redness)
     monkeypatch.setattr(command, "metric_of", lambda name, files: FakeMetric(name))
@@ -463,6 +463,7 @@ def test_the_share_of_prompts_in_which_a_way_is_the_best(evaluate):
         (["--ways", "crdiff:k=9"], "crdiff: CR-Diff: k must lie in [-2, 3], not 9.0.\n"),
         (["--ways", "best-of-2", "--metrics", "fid"], "best-of-2 needs a metric of single images to choose by"),
         (["--ways", "best-of-2", "--best-by", "clip"], "--best-by is one of the --metrics of single images, here "),
+        (["--seeds", "3", "1", "--seed-step", "2"], "--seed-step must be above 2 with these --seeds, or prompts would"),
         (["--best-by", "clip"], "--best-by is for ways that take the best of several images, such as best-of-2.\n"),
         (["--ways", "best-of-2", "--seeds", "1", "1000001"], "Seeds that lie 1000000 apart would be drawn twice by "),
         (["--metrics", "beauty"], "crdiff: There is no metric 'beauty'; known are imagereward, "),

@@ -105,7 +105,7 @@ class FakeWebUI:
     def __init__(self, infotext):
         self.infotext, self.bodies = infotext, []
         self.options = {"sd_vae": "Automatic", "CLIP_stop_at_last_layers": 1}
-        self.calibrations = []
+        self.calibrations, self.overridden = [], {}
 
     def call(self, method, path, body=None):
         if path == "/sdapi/v1/samplers":
@@ -115,7 +115,10 @@ class FakeWebUI:
         if path.startswith("/crdiff/v1/checkpoint"):
             return {"name": "mine", "sha256": "2" * 64, "family": "sd15", "problem": None}
         if path == "/sdapi/v1/options":
-            return {**self.options, "samples_format": "png"}
+            return {**self.options, **self.overridden, "samples_format": "png"}
+        if path.startswith("/sdapi/v1/progress"):
+            jobs, self.overridden = len(self.overridden), {}
+            return {"state": {"job_count": jobs}}
         self.bodies.append(body)
         png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
         return {"images": [png], "info": json.dumps({"infotexts": [self.infotext]})}
@@ -139,7 +142,9 @@ def test_a_webui_is_asked_for_each_image():
     assert (body["prompt"], body["seed"], body["height"], body["width"], body["steps"]) == ("a", 4, 64, 96, 3)
     assert body["alwayson_scripts"]["cr-diff"]["args"] == [settings.to_dict()]
     assert body["override_settings"] == {"sd_model_checkpoint": "mine"} and body["save_images"] is False
-    assert engine.identity["options"] == {"sd_vae": "Automatic", "CLIP_stop_at_last_layers": "1"}
+    assert engine.identity["options"] == {"sd_vae": "Automatic", "CLIP_stop_at_last_layers": 1}
+    webui.overridden = {"CLIP_stop_at_last_layers": 2}  # by a job of somebody else's, until it ends
+    engine.draw(Request("a", 4, Size(64, 96), settings))
     webui.options = {"sd_vae": "other.safetensors", "s_tmax": float("inf"), "eta_noise_seed_delta": 3}
     with pytest.raises(EvaluationError, match="setting sd_vae was changed meanwhile; put it back to resume"):
         engine.draw(Request("a", 4, Size(64, 96), settings))
@@ -163,11 +168,14 @@ def test_the_calibration_that_a_criterion_goes_by_is_known_and_stays():
     wanda = Settings(enabled=True, preset="custom", criterion="wanda")
     assert engine.calibration(Settings(enabled=True)) == engine.calibration(replace(wanda, enabled=False)) == ""
     # As the WebUI lists them: of another checkpoint, one that does not suffice, the latest that does, an older one.
-    own = [{"id": f"{n}", "checkpoint": "2" * 64, "lacking": {"wanda": "more"} if n == 1 else {}} for n in range(4)]
+    own = [
+        {"id": f"{n}", "checkpoint": "2" * 64, "lacking": {"wanda": "more"} if n == 1 else {}, "modifiers": []}
+        for n in range(4)
+    ]
     webui.calibrations = [{**own[0], "checkpoint": "3" * 64}, own[1]]
     with pytest.raises(SettingsError, match="The criterion wanda needs a calibration of mine first"):
         engine.calibration(wanda)
-    webui.calibrations += own[2:]
+    webui.calibrations += [{**own[2], "id": "of a LoRA", "modifiers": ["mine 0.5"]}, *own[2:]]
     assert engine.calibration(wanda) == "2"
     engine.draw(Request("a", 4, SIZE, wanda))
     webui.calibrations.insert(0, {**own[0], "id": "new"})
