@@ -190,9 +190,9 @@ def table(measured: Measured) -> list[str]:
     lines = [row(heads), row(["---"] * len(heads))]
     for size in measured.sizes():
         cells = [cell for cell in measured.cells.values() if cell.size == size]
-        winner = next(cell for cell in cells if cell.varied == SEARCHED)
+        winner = next((cell for cell in cells if cell.varied == SEARCHED), None)
         for cell in cells:
-            lead = measured.gain(winner, cell)
+            lead = None if winner is None else measured.gain(winner, cell)
             name = cell.label + (f", {cell.varied}" if cell.varied in (SEARCHED, PRESET) else "")
             ratios = "/".join(f"{ratio:.3g}" for ratio in dict.fromkeys(cell.ratios))
             captions = str(len(cell.right) // measured.protocol.seeds)
@@ -267,7 +267,8 @@ def main() -> None:
                 add(known_cell(known, key, setting.point) or challenge(bench, measured, setting, winner))
         made = made_preset(measured, winner)
         if options.out and made is not None:
-            kept = [one for one in from_text(options.out.read_text("utf-8")) if not same_use(one, made)]
+            presets = from_text(options.out.read_text("utf-8")) if options.out.is_file() else ()
+            kept = [one for one in presets if not same_use(one, made)]
             options.out.write_text(to_text([*kept, made]), encoding="utf-8")
     print("\n".join(table(measured)))
 
