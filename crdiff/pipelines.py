@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from crdiff.errors import UnsupportedModelError
-from crdiff.guidance.access import PlainAccess
+from crdiff.guidance.adapters import AdaptedAccess
 from crdiff.guidance.run import Run
 from crdiff.method.schedule import Position
 from crdiff.patching import Patch
@@ -79,7 +79,8 @@ class Guided:
         store: Store | None,
     ) -> None:
         self._pipe, self._unet, self._settings, self._library = pipe, unet, settings, library
-        self._access = PlainAccess(str(getattr(pipe, "name_or_path", "") or "model"), sha256)
+        self._checkpoint = (str(getattr(pipe, "name_or_path", "") or "model"), sha256)
+        self._access = AdaptedAccess(unet, *self._checkpoint)
         self._store = Store() if store is None else store
         self._run: Run | None = None
         self._size: Size | None = None
@@ -110,6 +111,8 @@ class Guided:
             prediction: torch.Tensor = outputs[-1][0]
             return prediction
 
+        # The UNet's forward scales its LoRAs by it, and unscales them at its end.
+        self._access.scale = (kwargs.get("cross_attention_kwargs") or {}).get("scale", 1.0)
         context = kwargs.get("encoder_hidden_states", args[0] if args else None)
         cells = sample.shape[-2] * sample.shape[-1]
         prediction = run.predict(self._unet, forward, sample.device, context, cells=cells)
@@ -145,6 +148,7 @@ class Guided:
     def _begin(self, sample: torch.Tensor, schedule: torch.Tensor, now: float) -> None:
         self.close()
         _check(self._unet)
+        self._access = AdaptedAccess(self._unet, *self._checkpoint)
         # Set at the beginning of each call of a pipeline, as a new tensor.
         self._schedule, self._timesteps = schedule, schedule.tolist()
         self._first = self._index = self._timesteps.index(now) if now in self._timesteps else 0
@@ -174,8 +178,6 @@ def _check(unet: torch.nn.Module) -> None:
             reason = "a compiled UNet does not call the layers that it prunes; leave out torch.compile"
         elif getattr(module, "fused_projections", False):
             reason = "its queries, keys and values are fused; call unfuse_qkv_projections() first"
-        elif hasattr(module, "base_layer"):
-            reason = "its LoRA is added to the layers that it prunes; call fuse_lora() first"
         elif any(parameter.is_meta for parameter in module.parameters(recurse=False)):
             reason = "its weights are elsewhere between its calls; use enable_model_cpu_offload() instead"
         else:

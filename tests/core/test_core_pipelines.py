@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from small_adapters import adapted, add_adapter, fused, set_scale
 from torch.utils.flop_counter import FlopCounterMode
 
 from small_diffusers import PRUNED, pruned_copy  # isort: skip
@@ -26,6 +27,7 @@ from diffusers import (
 
 import crdiff
 from crdiff.errors import SettingsError, UnsupportedModelError
+from crdiff.pruning.store import Store
 
 RATIOS, K, STEPS = {"down": 0.3, "mid": 0.4, "up": 0.5}, 1.5, 4
 COMMON = {
@@ -240,6 +242,148 @@ def test_weights_merged_in_between_are_pruned_as_they_are_then():
     assert not torch.equal(merged, first)
 
 
+def with_loras(name, **scales):
+    pipe = PIPELINES[name]()
+    for seed, (adapter, scale) in enumerate(scales.items()):
+        add_adapter(pipe.unet, adapter, scale, seed)
+    return pipe
+
+
+def by_fused_loras(name, **scales):
+    """The image of two UNets whose LoRAs are merged into their weights."""
+    pipe = with_loras(name, **scales)
+    fused(pipe.unet)
+    return by_two_unets(pipe)
+
+
+def assert_equal_up_to_rounding(found, expected):
+    """LoRAs beside the layers and merged ones round differently in float32: with PEFT's own layers by up to 4e-5."""
+    assert (found - expected).abs().max() < 2e-4 * expected.abs().max()
+
+
+def test_loras_beside_the_layers_are_pruned_as_if_they_were_fused(tmp_path):
+    pipe = with_loras("sd15", style=0.8, face=-0.4)
+    dense, before = draw(pipe), copy.deepcopy(pipe.unet.state_dict())
+    with crdiff.applied(pipe, k=0.0, **RATIOS):
+        assert torch.equal(draw(pipe), dense)
+    with crdiff.applied(pipe, k=K, store=Store(tmp_path), **RATIOS) as guided:
+        found = draw(pipe)
+        set_scale(pipe.unet, "face", 0.5)
+        other = draw(pipe)
+        set_scale(pipe.unet, "face", -0.4)
+        assert torch.equal(draw(pipe), found)
+    assert guided.refusals == ()
+    assert not list(tmp_path.iterdir())
+    assert_equal_up_to_rounding(found, by_fused_loras("sd15", style=0.8, face=-0.4))
+    assert_equal_up_to_rounding(other, by_fused_loras("sd15", style=0.8, face=0.5))
+    assert (found - dense).abs().max() > 1e-2 * dense.abs().max()
+    assert (found - other).abs().max() > 1e-2 * dense.abs().max()
+    assert torch.equal(draw(pipe), dense)
+    assert all(torch.equal(value, before[name]) for name, value in pipe.unet.state_dict().items())
+
+
+def test_loras_that_are_off_or_merged_do_not_count():
+    pipe = with_loras("sd15", style=0.8, face=-0.4)
+    with crdiff.applied(pipe, k=K, **RATIOS):
+        draw(pipe)
+        for layer in adapted(pipe.unet):
+            layer.active_adapters = ["style"]
+        assert_equal_up_to_rounding(draw(pipe), by_fused_loras("sd15", style=0.8))
+        for layer in adapted(pipe.unet):
+            layer.disable_adapters = True
+        assert torch.equal(draw(pipe), by_two_unets(PIPELINES["sd15"]()))
+        for layer in adapted(pipe.unet):
+            layer.disable_adapters = False
+            layer.merge()
+        assert torch.equal(draw(pipe), by_fused_loras("sd15", style=0.8))
+
+
+def test_a_lora_that_changes_between_two_steps_is_followed():
+    """Loaded, scaled, overwritten and taken away: each time as if the pipeline had begun with it."""
+
+    def drawn(change):
+        pipe = PIPELINES["sd15"]()
+
+        def changed(_, step, *__):
+            change(pipe.unet, step)
+            return {}
+
+        with crdiff.applied(pipe, k=K, **RATIOS) as guided:
+            found = draw(pipe, callback_on_step_end=changed)
+        assert guided.refusals == ()
+        return found
+
+    def beside(unet, step):
+        if step == 0:
+            add_adapter(unet, "style", 0.8, seed=1)
+        elif step == 1:
+            set_scale(unet, "style", -0.5)
+        else:
+            for layer in adapted(unet):
+                layer.lora_B["style"].weight.mul_(0.3)
+
+    def merged(unet, step):
+        own = PIPELINES["sd15"]().unet
+        add_adapter(own, "style", 0.8 if step == 0 else -0.5, seed=1)
+        if step > 1:
+            for layer in adapted(own):
+                layer.lora_B["style"].weight.mul_(0.3 ** (step - 1))
+        unet.load_state_dict(fused(own).state_dict())
+
+    assert_equal_up_to_rounding(drawn(beside), drawn(merged))
+
+
+def test_the_scale_of_a_call_is_part_of_what_the_weights_are():
+    """The UNet of diffusers scales its LoRAs within its forward, where they are not seen from outside."""
+    pipe, own = with_loras("sdxl", style=1.0), UNet2DConditionModel.forward
+
+    def scaling(unet, *args, cross_attention_kwargs=None, **kwargs):
+        set_scale(unet, "style", (cross_attention_kwargs or {}).get("scale", 1.0))
+        try:
+            return own(unet, *args, **kwargs)
+        finally:
+            set_scale(unet, "style", 1.0)
+
+    pipe.unet.forward = scaling.__get__(pipe.unet)
+    with crdiff.applied(pipe, k=K, **RATIOS):
+        draw(pipe)
+        found = draw(pipe, cross_attention_kwargs={"scale": 0.3})
+    assert_equal_up_to_rounding(found, by_fused_loras("sdxl", style=0.3))
+
+
+def a_variant(layer):
+    layer.lora_variant["style"] = object()
+
+
+def a_bias(layer):
+    layer.lora_bias["style"] = True
+
+
+def of_another_kind(layer):
+    del layer.lora_A
+
+
+def merged_and_off(layer):
+    layer.merge()
+    layer.disable_adapters = True
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (a_variant, "style is DoRA or another variant of LoRA; call fuse_lora"),
+        (a_bias, "style is DoRA or another variant of LoRA; call fuse_lora"),
+        (of_another_kind, "adapters are not LoRAs"),
+        (merged_and_off, "call unfuse_lora"),
+    ],
+)
+def test_adapters_that_do_more_than_add_to_the_weight_are_refused(change, sentence):
+    pipe = with_loras("sd15", style=0.8)
+    change(adapted(pipe.unet.mid_block)[0])
+    with pytest.raises(UnsupportedModelError, match=sentence), crdiff.applied(pipe):
+        pass
+
+
 def test_auto_takes_the_size_in_pixels_and_the_family():
     pipe = PIPELINES["sdxl"]()
     with crdiff.applied(pipe) as guided:
@@ -271,6 +415,10 @@ def test_what_cannot_be_used_is_said_at_once():
         pass
     pipe.unet.compile()
     with pytest.raises(UnsupportedModelError, match="leave out torch"), crdiff.applied(pipe):
+        pass
+    pipe = PIPELINES["sd15"]()
+    pipe.unet.mid_block.to("meta")  # as sequential offloading leaves a UNet between two calls
+    with pytest.raises(UnsupportedModelError, match="enable_model_cpu_offload"), crdiff.applied(pipe):
         pass
 
 
