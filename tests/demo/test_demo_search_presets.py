@@ -17,6 +17,7 @@ from demo.prepare import PRESETS
 from demo.scenes.scene import search_scenes
 
 
+@pytest.mark.full
 def test_presets_are_searched_over_criteria_and_judged_against_single_ratios(checkpoint, tmp_path, monkeypatch, capsys):
     figures, own = tmp_path / "figures.json", tmp_path / "presets.json"
     own.write_text(PRESETS.read_text("utf-8"), encoding="utf-8")
