@@ -22,6 +22,7 @@ examples:
   python -m crdiff bench --family flux --layers feed-forward --ratios 0.1/0.1/0.1
   python -m crdiff bench --overhead
   python -m crdiff bench --stages
+  python -m crdiff bench --criteria
   python -m crdiff bench --weights 200M --dtype float16 --rounds 1 --json"""
 
 _STAGED = ("exact", "fast")
@@ -67,6 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="only images whose ratios change in four stages, beside images of one (exact and fast, or --modes)",
     )
+    parser.add_argument(
+        "--criteria",
+        nargs="?",
+        const="",
+        metavar="NAME,...",
+        help="only what each criterion costs beside a dense pass (all of them, or those named)",
+    )
     parser.add_argument("--json", action="store_true", help="write JSON instead of tables")
 
 
@@ -82,6 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     from crdiff.bench.benchmark import run_benchmark
+    from crdiff.bench.criteria import criteria_lines, criteria_to_json, measure_criteria
     from crdiff.bench.modes import CASES, GRAPH
     from crdiff.bench.options import parse_options, parse_rounds
     from crdiff.bench.overhead import measure_overhead, overhead_lines
@@ -90,6 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
     from crdiff.bench.thresholds import compare, parse_count, random_weights
     from crdiff.checks import choice
     from crdiff.errors import SettingsError
+    from crdiff.pruning.registry import CRITERIA
 
     if arguments.overhead:
         found_overhead = measure_overhead(
@@ -106,6 +116,10 @@ def run(arguments: argparse.Namespace) -> None:
     elif arguments.stages:
         cases = {name: cases[name] for name in _STAGED}
     count = None if arguments.weights is None else parse_count(arguments.weights)
+    criteria = None
+    if arguments.criteria is not None:
+        named = arguments.criteria.split(",") if arguments.criteria else CRITERIA
+        criteria = [choice("The criterion", name, CRITERIA) for name in named]
     try:
         if count is not None:
             with torch.no_grad():
@@ -118,6 +132,11 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.stages:
             staged = measure_stages(options, tuple(cases.values()), _progress)
             print(json.dumps(stages_to_json(staged), indent=1) if arguments.json else "\n".join(stages_lines(staged)))
+            return
+        if criteria is not None:
+            costly = measure_criteria(options, criteria, _progress)
+            lines = "\n".join(criteria_lines(options, costly))
+            print(json.dumps(criteria_to_json(costly), indent=1) if arguments.json else lines)
             return
         found = run_benchmark(options, tuple(cases.values()), progress=_progress)
     except (RuntimeError, MemoryError) as error:  # torch has no narrower class for a missing kernel or for no memory

@@ -48,6 +48,16 @@ class Options:
     criterion: str = DEFAULT_CRITERION
     scope: Scope = Scope()  # noqa: RUF009 (frozen)
 
+    @property
+    def described(self) -> str:
+        """In words, the criterion left out."""
+        scope = f", {self.scope}" if self.family.transformer else ""
+        return (
+            f"{self.family.label} at {self.scale:g} of its width, {self.size} (height x width), "
+            f"{str(self.dtype).removeprefix('torch.')}, {self.device}, {torch.get_num_threads()} threads, torch "
+            f"{torch.__version__}; random weights, ratios {self.ratios}, k {self.k:g}{scope}"
+        )
+
 
 def parse_options(
     *,

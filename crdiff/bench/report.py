@@ -117,13 +117,7 @@ def to_text(found: Results) -> str:
 
 def _heading(found: Results) -> Iterator[str]:
     options = found.options
-    dtype = str(options.dtype).removeprefix("torch.")
-    scope = f", {options.scope}" if options.family.transformer else ""
-    yield (
-        f"{options.family.label} at {options.scale:g} of its width, {options.size} (height x width), {dtype}, "
-        f"{options.device}, {torch.get_num_threads()} threads, torch {torch.__version__}; random weights, ratios "
-        f"{options.ratios}, k {options.k:g}, criterion {options.criterion}{scope}; {found.rounds} rounds in turn."
-    )
+    yield f"{options.described}, criterion {options.criterion}; {found.rounds} rounds in turn."
     if options.criterion != DEFAULT_CRITERION:
         yield "The two full passes that it is held against are the paper's, pruned by magnitude."
     yield (

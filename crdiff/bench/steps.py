@@ -21,7 +21,7 @@ SCHEDULE = 16
 StepFunction = Callable[[int], torch.Tensor]
 """Gives the prediction of a step; from the schedule's end on its inputs come again."""
 
-_UNTIL_CAPTURED = 6
+UNTIL_CAPTURED = 6
 """Steps until a case with graphs replays them."""
 
 
@@ -55,6 +55,6 @@ def mode_step(
 ) -> StepFunction:
     """A case, with its first step done, and the step that is captured if there is one."""
     running = Running(case, with_the_same_weights(model), Schedule.constant(ratios), k, steps, store, backend=backend)
-    for index in range(_UNTIL_CAPTURED if case.graphs else 1):
+    for index in range(UNTIL_CAPTURED if case.graphs else 1):
         running.step(index)
     return running.step

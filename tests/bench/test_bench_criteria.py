@@ -1,0 +1,31 @@
+"""``bench --criteria``: what is counted, not timed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from crdiff.__main__ import main
+
+TINY = ["--scale", "0.05", "--size", "64x64", "--rounds", "1"]
+MIB = 2**20
+
+
+@pytest.mark.full
+def test_attenuation_is_one_pass_without_memory_and_layerdrop_less_than_one(capsys):
+    assert main(["bench", "--criteria", "attenuation,layerdrop,taylor", *TINY, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    alone = {name: costs["ways"]["pruned alone"] for name, costs in found.items()}
+    assert (alone["attenuation"]["operations"], alone["taylor"]["operations"]) == (1.0, 1.0)
+    assert abs(alone["attenuation"]["extra_bytes"]) < MIB / 16 < alone["taylor"]["extra_bytes"]
+    assert 0.5 < alone["layerdrop"]["operations"] < 0.99
+    assert all(1.5 < costs["ways"]["both passes"]["operations"] < 2.0 for costs in found.values())
+    needs = {name: costs["calibration_seconds"] > 0 for name, costs in found.items()}
+    assert needs == {"attenuation": False, "layerdrop": True, "taylor": True}
+
+
+@pytest.mark.parametrize("names", ["attenuation,nothing", ","])
+def test_an_unknown_criterion_is_told(capsys, names):
+    assert main(["bench", "--criteria", names]) == 2
+    assert "criterion" in capsys.readouterr().err
