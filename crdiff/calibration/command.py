@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from crdiff.calibration.hessians import DIAGONALS, HESSIANS, NO_HESSIANS
+from crdiff.calibration.remote import calibrate
 from crdiff.search.options import (
     add_sampling_options,
     add_webui_options,
@@ -18,7 +16,7 @@ from crdiff.search.options import (
     stopping,
     with_checkpoint,
 )
-from crdiff.search.remote import RemoteError, WebUI
+from crdiff.search.remote import WebUI
 
 HELP = "calibrate a checkpoint through a running WebUI, for criteria that need it"
 
@@ -35,8 +33,6 @@ examples:
   python -m crdiff calibrate --prompts prompts.txt --size 768x768 --url http://127.0.0.1:7861"""
 
 _IMAGES = 16
-_PATH = "/crdiff/v1/calibrate"
-_POLL_S = 0.5
 _RESERVED = ("calibration", "prompt", "seed", "width", "height")
 
 
@@ -74,23 +70,5 @@ def run(arguments: argparse.Namespace) -> int:
     request = with_checkpoint(sampling_request(arguments, _RESERVED), arguments.checkpoint)
     webui = WebUI(arguments.url, arguments.auth)
     with stopping() as stop:
-        path = f"{_PATH}/{webui.call('POST', _PATH, {**request, 'calibration': wanted})['id']}"
-        answer = _waited(webui, path, stop.is_set)
+        answer = calibrate(webui, request, wanted, stop.is_set)
     return {"done": 0, "stopped": 130}.get(answer["state"], 2)
-
-
-def _waited(webui: WebUI, path: str, should_stop: Callable[[], bool]) -> Any:
-    """How it ended; what is new is printed meanwhile."""
-    told, asked = "", False
-    while True:
-        answer = webui.call("GET", path)
-        if answer["message"] != told:
-            told = answer["message"]
-            print(told, flush=True)
-        if answer["state"] != "running":
-            return answer
-        if should_stop() and not asked:
-            asked = True
-            with suppress(RemoteError):  # it may have ended meanwhile
-                webui.call("DELETE", path)
-        time.sleep(_POLL_S)

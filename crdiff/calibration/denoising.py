@@ -51,15 +51,13 @@ class UNetCall:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
-    def loss(
-        self, unet: Callable[..., torch.Tensor], images: torch.Tensor, denoising: Denoising, seed: int
-    ) -> torch.Tensor:
+    def loss(self, unet: Callable[..., Any], images: torch.Tensor, denoising: Denoising, seed: int) -> torch.Tensor:
         """The squared error of what the UNet predicts of images noised to the call's times, summed and in float32.
 
         The sum, not the mean: gradients of that vanish in half precision.
 
         Args:
-            unet: the model.
+            unet: the model; its prediction, or the first of what it answers.
             images: (n, channels, height, width) latents; each prompt of the call has all of them.
             denoising: what the UNet has been trained for.
             seed: of the noise.
@@ -73,7 +71,9 @@ class UNetCall:
         # Inpainting models see the mask and its image in channels of their own.
         given = torch.cat([(signal * images + noisy * noise).to(x), x[:, images.shape[1] :]], 1)
         wanted = signal * noise - noisy * images if denoising.velocity else noise
-        return (unet(given, *self.args[1:], **self.kwargs).float() - wanted).square().sum()
+        found = unet(given, *self.args[1:], **self.kwargs)
+        prediction = found if isinstance(found, torch.Tensor) else found[0]
+        return (prediction.float() - wanted).square().sum()
 
 
 _LEAST = 1e-10

@@ -10,6 +10,7 @@ from typing import Any
 
 from crdiff import checks
 from crdiff.errors import SettingsError
+from crdiff.evaluation.calibrating import calibrated
 from crdiff.evaluation.engine import Engine, Sampling
 from crdiff.evaluation.errors import EvaluationError
 from crdiff.evaluation.images import Plan, Shard
@@ -42,8 +43,11 @@ __all__ = ["DESCRIPTION", "EXAMPLES", "HELP", "add_arguments", "run"]
 _IMAGE_S = 3600.0
 """The longest that an image may take in a WebUI, its turn in the queue included."""
 
+_STOPPED = 130
+_CALIBRATIONS = "calibrations"
+"""The folder in --out that holds those of a model drawn without a WebUI."""
 _USUAL = ("dense", "pruned", "crdiff")
-_RESERVED = ("alwayson_scripts", "prompt", "seed", "width", "height", "batch_size", "n_iter")
+_RESERVED = ("prompt", "seed", "width", "height", "batch_size", "n_iter")
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,13 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = _wanted(arguments)
     metrics, distances = _metrics(arguments)
     engine = _engine(arguments)
-    plan = _plan(wanted, engine)
-    record = Record(arguments.out, engine.identity, wanted.shard)
+    plan, record = _plan(wanted, engine), Record(arguments.out, engine.identity, wanted.shard)
+    with stopping() as stop:
+        known = calibrated(plan, engine, make=arguments.calibrate, should_stop=stop.is_set)
+    if known is None:
+        print("Stopped while the model was calibrated; nothing was drawn, and nothing of it is kept.", flush=True)
+        return _STOPPED
+    plan = known
     runner = Runner(engine, metrics, distances, record, keep=not arguments.no_images)
     missing = runner.missing(plan.items(wanted.shard))
     judges: list[Judge] = [*metrics, *distances]
@@ -85,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         done = runner.draw_missing(missing, Progress(missing), stop.is_set)
     page = _report(arguments, plan, record, [metric.name for metric in metrics], distances)
     print(f"{_state(plan, record) if done else 'Stopped; the same command resumes'}: {page}", flush=True)
-    return 0 if done else 130
+    return 0 if done else _STOPPED
 
 
 def _merge(arguments: argparse.Namespace) -> int:
@@ -130,6 +139,9 @@ def _wanted(arguments: argparse.Namespace) -> _Wanted:
         raise SettingsError(f"--seed-step must be above {span} with these --seeds, or prompts would share noises.")
     if arguments.out.exists() and not arguments.out.is_dir():
         raise SettingsError(f"{arguments.out}: this is a file; --out is a folder.")
+    shard = Shard.parse(arguments.shard)
+    if arguments.calibrate and shard.number > 1:
+        raise SettingsError("--calibrate is for the first share alone; the others have to go by its calibration.")
     named = arguments.ways or (_USUAL if table is None else table.ways)
     texts = dict.fromkeys(text.strip() for given in named for text in given.split(","))
     ways = tuple(map(Way.parse, texts))
@@ -145,7 +157,7 @@ def _wanted(arguments: argparse.Namespace) -> _Wanted:
         ways,
         _chooser(arguments, ways),
         Settings.from_dict(base),
-        Shard.parse(arguments.shard),
+        shard,
         _library(arguments.presets),
     )
 
@@ -191,7 +203,7 @@ def _engine(arguments: argparse.Namespace) -> Engine:
     from crdiff.evaluation.diffusers_engine import load
 
     sampling = Sampling(arguments.steps, arguments.cfg_scale, arguments.negative_prompt, arguments.sampler)
-    return load(arguments.model, sampling, arguments.device, arguments.precision)
+    return load(arguments.model, sampling, arguments.device, arguments.precision, arguments.out / _CALIBRATIONS)
 
 
 def _device(arguments: argparse.Namespace) -> str:
@@ -212,8 +224,7 @@ def _plan(wanted: _Wanted, engine: Engine) -> Plan:
             # The paper's figures are of its own ratios and k, those of the dense model of none.
             its_own = drawing.way == DENSE or wanted.base == Settings(enabled=True)
             figures = published(model.family, size, drawing.way) if table is not None and its_own else {}
-            calibration = engine.calibration(drawing.settings)
-            drawings[size][number] = replace(drawing, published=figures, calibration=calibration)
+            drawings[size][number] = replace(drawing, published=figures)
     return Plan(wanted.prompts, wanted.seeds, drawings, wanted.seed_step)
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.util import find_spec
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from crdiff import __version__
+from crdiff.calibration.kept import Kept
+from crdiff.calibration.pipeline import PipelineCalibrations
+from crdiff.calibration.prompts import neutral_prompts
 from crdiff.errors import CRDiffError, SettingsError
 from crdiff.evaluation.engine import Drawn, Request, Sampling
 from crdiff.evaluation.errors import EvaluationError
@@ -22,12 +26,17 @@ from crdiff.models.architecture import find_layers
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.checkpoint_file import read_family
 from crdiff.pipelines import applied
+from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
+from crdiff.pruning.calibrations import Calibrations
+from crdiff.pruning.lacking import meets
 from crdiff.pruning.registry import CRITERIA, Needs
 from crdiff.pruning.store import Store
 from crdiff.settings import Settings
 
 _DIGITS = 16
+_CALIBRATED_WITH = 16
+"""Images, as in a WebUI."""
 _UNUSED = "safety_checker"
 """The part of a pipeline that is left out, so that images do not depend on its weights."""
 
@@ -41,13 +50,20 @@ class DiffusersEngine:
         name: of the model.
         sha256: of its file, by which presets are looked up; None if it is a folder.
         weights: a digest that tells a folder from others of its name.
+        calibrations: the folder in which they are kept; None keeps none.
 
     Raises:
         CRDiffError: the pipeline has no UNet that CR-Diff could prune, or there is no such scheduler.
     """
 
     def __init__(
-        self, pipe: Any, sampling: Sampling, name: str, sha256: str | None = None, weights: str | None = None
+        self,
+        pipe: Any,
+        sampling: Sampling,
+        name: str,
+        sha256: str | None = None,
+        weights: str | None = None,
+        calibrations: Path | None = None,
     ) -> None:
         with applied(pipe):  # which says what is wrong with the UNet
             family = find_layers(pipe.unet).family
@@ -55,7 +71,9 @@ class DiffusersEngine:
             pipe.scheduler = _scheduler(sampling.sampler, pipe.scheduler)
         pipe.set_progress_bar_config(disable=True)
         self.checkpoint = Checkpoint(name, family, sha256)
-        self._pipe, self._sampling, self._weights, self._store = pipe, sampling, weights, Store()
+        kept = None if calibrations is None else Calibrations(calibrations)
+        self._pipe, self._sampling, self._weights, self._store = pipe, sampling, weights, Store(calibrations=kept)
+        self._calibrations = None if kept is None else PipelineCalibrations(pipe, kept)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -74,34 +92,57 @@ class DiffusersEngine:
         }
 
     def check(self, size: Size, settings: Settings) -> None:
-        if settings.enabled and CRITERIA[settings.criterion].needs is not Needs.NOTHING:
-            raise SettingsError(
-                f"The criterion {settings.criterion} needs a calibration, which WebUIs keep: use --url."
-            )
         if size.height % 8 or size.width % 8:
             raise SettingsError(f"{size}: diffusers draws sizes whose sides are multiples of 8.")
 
-    def calibration(self, settings: Settings) -> str:
-        return ""  # what would need one is refused above
+    def calibration(self, settings: Settings) -> str | None:
+        needs = CRITERIA[settings.criterion].needs
+        if not settings.enabled or needs is Needs.NOTHING:
+            return ""
+        found = None if self._calibrations is None else self._calibrations.in_force()
+        return found.id if found is not None and meets(found, needs) else None
+
+    def calibrate(self, kept: Kept, should_stop: Callable[[], bool]) -> bool:
+        family = self.checkpoint.family
+        size = None if family is None else PresetLibrary().native_size(family)
+        if size is None or self._calibrations is None:
+            raise EvaluationError(f"{self.checkpoint.name} cannot be calibrated: its native size is not known.")
+        native, sampling = size, self._sampling
+        images = [(text, 1 + place) for place, text in enumerate(islice(cycle(neutral_prompts()), _CALIBRATED_WITH))]
+        made = {
+            "size": str(size), "prompts": "neutral", "seed": "1", "steps": str(sampling.steps),
+            "sampler": type(self._pipe.scheduler).__name__, "cfg scale": f"{sampling.guidance:g}",
+        }  # fmt: skip
+
+        def draw(prompt: str, seed: int) -> torch.Tensor:
+            latents: torch.Tensor = self._images(prompt, seed, native, output_type="latent")
+            return latents
+
+        return self._calibrations.make(kept, images, draw, made, should_stop)
 
     def draw(self, request: Request) -> Drawn:
-        pipe, sampling, size = self._pipe, self._sampling, request.size
-        # An empty text is left out, as in the authors' inference: SDXL's negative embeddings are zeros then.
-        negative = {"negative_prompt": sampling.negative} if sampling.negative else {}
-        with applied(pipe, store=self._store, **request.settings.to_dict()) as guided:
-            image = pipe(
-                request.prompt,
-                height=size.height,
-                width=size.width,
-                num_inference_steps=sampling.steps,
-                guidance_scale=sampling.guidance,
-                # Noise of the processor is the same on every machine.
-                generator=torch.Generator().manual_seed(request.seed),
-                **negative,
-            ).images[0]
+        with applied(self._pipe, store=self._store, **request.settings.to_dict()) as guided:
+            image = self._images(request.prompt, request.seed, request.size)[0]
         if guided.refusals:
             raise EvaluationError(guided.refusals[0])
         return Drawn(image, self._infotext(request))
+
+    def _images(self, prompt: str, seed: int, size: Size, **more: Any) -> Any:
+        """What a call of the pipeline draws."""
+        sampling = self._sampling
+        # An empty text is left out, as in the authors' inference: SDXL's negative embeddings are zeros then.
+        negative = {"negative_prompt": sampling.negative} if sampling.negative else {}
+        return self._pipe(
+            prompt,
+            height=size.height,
+            width=size.width,
+            num_inference_steps=sampling.steps,
+            guidance_scale=sampling.guidance,
+            # Noise of the processor is the same on every machine.
+            generator=torch.Generator().manual_seed(seed),
+            **negative,
+            **more,
+        ).images
 
     def _infotext(self, request: Request) -> str:
         sampling, settings = self._sampling, request.settings
@@ -122,7 +163,13 @@ class DiffusersEngine:
         return f"{request.prompt}{negative}\n" + ", ".join(f"{name}: {value}" for name, value in parts.items())
 
 
-def load(model: Path, sampling: Sampling, device: str | None = None, precision: str | None = None) -> DiffusersEngine:
+def load(
+    model: Path,
+    sampling: Sampling,
+    device: str | None = None,
+    precision: str | None = None,
+    calibrations: Path | None = None,
+) -> DiffusersEngine:
     """The engine of a checkpoint: a file, or a folder as diffusers saves pipelines.
 
     Args:
@@ -130,6 +177,7 @@ def load(model: Path, sampling: Sampling, device: str | None = None, precision: 
         sampling: of all images.
         device: such as ``cuda``; None takes a GPU where there is one.
         precision: ``float16``, ``bfloat16`` or ``float32``; None takes float16 on a GPU and float32 on a processor.
+        calibrations: the folder in which they are kept; None keeps none.
 
     Raises:
         EvaluationError: diffusers is not installed, or the model cannot be loaded.
@@ -156,8 +204,9 @@ def load(model: Path, sampling: Sampling, device: str | None = None, precision: 
             f"{model.name} cannot be loaded by diffusers ({type(error).__name__}: {reason})."
         ) from error
     if model.is_file():
-        return DiffusersEngine(pipe, sampling, model.stem, sha256_of(model))
-    return DiffusersEngine(pipe, sampling, model.resolve().name, weights=weights_digest(model))
+        return DiffusersEngine(pipe, sampling, model.stem, sha256_of(model), calibrations=calibrations)
+    name, weights = model.resolve().name, weights_digest(model)
+    return DiffusersEngine(pipe, sampling, name, weights=weights, calibrations=calibrations)
 
 
 def weights_digest(model: Path) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crdiff.calibration.kept import Kept
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.presets.size import Size
 from crdiff.settings import Settings
@@ -73,11 +74,22 @@ class Engine(Protocol):
         """Raises SettingsError for what cannot be drawn."""
         ...
 
-    def calibration(self, settings: Settings) -> str:
-        """The id of the calibration that the criterion goes by, empty if it needs none.
+    def calibration(self, settings: Settings) -> str | None:
+        """The id of the calibration that the criterion goes by, empty if it needs none; None if it is missing."""
+        ...
+
+    def calibrate(self, kept: Kept, should_stop: Callable[[], bool]) -> bool:
+        """Make a calibration of the model, and print how it stands.
+
+        Args:
+            kept: what it has to keep.
+            should_stop: asked meanwhile.
+
+        Returns:
+            Whether it was made; if it was stopped, nothing is kept.
 
         Raises:
-            CRDiffError: it needs one, and there is none.
+            CRDiffError: it cannot be made.
         """
         ...
 

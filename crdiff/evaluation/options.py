@@ -75,6 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     images.add_argument("--ratios", metavar="DOWN/MID/UP", help="of CR-Diff, in place of a preset")
     images.add_argument("--k", type=float, help="(default: the preset's, else 1.5)")
+    images.add_argument(
+        "--calibrate", action="store_true",
+        help="calibrate the model first, with 16 images, where the criterion of a way needs a calibration it lacks",
+    )  # fmt: skip
     add_sampling_options(images)
 
     output = parser.add_argument_group("the output")

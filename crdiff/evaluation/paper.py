@@ -74,7 +74,7 @@ TABLES: Mapping[str, Table] = {
         ("imagereward-256", "fid"),
     ),
     "fig8": Table(
-        "criteria, in a WebUI calibrated with whole Hessians and gradients",
+        "criteria, which go by a calibration (--calibrate)",
         _SDXL_512,
         ("dense", "crdiff", "crdiff:criterion=wanda", "crdiff:criterion=obs-diff", "crdiff:criterion=taylor"),
     ),

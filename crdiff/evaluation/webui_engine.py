@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import io
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from crdiff.calibration.kept import Kept
+from crdiff.calibration.remote import calibrate
 from crdiff.checks import shown
 from crdiff.errors import SettingsError
 from crdiff.evaluation.engine import Drawn, Request
@@ -22,10 +26,14 @@ from crdiff.plan import idle, plan_for
 from crdiff.presets.size import Size
 from crdiff.pruning.registry import CRITERIA, Needs
 from crdiff.search.options import with_checkpoint
-from crdiff.search.remote import WebUI, ask_checkpoint, check_sampler
+from crdiff.search.remote import RemoteError, WebUI, ask_checkpoint, check_sampler
 from crdiff.settings import Settings
 
-_SCRIPT = "cr-diff"
+_SCRIPT, _SCRIPTS = "cr-diff", "alwayson_scripts"
+_OF_SCRIPTS = (_SCRIPTS, "script_name", "script_args")
+_CALIBRATIONS = "/crdiff/v1/calibrations"
+_LONG = 1000
+"""Characters up to which a script's text, which may be an image, is told as it is in a journal and report."""
 _PROGRESS = "/sdapi/v1/progress?skip_current_image=true"
 _SAMPLER = "Euler"
 """What the API of every host takes where a request names none."""
@@ -65,10 +73,12 @@ class WebUIEngine:
 
     Raises:
         RemoteError: the WebUI cannot be reached, or cannot draw so.
+        SettingsError: the request has settings of CR-Diff, which are those of the ways.
     """
 
     def __init__(self, webui: WebUI, request: Mapping[str, Any], checkpoint: str | None = None) -> None:
         self._webui, self._name = webui, checkpoint
+        _check_scripts(request.get(_SCRIPTS, {}))
         sampler = {} if "sampler_index" in request else {"sampler_name": _SAMPLER}
         self._body = with_checkpoint({**sampler, **request}, checkpoint)
         check_sampler(webui, self._body.get("sampler_name"))
@@ -78,30 +88,41 @@ class WebUIEngine:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        return {"engine": "webui", "model": self.checkpoint.key, "request": self._body, "options": self._options}
+        request = {name: _brief(value) if name in _OF_SCRIPTS else value for name, value in self._body.items()}
+        return {"engine": "webui", "model": self.checkpoint.key, "request": request, "options": self._options}
 
     def check(self, size: Size, settings: Settings) -> None:
         if size.height % 8 or size.width % 8:
             raise SettingsError(f"{size}: WebUIs draw sizes whose sides are multiples of 8.")
 
-    def calibration(self, settings: Settings) -> str:
-        needs = CRITERIA[settings.criterion].needs
-        if not settings.enabled or needs is Needs.NOTHING:
+    def calibration(self, settings: Settings) -> str | None:
+        if not settings.enabled or CRITERIA[settings.criterion].needs is Needs.NOTHING:
             return ""
-        found = self._newest(settings.criterion)
-        if found is None:
-            raise SettingsError(
-                f"The criterion {settings.criterion} needs {needs.value} of {self.checkpoint.name} first."
-            )
-        self._calibrations[settings.criterion] = found
+        found = self._in_force(settings.criterion)
+        if found is not None:
+            self._calibrations[settings.criterion] = found
         return found
 
-    def _newest(self, criterion: str) -> str | None:
-        """The id of the latest calibration without LoRAs that a criterion can go by."""
-        known = self._webui.call("GET", "/crdiff/v1/calibrations")
-        own = [one for one in known if one["checkpoint"] == self.checkpoint.key and not one["modifiers"]]
-        own = [one for one in own if criterion not in one["lacking"]]
-        return str(own[0]["id"]) if own else None
+    def calibrate(self, kept: Kept, should_stop: Callable[[], bool]) -> bool:
+        request = {name: value for name, value in self._body.items() if name not in _OF_SCRIPTS}
+        wanted = {"hessians": kept.hessians, "gradients": kept.gradients}
+        answer = calibrate(self._webui, request, wanted, should_stop)
+        if answer["state"] == "failed":
+            raise EvaluationError(answer["message"])
+        if answer["state"] == "stopped" and answer["calibration"]:
+            with suppress(RemoteError):  # no evaluation goes by a few of the images
+                self._webui.call("DELETE", f"{_CALIBRATIONS}/{answer['calibration']}")
+        return bool(answer["state"] == "done")
+
+    def _in_force(self, criterion: str) -> str | None:
+        """The id of the calibration without LoRAs that a criterion goes by: the latest of the weights, in whatever
+        precision, if it suffices.
+        """
+        latest: dict[str, Mapping[str, Any]] = {}
+        for one in self._webui.call("GET", _CALIBRATIONS):
+            if one["checkpoint"] == self.checkpoint.key and not one["modifiers"]:
+                latest.setdefault(one["name"].rpartition("-")[0], one)
+        return next((str(one["id"]) for one in latest.values() if criterion not in one["lacking"]), None)
 
     def _present_options(self) -> dict[str, Any]:
         options = self._webui.call("GET", "/sdapi/v1/options")
@@ -126,7 +147,7 @@ class WebUIEngine:
         for name in (name for name in _OPTIONS if now.get(name) != self._options.get(name)):
             raise EvaluationError(f"The WebUI's setting {name} was changed meanwhile; put it back to resume.")
         known = self._calibrations.get(settings.criterion) if settings.enabled else None
-        if known is not None and self._newest(settings.criterion) != known:
+        if known is not None and self._in_force(settings.criterion) != known:
             raise EvaluationError(
                 "The checkpoint was calibrated anew meanwhile; the same command draws what depends on it again."
             )
@@ -135,9 +156,9 @@ class WebUIEngine:
         self._check_unchanged(request.settings)
         size = {"height": request.size.height, "width": request.size.width}
         body = {**self._body, **size, "prompt": request.prompt, "seed": request.seed}
-        scripts = {**body.get("alwayson_scripts", {}), _SCRIPT: {"args": [request.settings.to_dict()]}}
+        scripts = {**body.get(_SCRIPTS, {}), _SCRIPT: {"args": [request.settings.to_dict()]}}
         only_answered = {"send_images": True, "save_images": False, "batch_size": 1, "n_iter": 1}
-        answer = self._webui.call("POST", "/sdapi/v1/txt2img", {**body, "alwayson_scripts": scripts, **only_answered})
+        answer = self._webui.call("POST", "/sdapi/v1/txt2img", {**body, _SCRIPTS: scripts, **only_answered})
         try:
             infotext = str(json.loads(answer["info"])["infotexts"][0])
             image = Image.open(io.BytesIO(base64.b64decode(str(answer["images"][0]).split(",", 1)[-1])))
@@ -148,6 +169,24 @@ class WebUIEngine:
             note = infotext.partition(_NOTE)[2] or "its infotext does not say that CR-Diff acted"
             raise EvaluationError(f"The WebUI drew without CR-Diff: {note}")
         return Drawn(image.convert("RGB"), infotext)
+
+
+def _check_scripts(scripts: object) -> None:
+    if not isinstance(scripts, Mapping):
+        raise SettingsError(f"{_SCRIPTS} of a request is an object of scripts by their names, not {shown(scripts)}.")
+    if any(str(name).lower() == _SCRIPT for name in scripts):
+        raise SettingsError(f"{_SCRIPT} in {_SCRIPTS} is set by the command itself, way by way.")
+
+
+def _brief(value: Any) -> Any:
+    """Plain JSON in which a hash stands for each long text."""
+    if isinstance(value, Mapping):
+        return {name: _brief(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [*map(_brief, value)]
+    if isinstance(value, str) and len(value) > _LONG:
+        return f"sha256 {hashlib.sha256(value.encode()).hexdigest()}"
+    return value
 
 
 def _finite(value: object) -> bool:

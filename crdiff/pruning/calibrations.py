@@ -93,6 +93,13 @@ class Calibrations:
         """
         return self._matching(f"{_short(checkpoint)}-*")
 
+    def in_force(self, checkpoint: str) -> tuple[Stored, ...]:
+        """Of each state of a checkpoint's weights the calibration that criteria go by, the latest first."""
+        found: dict[str, Stored] = {}
+        for one in self.of_checkpoint(checkpoint):
+            found.setdefault(one.path.stem.rpartition("-")[0], one)
+        return tuple(found.values())
+
     def all(self) -> tuple[Stored, ...]:
         """Every calibration, the latest first."""
         return self._matching("*")

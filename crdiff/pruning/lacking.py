@@ -18,14 +18,14 @@ def lacking(criterion: str, checkpoint: str, calibrations: Calibrations | None) 
         calibrations: where they are kept.
     """
     needs = CRITERIA[criterion].needs
-    stored = () if calibrations is None else calibrations.of_checkpoint(checkpoint)
+    stored = () if calibrations is None else calibrations.in_force(checkpoint)
     if meets(None, needs) or any(meets(one.statistics, needs) for one in stored):
         return ""
     return f"the criterion {criterion} needs {needs.value} of this checkpoint first."
 
 
 def newest(criterion: str, checkpoint: str | None, calibrations: Calibrations) -> str:
-    """The id of the latest calibration of a checkpoint that a criterion can go by; empty if it needs or finds none.
+    """The id of the calibration of a checkpoint that a criterion goes by; empty if it needs or finds none.
 
     Args:
         criterion: a name in ``CRITERIA``.
@@ -35,7 +35,7 @@ def newest(criterion: str, checkpoint: str | None, calibrations: Calibrations) -
     needs = CRITERIA[criterion].needs
     if needs is Needs.NOTHING or checkpoint is None:
         return ""
-    stored = (one.statistics for one in calibrations.of_checkpoint(checkpoint) if meets(one.statistics, needs))
+    stored = (one.statistics for one in calibrations.in_force(checkpoint) if meets(one.statistics, needs))
     return next((one.id for one in stored), "")
 
 

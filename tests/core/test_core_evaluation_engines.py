@@ -95,8 +95,6 @@ def test_a_pipeline_that_cannot_be_pruned_or_sampled_so_is_refused(pipe):
         "EulerDiscreteScheduler"
     )
     assert other.scheduler.config.beta_end == pipe.scheduler.config.beta_end
-    with pytest.raises(SettingsError, match="wanda needs a calibration, which WebUIs keep: use --url"):
-        DiffusersEngine(other, Sampling(), "small").check(SIZE, Settings(enabled=True, criterion="wanda"))
     with pytest.raises(SettingsError, match="multiples of 8"):
         DiffusersEngine(other, Sampling(), "small").check(Size(60, 64), Settings())
 
@@ -169,16 +167,22 @@ def test_the_calibration_that_a_criterion_goes_by_is_known_and_stays():
     assert engine.calibration(Settings(enabled=True)) == engine.calibration(replace(wanda, enabled=False)) == ""
     # As the WebUI lists them: of another checkpoint, one that does not suffice, the latest that does, an older one.
     own = [
-        {"id": f"{n}", "checkpoint": "2" * 64, "lacking": {"wanda": "more"} if n == 1 else {}, "modifiers": []}
+        {
+            "id": f"{n}",
+            "name": f"mine-{n}-way",
+            "checkpoint": "2" * 64,
+            "lacking": {"wanda": "more"} if n == 1 else {},
+            "modifiers": [],
+        }
         for n in range(4)
     ]
-    webui.calibrations = [{**own[0], "checkpoint": "3" * 64}, own[1]]
-    with pytest.raises(SettingsError, match="The criterion wanda needs a calibration of mine first"):
-        engine.calibration(wanda)
+    # One of the same weights that does suffice is not the latest of them, and counts for nothing.
+    webui.calibrations = [{**own[0], "checkpoint": "3" * 64}, own[1], {**own[0], "name": "mine-1-other way"}]
+    assert engine.calibration(wanda) is None
     webui.calibrations += [{**own[2], "id": "of a LoRA", "modifiers": ["mine 0.5"]}, *own[2:]]
     assert engine.calibration(wanda) == "2"
     engine.draw(Request("a", 4, SIZE, wanda))
-    webui.calibrations.insert(0, {**own[0], "id": "new"})
+    webui.calibrations.insert(0, {**own[0], "id": "new", "name": "mine-2-new way"})
     engine.draw(Request("a", 4, SIZE, Settings(enabled=True, preset="custom")))
     with pytest.raises(EvaluationError, match="calibrated anew meanwhile"):
         engine.draw(Request("a", 4, SIZE, wanda))

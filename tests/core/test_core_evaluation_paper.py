@@ -10,6 +10,9 @@ from PIL import Image
 from small_pipeline import small_clip, small_pipeline, small_xl_pipeline
 
 from crdiff.__main__ import main
+from crdiff.evaluation import diffusers_engine
+from crdiff.presets.library import PresetLibrary
+from crdiff.presets.size import Size
 
 PIPELINES = {
     "sd15": small_pipeline,
@@ -83,8 +86,21 @@ def test_what_the_paper_compares_is_drawn_and_its_figures_stand_beside(evaluate,
 
 
 @pytest.mark.full
-def test_the_papers_other_criteria_need_a_webui(evaluate, tmp_path, capsys):
+def test_the_papers_other_criteria_go_by_a_calibration_that_is_made_first(evaluate, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(diffusers_engine, "_CALIBRATED_WITH", 1)
+    monkeypatch.setattr(PresetLibrary, "native_size", lambda library, family: Size(128, 128))
     assert evaluate("sdxl", "fig8") == 2
-    assert "The criterion wanda needs a calibration, which WebUIs keep: use --url." in capsys.readouterr().err
-    assert evaluate("sdxl", "fig8", "--ways", *BOTH) == 0
-    assert "clip" in (tmp_path / "out" / "report.json").read_text(encoding="utf-8")
+    needed = "wanda and obs-diff and taylor need a calibration with whole Hessians and gradients of sdxl"
+    assert f"{needed}: --calibrate makes it before anything is drawn." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert evaluate("sdxl", "fig8", "--calibrate") == 0
+    told = capsys.readouterr().out
+    assert (
+        told.index(f"{needed}, which is made first.") < told.index("Calibration: image 1 of 1") < told.index("of 5 im")
+    )
+    (ways,) = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["sizes"].values()
+    assert [bool(way.get("calibration")) for way in ways] == [False, False, True, True, True]
+    images = {Image.open(path).tobytes() for path in (tmp_path / "out" / "images").rglob("*.png")}
+    assert len(images) == 5
+    assert evaluate("sdxl", "fig8") == 0
+    assert "Calibration" not in capsys.readouterr().out

@@ -6,12 +6,12 @@ import fake_webui
 import pytest
 
 from crdiff.__main__ import main
-from crdiff.calibration import command
+from crdiff.calibration import remote
 
 
 @pytest.fixture
 def webui(monkeypatch):
-    monkeypatch.setattr(command, "_POLL_S", 0.01)
+    monkeypatch.setattr(remote, "_POLL_S", 0.01)
     with fake_webui.running() as fake:
         yield fake
 
