@@ -20,7 +20,7 @@ from crdiff.bench.reference import units_of
 from crdiff.bench.steps import SCHEDULE, StepFunction, mode_step, reference_step, take_turn
 from crdiff.bench.thresholds import ThresholdCosts, compare
 from crdiff.bench.timing import Progress, Spread, Times, Turn, interleave, no_progress, ratio
-from crdiff.guidance.graphs import CudaBackend
+from crdiff.guidance.capture import CudaBackend
 from crdiff.method.groups import GROUPS, Ratios
 from crdiff.method.schedule import Schedule, StepWindow
 from crdiff.models.architecture import find_layers

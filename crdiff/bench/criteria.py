@@ -17,7 +17,7 @@ from crdiff.bench.options import Options
 from crdiff.bench.random_model import PUBLISHED, build_model, make_steps, with_the_same_weights
 from crdiff.bench.steps import SCHEDULE, UNTIL_CAPTURED, StepFunction, take_turn
 from crdiff.bench.timing import Progress, Spread, Turn, interleave, no_progress, ratio, timed
-from crdiff.guidance.graphs import CudaBackend
+from crdiff.guidance.capture import CudaBackend
 from crdiff.method.schedule import Schedule
 from crdiff.modes.registry import DEFAULT_MODE
 from crdiff.pruning.registry import CRITERIA, Needs

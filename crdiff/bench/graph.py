@@ -10,7 +10,8 @@ import torch
 
 from crdiff.bench.random_model import StepInputs
 from crdiff.bench.timing import Spread
-from crdiff.guidance.graphs import Arguments, CudaBackend, Graph
+from crdiff.guidance.capture import CudaBackend, Graph
+from crdiff.guidance.graphs import Arguments
 
 
 @dataclass(frozen=True)

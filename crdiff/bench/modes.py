@@ -10,7 +10,7 @@ import torch
 from crdiff.bench.graph import arguments_of
 from crdiff.bench.random_model import StepInputs
 from crdiff.guidance.access import PlainAccess
-from crdiff.guidance.graphs import Backend
+from crdiff.guidance.capture import Backend
 from crdiff.guidance.run import Run
 from crdiff.method.schedule import Position, Schedule, StepWindow
 from crdiff.models.scope import Scope

@@ -16,7 +16,7 @@ from crdiff.bench.options import Options
 from crdiff.bench.random_model import PUBLISHED, StepInputs, build_model, make_steps, with_the_same_weights
 from crdiff.bench.steps import SCHEDULE
 from crdiff.bench.timing import Progress, Spread, Turn, interleave, no_progress, ratio
-from crdiff.guidance.graphs import CudaBackend
+from crdiff.guidance.capture import CudaBackend
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Schedule
 from crdiff.pruning.store import Store

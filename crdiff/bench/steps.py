@@ -9,7 +9,7 @@ import torch
 from crdiff.bench.modes import Case, Running
 from crdiff.bench.random_model import StepInputs, with_the_same_weights
 from crdiff.bench.reference import TwoModels
-from crdiff.guidance.graphs import Backend
+from crdiff.guidance.capture import Backend
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Schedule
 from crdiff.models.scope import Scope

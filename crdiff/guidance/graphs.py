@@ -2,21 +2,21 @@
 
 Where launching rules, a step in a graph costs less than the host's own pass. The first steps of a run are computed
 eagerly; then one is captured, and what its first replay gives is compared with what was computed. Where ratios or k
-change over the steps, the graph reads them from memory that is written over, and the first step of a stage is computed
-and compared again. Whatever a graph cannot hold is found beforehand or at each step, and then the run goes on eagerly.
+change over the steps, the graph reads them from memory that is written over; the first step after the first change of
+either is computed and compared again. Whatever a graph cannot hold is found beforehand or at each step, and then the run
+goes on eagerly.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
+from crdiff.guidance.capture import Backend, Graph
 from crdiff.guidance.static_model import StaticModel
 
 _log = logging.getLogger("crdiff")
@@ -43,93 +43,6 @@ class Arguments:
     run: Callable[[tuple[torch.Tensor, ...]], torch.Tensor]
 
 
-class Graph(Protocol):
-    """Work that was captured."""
-
-    def replay(self) -> None:
-        """Do it again, on what the same memory holds now."""
-
-
-class Backend(Protocol):
-    """What captures: CUDA, and in tests a stand-in."""
-
-    def obstacle(self, device: torch.device) -> str | None:
-        """Why nothing can be captured on a device; None if it can."""
-
-    def capture(self, work: Callable[[], torch.Tensor]) -> tuple[Graph, torch.Tensor]:
-        """Capture ``work``; the tensor holds its result after each replay."""
-
-    def close(self) -> None:
-        """All graphs are gone: give back their memory."""
-
-
-class CudaBackend:
-    """See Backend. The graphs of a run share one pool of memory."""
-
-    def __init__(self) -> None:
-        self._pool: Any = None
-
-    def obstacle(self, device: torch.device) -> str | None:
-        if device.type != "cuda" or not hasattr(torch.cuda, "CUDAGraph"):
-            return "the model does not run on CUDA"
-        version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
-        return "PyTorch is older than 2.1" if version < (2, 1) else None
-
-    def capture(self, work: Callable[[], torch.Tensor]) -> tuple[Graph, torch.Tensor]:
-        rehearse(work)
-        if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
-        graph = torch.cuda.CUDAGraph()
-        cached, stream = torch.is_autocast_cache_enabled(), torch.cuda.current_stream()
-        # Casts that autocast has cached, or would cache here, lie in memory that is not the graph's for good.
-        torch.set_autocast_cache_enabled(False)
-        try:
-            # Other threads, such as one that decodes a preview, may use the device meanwhile.
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                result = work()
-        except BaseException:
-            _recover(stream, self._pool)
-            raise
-        finally:
-            torch.set_autocast_cache_enabled(cached)
-        return graph, result
-
-    def close(self) -> None:
-        self._pool = None
-
-
-def rehearse(work: Callable[[], object]) -> None:
-    """Do the work once, to see that it never waits for the device: a capture would be spoilt by that.
-
-    Raises:
-        RuntimeError: it does.
-    """
-    mode = torch.cuda.get_sync_debug_mode()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            work()
-        finally:
-            torch.cuda.set_sync_debug_mode(mode)
-    # The mode's own notice, once a process, that it does not detect all synchronizing operations is not meant.
-    if any("called a synchronizing" in str(one.message) for one in caught):
-        raise RuntimeError("a pass waits for the device")
-
-
-def _recover(stream: torch.cuda.Stream, pool: Any) -> None:
-    """After a capture that was spoilt torch leaves its stream, its pool and the generator as while capturing."""
-    torch.cuda.set_stream(stream)
-    device = stream.device.index
-    end = getattr(torch._C, "_cuda_endAllocateToPool", None)
-    generator = torch.cuda.default_generators[device]
-    with contextlib.suppress(RuntimeError):
-        if end is not None:
-            end(device, pool)
-    with contextlib.suppress(RuntimeError, AttributeError):  # torch 2.4 has them
-        generator.graphsafe_set_state(generator.clone_state())
-
-
 class Computation(Protocol):
     """A step's way to its prediction, as graphs need it."""
 
@@ -142,8 +55,8 @@ class Computation(Protocol):
         """What it computes with beside its arguments; when this is no longer equal, no graph holds any more."""
 
     @property
-    def stage(self) -> Any:
-        """What of it lies in memory that graphs read; when this is no longer equal, a graph is compared before use."""
+    def stage(self) -> tuple[Any, float]:
+        """What of it lies in memory that graphs read: the weights, and k."""
 
     @property
     def k(self) -> float:
@@ -152,6 +65,9 @@ class Computation(Protocol):
     @property
     def arguments(self) -> Arguments:
         """Of the call."""
+
+    def refresh(self) -> bool:
+        """Write the stage's weights where graphs read them, before a replay; whether they could be."""
 
     def eager(self) -> tuple[torch.Tensor, str | None]:
         """The prediction, and what has been met on the way to it that a graph cannot hold."""
@@ -162,13 +78,38 @@ class Computation(Protocol):
 
 @dataclass
 class _Captured:
-    """A graph, the memory that it works on, and the stage in which a replay was last compared."""
+    """A graph and the memory that it works on.
+
+    Attributes:
+        graph: what was captured.
+        inputs: what it reads the step's from.
+        k: what it reads amplification from.
+        output: what it writes.
+        stage: what its memory holds; None if that is not known.
+        read: places in ``stage`` that have changed and been compared since: it is known to read them.
+    """
 
     graph: Graph
     inputs: tuple[torch.Tensor, ...]
     k: torch.Tensor
     output: torch.Tensor
-    stage: Any = None
+    stage: tuple[Any, float] | None = None
+    read: frozenset[int] = frozenset()
+
+    def holds(self, step: Computation) -> bool:
+        """Whether a replay gives the step; its stage is entered where that is known to be enough."""
+        if self.stage == step.stage:
+            return True
+        if self.stage is None or not _changed(self.stage, step.stage) <= self.read:
+            return False
+        try:
+            if not step.refresh():
+                return False
+        except torch.cuda.OutOfMemoryError:  # computing the step gives back what it can
+            return False
+        self.k.fill_(step.k)
+        self.stage = step.stage
+        return True
 
     def replay(self, tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """The prediction, in memory that the next replay writes over."""
@@ -179,12 +120,18 @@ class _Captured:
 
     def proves(self, step: Computation, expected: torch.Tensor) -> bool:
         """Whether a replay gives what was computed, and so will in the rest of the stage."""
-        self.stage = None
+        last, self.stage = self.stage, None
         self.k.fill_(step.k)
         if not torch.equal(self.replay(step.arguments.tensors), expected):
             return False
         self.stage = step.stage
+        if last is not None:
+            self.read |= _changed(last, step.stage)
         return True
+
+
+def _changed(stage: tuple[Any, float], other: tuple[Any, float]) -> frozenset[int]:
+    return frozenset(place for place, (one, its) in enumerate(zip(stage, other)) if one != its)
 
 
 @dataclass
@@ -228,7 +175,7 @@ class StepGraphs:
             self._give_up(changed)
             return step.eager()[0]
         shape = self._shape_of(step)
-        if shape.captured is not None and shape.captured.stage == step.stage:
+        if shape.captured is not None and shape.captured.holds(step):
             self.replayed += 1
             return shape.captured.replay(step.arguments.tensors).clone()
         prediction, obstacle = step.eager()

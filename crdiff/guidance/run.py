@@ -11,7 +11,8 @@ import torch
 
 from crdiff.errors import CRDiffError
 from crdiff.guidance.access import ModelAccess, WeightsIdentity
-from crdiff.guidance.graphs import Arguments, Backend, StepGraphs
+from crdiff.guidance.capture import Backend
+from crdiff.guidance.graphs import Arguments, StepGraphs
 from crdiff.guidance.live_weights import LiveWeights
 from crdiff.guidance.prepared import Adaptation, Applied, PreparedModel
 from crdiff.guidance.random_state import RandomState, RandomWatch

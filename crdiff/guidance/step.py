@@ -196,12 +196,15 @@ class _Prediction:
         return weights, weights.moves, None if weights.complete else weights.changes, self.step.model.sharing
 
     @property
-    def stage(self) -> Any:
+    def stage(self) -> tuple[Any, float]:
         return self.weights.changes, self.step.k
 
     @property
     def k(self) -> float:
         return self.step.k
+
+    def refresh(self) -> bool:
+        return self.weights.refresh()
 
     def eager(self) -> tuple[torch.Tensor, str | None]:
         return self.compute(self.step), self.step.unfit()

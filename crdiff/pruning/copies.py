@@ -1,7 +1,7 @@
 """Copies of pruned weights, kept from step to step while there is memory for them.
 
-Where ratios change over the steps a copy stays where it is, and its layer's next use writes over it: whatever reads
-that memory, such as a captured graph, reads the weights of the stage that is under way.
+Where ratios change over the steps a copy stays where it is, and its layer's next use, or ``refresh``, writes over it:
+whatever reads that memory, such as a captured graph, reads the weights of the stage that is under way.
 """
 
 from __future__ import annotations
@@ -155,6 +155,20 @@ class WeightCopies(Pruning):
         if pruning is not self._pruning:
             self._pruning = pruning
             self.changes += 1
+
+    def refresh(self) -> bool:
+        """Write over all copies that are not what ``weight`` would make now, before a pass that does not ask for them.
+
+        Returns:
+            Whether all that a pass changes lies in copies, each of the weight that its layer stores.
+        """
+        if not self.complete:
+            return False
+        for layer in self._layers:
+            stored = layer.module.weight
+            if not isinstance(stored, torch.Tensor) or self._copy_of(LinearCall(layer, stored.detach())) is None:
+                return False
+        return True
 
     @property
     def complete(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from crdiff.calibration.run import CalibrationRun
 from crdiff.errors import SettingsError
-from crdiff.guidance.graphs import CudaBackend
+from crdiff.guidance.capture import CudaBackend
 from crdiff.guidance.run import Run
 from crdiff.method.schedule import Position
 from crdiff.patching import Original, Patch

@@ -18,7 +18,8 @@ from small_unet import make_inputs, make_unet, prunable_modules
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from crdiff.guidance.graphs import EAGER_STEPS, Arguments, CudaBackend, rehearse
+from crdiff.guidance.capture import CudaBackend, rehearse
+from crdiff.guidance.graphs import EAGER_STEPS, Arguments
 from crdiff.guidance.run import Run
 from crdiff.method.schedule import Position, Schedule
 from crdiff.plan import Plan, Planner
@@ -160,7 +161,7 @@ STAGED = "0.4/0.5/0.3; 0.2/0.1/0.4 from 0.3; 0.2/0.1/0.4/2.3 from 0.4; 0.3/0.6/0
 @pytest.mark.parametrize(
     ("stages", "policy", "captured", "replayed"),
     [
-        (STAGED, CopyPolicy.ALWAYS, [0] * 3 + [1] * 11, 2 + 1 + 2 + 1),
+        (STAGED, CopyPolicy.ALWAYS, [0] * 3 + [1] * 11, 2 + 1 + 2 + 2),
         # Of weights that are pruned on each use the graph has the thresholds; k it reads.
         (
             "0.4/0.5/0.3; 0.4/0.5/0.3/2.3 from 0.3; 0.2/0.1/0.4 from 0.4",
@@ -178,7 +179,9 @@ STAGED = "0.4/0.5/0.3; 0.2/0.1/0.4 from 0.3; 0.2/0.1/0.4/2.3 from 0.4; 0.3/0.6/0
     ids=["in copies", "on each use", "other layers"],
 )
 def test_one_graph_serves_all_stages_that_prune_the_same_layers(stages, policy, captured, replayed):
-    """The first step of a stage is computed, and compared with what the graph gives."""
+    """The first step of new ratios and that of a new k are computed, and compared with what the graph gives; no others
+    are where copies hold all that changes.
+    """
     bench, schedule, found = Graphed(StandIn()), Schedule.parse(stages), []
     bench.begin(policy, schedule)
     for step in range(14):
@@ -215,8 +218,9 @@ def test_a_replay_that_differs_in_a_later_stage_ends_it():
     assert (bench.backend.captured, bench.backend.open, bench.run.replayed) == (1, False, 2)
 
 
+@pytest.mark.parametrize("entered", [6, 11], ids=["by computing", "before a replay"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a fault"), torch.cuda.OutOfMemoryError("none")])
-def test_a_stage_that_cannot_be_entered_leaves_no_half_written_copy_behind(monkeypatch, error):
+def test_a_stage_that_cannot_be_entered_leaves_no_half_written_copy_behind(monkeypatch, error, entered):
     """The third layer's is, those after it are the last stage's then; the sampler may go back, or try again."""
     bench, schedule, writes, plain_write = Graphed(StandIn()), Schedule.parse(STAGED), [], MagnitudePruning.write
     weights = [module.weight.clone() for _, module in prunable_modules(bench.unet)]
@@ -229,16 +233,19 @@ def test_a_stage_that_cannot_be_entered_leaves_no_half_written_copy_behind(monke
             raise error
         plain_write(pruning, call, out)
 
-    at_steps(bench, 6)
+    def expected(step):
+        stage = schedule.at(step / 20)
+        return mixed(bench.unet, bench.inputs, stage.k or K, stage.ratios)
+
+    at_steps(bench, entered)
     monkeypatch.setattr(MagnitudePruning, "write", write)
     if isinstance(error, torch.cuda.OutOfMemoryError):
-        assert torch.equal(at(bench, 6), mixed(bench.unet, bench.inputs, K, schedule.at(0.3).ratios))
+        assert torch.equal(at(bench, entered), expected(entered))
     else:
         with pytest.raises(type(error)):
-            at(bench, 6)
-    for step in (5, 5, 6, 7, 11):
-        stage = schedule.at(step / 20)
-        assert torch.equal(at(bench, step), mixed(bench.unet, bench.inputs, stage.k or K, stage.ratios))
+            at(bench, entered)
+    for step in (entered - 1, entered - 1, entered, 7, 11):
+        assert torch.equal(at(bench, step), expected(step))
     bench.run.close()
     assert not touched(bench.unet)
     assert all(torch.equal(module.weight, was) for (_, module), was in zip(prunable_modules(bench.unet), weights))

@@ -12,7 +12,7 @@ from crdiff.bench.graph import arguments_of
 from crdiff.bench.random_model import PUBLISHED, build_model, make_steps
 from crdiff.bench.reference import TwoModels
 from crdiff.guidance.access import PlainAccess
-from crdiff.guidance.graphs import CudaBackend
+from crdiff.guidance.capture import CudaBackend
 from crdiff.guidance.run import Run
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Position, Schedule
@@ -25,6 +25,7 @@ from crdiff.pruning.copies import CopyPolicy
 RATIOS, K, STEPS = Ratios(0.397, 0.434, 0.387), 1.5, 12
 SCALE = 0.25
 STAGES = Schedule.parse("0.397/0.434/0.387; 0.2/0.3/0.5 from 0.5; 0.2/0.3/0.5/2.3 from 0.75")
+FOURTH = "; 0.3/0.6/0.2 from 0.9"
 
 
 def the_device() -> torch.device:
@@ -103,13 +104,18 @@ class Counted(CudaBackend):
 
 
 @pytest.mark.parametrize("family", [SD15, SDXL])
-@pytest.mark.parametrize(("policy", "captured", "replayed"), [(CopyPolicy.ALWAYS, 1, 5), (CopyPolicy.NEVER, 2, 3)])
-def test_stages_equal_two_unets_each_and_share_a_graph_where_there_are_copies(family, policy, captured, replayed):
-    """The first step of a stage is computed. Copies stay where they are: a later stage takes no more memory."""
-    drawn, held = Drawn(family, policy=policy, schedule=STAGES), []
+@pytest.mark.parametrize(
+    ("policy", "more", "captured", "replayed"),
+    [(CopyPolicy.ALWAYS, FOURTH, 1, 5), (CopyPolicy.NEVER, "", 2, 3)],
+    ids=["in copies", "on each use"],
+)
+def test_stages_equal_two_unets_each_and_share_a_graph_where_there_are_copies(family, policy, more, captured, replayed):
+    """The first steps of new ratios and of a new k are computed. Copies stay: a later stage takes no more memory."""
+    stages = Schedule.parse(f"{STAGES}{more}")
+    drawn, held = Drawn(family, policy=policy, schedule=stages), []
     drawn.begin("a", backend=Counted())
     for index, inputs in enumerate(drawn.inputs()):
-        stage = STAGES.at(index / STEPS)
+        stage = stages.at(index / STEPS)
         expected = TwoModels(drawn.unet, stage.ratios, stage.k or K).step(inputs)
         assert torch.equal(drawn.step(index, inputs), expected), index
         del expected
