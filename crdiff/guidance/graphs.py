@@ -3,8 +3,8 @@
 Where launching rules, a step in a graph costs less than the host's own pass. The first steps of a run are computed
 eagerly; then one is captured, and what its first replay gives is compared with what was computed. Where ratios or k
 change over the steps, the graph reads them from memory that is written over; the first step after the first change of
-either is computed and compared again. Whatever a graph cannot hold is found beforehand or at each step, and then the run
-goes on eagerly.
+either is computed and compared again. Whatever a graph cannot hold is found beforehand or at each step, and then the
+run goes on eagerly.
 """
 
 from __future__ import annotations

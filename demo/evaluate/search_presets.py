@@ -1,9 +1,9 @@
 """``python -m demo.evaluate.search_presets``: presets by random ratios and a race, with criterion and k varied.
 
-Of every criterion what is known already, then random ratios and k; of magnitude the best points of the size's
-landscape, where there is one. The best few of all and today's preset race on captions that were not searched with. The
-winner is judged on captions that no search has seen, against the dense model, today's preset and settings with one
-ratio for all groups.
+Of every criterion what is known already and settings with one ratio for all groups, then random ratios and k; of
+magnitude the best points of the size's landscape, where it has the same images. The best few of all and today's preset
+race on images that were not searched with. The winner is judged on captions that no search has seen, against the dense
+model, today's preset and the settings with one ratio.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.search.errors import AbortSearchError
 from crdiff.search.fresh import race
 from crdiff.search.journal import Journal
-from crdiff.search.objective import Image, Objective, images_of
+from crdiff.search.objective import Image, Objective
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies.point import AXES, DENSE, START, Point
 from crdiff.search.strategies.random_search import RandomSearch
 from crdiff.search.strategies.space import K_BOUNDS, RATIO_BOUNDS, Space
-from demo.evaluate.cells import DENSE_NAME, Cell, Key, Measured, Protocol, row
+from demo.evaluate.cells import DENSE_NAME, MAIN, Cell, Key, Measured, Protocol, row
 from demo.evaluate.criteria import Bench, kept_results
 from demo.evaluate.criteria_presets import preset_of
 from demo.evaluate.judge import Judge
@@ -37,7 +37,7 @@ from demo.evaluate.model import DemoModel, Drawing
 from demo.evaluate.objective import scores_at
 from demo.evaluate.uniform import UNIFORM, UNIFORM_CRITERIA, challenge
 from demo.prepare import CHECKPOINT, CRITERION, PRESETS
-from demo.scenes.scene import search_scenes
+from demo.scenes.scene import SEARCH_POOL, search_scenes
 
 SIZES = ("80x128", "96x128", "88x128")
 KNOWN = Path(__file__).resolve().parents[2] / "docs" / "demo-criteria.json"
@@ -46,8 +46,6 @@ WEAKENING = (0.01, 0.4)
 """Bounds of the ratios of a criterion that weakens layers: beyond them hardly an image is right."""
 FINALISTS = 6
 """Of all criteria, besides today's preset."""
-ROUNDS = 2
-"""Of the race, each of as many captions as the search had, others every time."""
 _DIGITS = 6e-4
 SEARCHED, PRESET = "searched", "preset"
 """What a cell says is varied; of others it says the setting."""
@@ -76,23 +74,26 @@ class Finder:
         judge: scores.
         size: of the images.
         protocol: how many evaluations of each criterion, and captions.
+        rounds: of the race.
         batch: images at a time.
         work: folder of the journals.
     """
 
     def __init__(
-        self, model: DemoModel, judge: Judge, size: Size, protocol: Protocol, batch: int, work: Path
+        self, model: DemoModel, judge: Judge, size: Size, protocol: Protocol, rounds: int, batch: int, work: Path
     ) -> None:  # fmt: skip
-        self._size, self._protocol, self._batch, self._work = size, protocol, batch, work
+        self._size, self._protocol, self._rounds, self._batch, self._work = size, protocol, rounds, batch, work
         self._model, self._judge = model, judge
 
     def _scores(self, candidate: Candidate, images: Sequence[Image]) -> Sequence[float]:
         drawing = Drawing(steps=self._protocol.steps, batch=self._batch, criterion=candidate.criterion)
         return scores_at(self._model, self._judge, self._size, drawing)(candidate.point, images)
 
-    def _captions(self, part: int) -> tuple[str, ...]:
-        count = self._protocol.search_prompts
-        return tuple(scene.caption() for scene in search_scenes((part + 1) * count)[part * count :])
+    def _images(self, part: int) -> list[Image]:
+        """Of the search, which is part 0, or of a round: the pool's next captions, once through with its next noises."""
+        count, pool = self._protocol.search_prompts, search_scenes(SEARCH_POOL)
+        places = [divmod(part * count + number, len(pool)) for number in range(count)]
+        return [(pool[place].caption(), 1 + noise) for noise, place in places]
 
     def search(self, criterion: str, starts: Sequence[Point]) -> Tried:
         """The starts, then random ratios and k.
@@ -103,7 +104,7 @@ class Finder:
         ratios = RATIO_BOUNDS if criterion == DEFAULT_CRITERION else WEAKENING
         space = Space.vary(AXES, fixed=START, ratios=ratios, k=K_BOUNDS)
         objective = Objective(
-            self._captions(0),
+            tuple(caption for caption, _ in self._images(0)),
             (1,),
             evaluate_many=lambda point, images: self._scores(Candidate(criterion, point), images),
             batch=self._protocol.search_prompts,
@@ -120,7 +121,7 @@ class Finder:
 
     def recorded(self) -> Tried:
         """The best few points of the size's landscape, if it has the images that a search draws; with their scores."""
-        path, images = FOLDER / f"{self._size}.npz", images_of(self._captions(0), (1,))
+        path, images = FOLDER / f"{self._size}.npz", self._images(0)
         landscape = Landscape.read(path) if path.is_file() else None
         if landscape is None or not set(images) <= set(landscape.images):
             return {}
@@ -135,17 +136,17 @@ class Finder:
     def winner(self, scored: Tried, preset: Candidate) -> Candidate:
         """Who wins the race of the best few and the preset."""
         best = sorted(scored, key=lambda one: -sum(scored[one]))[:FINALISTS]
-        rounds = [images_of(self._captions(part + 1), (1,)) for part in range(ROUNDS)]
+        rounds = [self._images(part) for part in range(1, self._rounds + 1)]
         return race({one: scored[one] for one in dict.fromkeys([*best, preset])}, rounds, self._scores)
 
 
 def starts_of(criterion: str, preset: Candidate, known: Iterable[Cell]) -> list[Point]:
-    """Today's preset, if it is of this criterion, and what was found of it before."""
+    """Today's preset, if it is of this criterion, what was found of it before, and one ratio for all groups."""
+    found = [cell for cell in known if cell.criterion == criterion and cell.varied in MAIN]
     starts = [preset.point] if preset.criterion == criterion else []
-    for cell in known:
-        if cell.criterion == criterion and cell.varied in ("k = 1", "k varied"):
-            point = Point(*cell.ratios, cell.k)
-            starts += [] if any(_same(point, one) for one in starts) else [point]
+    uniform = [one.point for one in UNIFORM if one.criterion == criterion and one.k >= K_BOUNDS[0]]
+    for point in [*(Point(*cell.ratios, cell.k) for cell in found), *uniform]:
+        starts += [] if any(_same(point, one) for one in starts) else [point]
     return starts
 
 
@@ -214,6 +215,7 @@ def main() -> None:
     parser.add_argument("sizes", nargs="*", default=list(SIZES), help="HEIGHTxWIDTH")
     parser.add_argument("--evaluations", type=int, default=10, help="of each criterion")
     parser.add_argument("--search-prompts", type=int, default=16, help="captions of a search, and of a round")
+    parser.add_argument("--rounds", type=int, default=2, help="of the race, each of as many captions")
     parser.add_argument("--prompts", type=int, default=200, help="for judging")
     parser.add_argument("--seeds", type=int, default=2, help="for judging")
     parser.add_argument("--steps", type=int, default=Drawing.steps)
@@ -252,7 +254,7 @@ def main() -> None:
         judged((name, preset.criterion, "", PRESET), preset.point)
         winner = next((cell for cell in measured.cells.values() if (cell.size, cell.varied) == (name, SEARCHED)), None)
         if winner is None:
-            finder = Finder(model, judge, size, protocol, options.batch, options.work)
+            finder = Finder(model, judge, size, protocol, options.rounds, options.batch, options.work)
             here = [cell for cell in known.cells.values() if cell.size == name]
             tried: Tried = {}
             for criterion in CRITERIA:
