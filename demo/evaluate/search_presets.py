@@ -90,7 +90,7 @@ class Finder:
         return scores_at(self._model, self._judge, self._size, drawing)(candidate.point, images)
 
     def _images(self, part: int) -> list[Image]:
-        """The pool's next captions, with new noises once it is through: part 0 is the search's, then come the rounds'."""
+        """The pool's next captions, with new noises once it is through: the search's, part 0, then the rounds'."""
         count, pool = self._protocol.search_prompts, search_scenes(SEARCH_POOL)
         places = [divmod(part * count + number, len(pool)) for number in range(count)]
         return [(pool[place].caption(), 1 + noise) for noise, place in places]
