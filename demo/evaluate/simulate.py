@@ -15,8 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crdiff import console
+from crdiff.search.errors import AbortSearchError
 from crdiff.search.fresh import FINALISTS, finalists, race
-from crdiff.search.objective import Objective
+from crdiff.search.objective import EvaluateMany, Image, Objective
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies import registry
 from crdiff.search.strategies.annealing import iterations_for
@@ -113,64 +114,100 @@ def _unit(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return placed
 
 
-def simulate(terrain: Terrain, space: Space, name: str, seed: int, budgets: Sequence[int], racing: str) -> list[float]:
-    """One search; the mean score of its find on the images that no search has seen, after each budget.
+@dataclass(frozen=True)
+class Trial:
+    """One search.
+
+    Attributes:
+        space: what it may vary.
+        name: of the strategy; behind a colon the annealing's temperature, and behind all ``+`` for a race at the end.
+        seed: of the strategy.
+        budgets: in evaluations of the first round's images, rising; the dense model's is not among them.
+        racing: see Objective.
+    """
+
+    space: Space
+    name: str
+    seed: int
+    budgets: tuple[int, ...]
+    racing: str = "off"
+
+    @property
+    def rounds(self) -> int:
+        """Of images that it may need: those of every configuration, then of the race."""
+        return 1 + _fresh_rounds(max(self.budgets))
+
+    def finds(self, rounds: Sequence[Sequence[Image]], evaluate_many: EvaluateMany) -> list[Point]:
+        """The configuration that it ends with, after each budget.
+
+        Args:
+            rounds: images of one noise for every caption each.
+            evaluate_many: scores images.
+        """
+        kind, _, temperature = self.name.removesuffix(FINALS).partition(":")
+        options = Options(self.seed, iterations_for(max(self.budgets)), float(temperature or 0))
+        start = self.space.clip(START)
+        strategy = registry.make(kind, self.space, [start], options)
+        objective = _objective(rounds[0], evaluate_many, self.racing)
+        most = Budget(evaluations=1 + max(map(self._configurations, self.budgets)))
+        report = Search(self.space, strategy, objective, None, DENSE).run(most)
+        if report.state != "done":
+            raise AbortSearchError(report.message)
+        tried = [entry for entry in report.history if not entry.repeat]
+        found = []
+        for budget in self.budgets:
+            seen = tried[: 1 + self._configurations(budget)]
+            point = max(seen, key=lambda entry: -math.inf if entry.score is None else entry.score).point
+            if self.name.endswith(FINALS) and (fresh := _fresh_rounds(budget)):
+                point = race(finalists(seen, start), rounds[1 : 1 + fresh], evaluate_many)
+            found.append(point)
+        return found
+
+    def _configurations(self, budget: int) -> int:
+        """That are tried, such that a race draws no more images than are left."""
+        fresh = _fresh_rounds(budget) if self.name.endswith(FINALS) else 0
+        return budget - fresh * (FINALISTS + 1)
+
+
+def simulate(terrain: Terrain, trial: Trial) -> list[float]:
+    """The mean score of a search's finds on the images that no search has seen, after each budget.
 
     Args:
         terrain: where.
-        space: what it may vary.
-        name: of the strategy; behind a colon the annealing's temperature, and behind all ``+`` for a race at the end.
-        seed: of the strategy, and of which images the search sees.
-        budgets: in evaluations of ``IMAGES`` images, rising; the dense model's is not among them.
-        racing: see Objective.
+        trial: its seed decides too which images the search sees, ``IMAGES`` of every configuration.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(trial.seed)
     captions: dict[str, list[int]] = {}
     for column, (caption, _) in enumerate(terrain.images):
         captions.setdefault(caption, []).append(column)
     shuffled = [[int(column) for column in random.permutation(columns)] for columns in captions.values()]
-    rounds = [sorted(columns[place] for columns in shuffled[:IMAGES]) for place in range(_rounds(max(budgets)) + 1)]
+    rounds = [sorted(columns[place] for columns in shuffled[:IMAGES]) for place in range(trial.rounds)]
     chances = random.random(len(terrain.images))
     column_of = {terrain.images[column]: column for columns in rounds for column in columns}
 
-    def evaluate_many(point: Point, images: Sequence[tuple[str, int]]) -> list[float]:
+    def evaluate_many(point: Point, images: Sequence[Image]) -> list[float]:
         scores = terrain.drawn(point, chances)
         return [float(scores[column_of[image]]) for image in images]
 
     unseen = np.setdiff1d(np.arange(len(terrain.images)), list(column_of.values()))
-    objective = _objective(terrain, rounds[0], evaluate_many, racing)
-    kind, _, temperature = name.removesuffix(FINALS).partition(":")
-    options = Options(seed, iterations_for(max(budgets)), float(temperature or 0))
-    start = space.clip(START)
-    strategy = registry.make(kind, space, [start], options)
-    report = Search(space, strategy, objective, None, DENSE).run(Budget(evaluations=max(budgets) + 1))
-    tried = [entry for entry in report.history if not entry.repeat]
-    found = []
-    for budget in budgets:
-        more = _rounds(budget) if name.endswith(FINALS) else 0
-        seen = tried[: budget - more * (FINALISTS + 1) + 1]
-        point = max(seen, key=lambda entry: -math.inf if entry.score is None else entry.score).point
-        if more:
-            fresh = [[terrain.images[column] for column in columns] for columns in rounds[1 : more + 1]]
-            point = race(finalists(seen, start), fresh, evaluate_many)
-        found.append(float(terrain.means(point)[unseen].mean()))
-    return found
+    finds = trial.finds([[terrain.images[column] for column in columns] for columns in rounds], evaluate_many)
+    return [float(terrain.means(point)[unseen].mean()) for point in finds]
 
 
-def _rounds(budget: int) -> int:
+def _fresh_rounds(budget: int) -> int:
     """Fresh noises of every caption in a race for up to half of a budget."""
     return budget // (2 * (FINALISTS + 1))
 
 
-def _objective(terrain: Terrain, seen: Sequence[int], evaluate_many: Callable[..., list[float]], racing: str) -> Any:
+def _objective(seen: Sequence[Image], evaluate_many: EvaluateMany, racing: str) -> Objective:
     """An objective's images are all pairs of prompts and seeds; here each image is a prompt of its own."""
-    names = {f"{terrain.images[column]}": terrain.images[column] for column in seen}
+    named = {f"{image}": image for image in seen}
 
-    def by_name(point: Point, images: Sequence[tuple[str, int]]) -> list[float]:
-        return evaluate_many(point, [names[name] for name, _ in images])
+    def by_name(point: Point, images: Sequence[Image]) -> Sequence[float]:
+        return evaluate_many(point, [named[name] for name, _ in images])
 
     batch = len(seen) if racing == "off" else 4
-    return Objective(tuple(names), (0,), evaluate_many=by_name, batch=batch, racing=racing, highest=1.0)
+    return Objective(tuple(named), (0,), evaluate_many=by_name, batch=batch, racing=racing, highest=1.0)
 
 
 def main() -> None:
@@ -197,8 +234,11 @@ def main() -> None:
         start, dense = terrain.means(space.clip(START)).mean(), terrain.dense.mean()
         print(f"{path.stem}: dense {dense:.3f}, start {start:.3f}; a mean told by the others is off by {error:.3f}, "
               f"of a spread of {spread:.3f}", flush=True)  # fmt: skip
-        one = partial(simulate, terrain, space, budgets=options.budgets, racing=options.racing)
-        found = {name: np.array([one(name, seed) for seed in range(options.searches)]) for name in options.strategies}
+        found = {}
+        for name in options.strategies:
+            trial = Trial(space, name, 0, tuple(options.budgets), options.racing)
+            seeds = range(options.searches)
+            found[name] = np.array([simulate(terrain, replace(trial, seed=seed)) for seed in seeds])
         figures[path.stem] = {name: values.mean(axis=0).round(4).tolist() for name, values in found.items()}
         for name, values in found.items():
             cells = []

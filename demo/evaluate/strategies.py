@@ -18,19 +18,20 @@ from crdiff import console
 from crdiff.presets.size import Size
 from crdiff.search.errors import AbortSearchError
 from crdiff.search.journal import Journal
-from crdiff.search.objective import EvaluateMany, Objective
+from crdiff.search.objective import Objective
 from crdiff.search.remote import WebUI
 from crdiff.search.report import Report
 from crdiff.search.search import Budget, Search
 from crdiff.search.strategies.annealing import Schedule, SimulatedAnnealing
 from crdiff.search.strategies.cmaes import CmaEs
-from crdiff.search.strategies.point import START, Point, rounded
+from crdiff.search.strategies.point import START, Point
 from crdiff.search.strategies.random_search import RandomSearch
 from crdiff.search.strategies.space import Space
 from crdiff.search.strategies.strategy import Strategy
 from demo.evaluate.by_api import Studio, webui_at
 from demo.evaluate.find_presets import TEMPERATURE
 from demo.evaluate.model import Drawing
+from demo.evaluate.objective import Known
 from demo.evaluate.plot import save_plot
 from demo.prepare import CHECKPOINT
 from demo.scenes.scene import search_scenes
@@ -55,23 +56,6 @@ def strategy(name: str, space: Space, seed: int, evaluations: int) -> Strategy:
     if name.startswith("annealing"):
         return SimulatedAnnealing(space, starts, seed, Schedule(iterations=evaluations, temperature=TEMPERATURE))
     return RandomSearch(space, starts, seed) if name == "random" else CmaEs(space, starts, seed)
-
-
-class Known:
-    """Scores shared by all searches of a run, so that an image is drawn once."""
-
-    def __init__(self, many: EvaluateMany) -> None:
-        self._many = many
-        self._scores: dict[tuple[str, str, int], float] = {}
-
-    def evaluate(self, point: Point, images: Sequence[tuple[str, int]]) -> list[float]:
-        """The scores of some images."""
-        name = rounded(point)
-        missing = [image for image in images if (name, *image) not in self._scores]
-        if missing:
-            found = self._many(point, missing)
-            self._scores.update(((name, *image), score) for image, score in zip(missing, found))
-        return [self._scores[(name, *image)] for image in images]
 
 
 def best_so_far(report: Report) -> list[float]:

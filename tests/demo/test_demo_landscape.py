@@ -11,7 +11,7 @@ import pytest
 
 from crdiff.method.groups import Ratios
 from crdiff.search.strategies.point import AXES, Point
-from demo.evaluate import landscape, one_prompt, simulate
+from demo.evaluate import drawn, landscape, one_prompt, simulate
 from demo.evaluate.judge import Judge
 from demo.evaluate.landscape import Landscape
 from demo.evaluate.model import DemoModel, Drawing
@@ -70,6 +70,39 @@ def test_simulated_searches_climb_and_are_the_same_again(hill, tmp_path, monkeyp
     for first, last in written[0]["80x128"].values():
         assert first == pytest.approx(np.exp(-4 * 3 * 0.01), abs=0.06)  # where all of them start
         assert first - 0.1 < last <= 1.0
+
+
+def test_drawn_searches_are_shared_by_processes_and_none_is_drawn_twice(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def scores_at(*args):
+        def evaluate_many(point, images):
+            asked.extend((point, image) for image in images)
+            return [1.0 - point.up / 2 for _ in images]
+
+        return evaluate_many
+
+    monkeypatch.setattr(drawn, "DemoModel", lambda *args: None)
+    monkeypatch.setattr(drawn, "Judge", lambda **_: None)
+    monkeypatch.setattr(drawn, "scores_at", scores_at)
+    command = ["drawn", "80x128", "--budgets", "12", "--strategies", "random", "random+"]
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    for path, seeds in ((first, ["0", "2"]), (second, ["2", "1"]), (second, ["2", "1"])):
+        monkeypatch.setattr(sys, "argv", [*command, "--first", seeds[0], "--searches", seeds[1], "--json", str(path)])
+        drawn.main()
+        assert len(asked) == len(set(asked)) + (path == second) * 2 * 128  # dense and start, judged by both processes
+    monkeypatch.setattr(sys, "argv", [*command, "--searches", "0", "--json", str(first), "--merge", str(second)])
+    capsys.readouterr()
+    drawn.main()
+    # The score falls with the ratio of up alone, so that each search ends with the lowest it has tried, or at dense.
+    assert "3 searches; dense 100.0; start 85.0" in capsys.readouterr().out
+    found = json.loads(first.read_text("utf-8"))["80x128"]["points"]
+    assert found["random"] == {"0": [Point(0, 0, 0, 0).to_dict()], "1": [Point(0, 0, 0, 0).to_dict()]}
+    for (one,) in found["random+"].values():
+        seen = {point.up for point, (_, noise) in asked if noise >= 1000 and not point.is_dense}
+        assert min(seen) <= one["up"] < 0.3
+    searched = {noise for _, (_, noise) in asked if noise >= 1000}
+    assert searched == {1000, 1001, 1100, 1101, 1200, 1201}
 
 
 def test_recorded_scores_are_those_of_the_nearest_point(hill):

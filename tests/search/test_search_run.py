@@ -368,7 +368,7 @@ def test_a_bad_budget_is_one_sentence(values):
 
 def test_an_unknown_strategy():
     with pytest.raises(
-        SettingsError, match="must be one of annealing, evolution, random, cmaes, tpe, gp, not 'genetic'"
+        SettingsError, match="must be one of annealing, evolution, nearby, random, cmaes, tpe, gp, not 'genetic'"
     ):
         make("genetic", SPACE, [START])
 

@@ -90,7 +90,7 @@ def test_stages_that_are_alike_are_one_configuration():
     assert START.in_stages(3).merged == START
 
 
-@pytest.mark.parametrize("name", ["annealing", "evolution", "random"])
+@pytest.mark.parametrize("name", ["annealing", "evolution", "nearby", "random"])
 def test_a_search_over_stages_resumes_from_its_journal(tmp_path, name):
     def search():
         strategy = registry.make(name, THREE, [START, DENSE])
@@ -104,7 +104,7 @@ def test_a_search_over_stages_resumes_from_its_journal(tmp_path, name):
     assert len(resumed.best.point.stages) == 3 and resumed.best.score > score(START)
 
 
-@pytest.mark.parametrize("name", ["annealing", "evolution", "random", "tpe"])
+@pytest.mark.parametrize("name", ["annealing", "evolution", "nearby", "random", "tpe"])
 def test_workers_share_a_search_over_stages(tmp_path, monkeypatch, name):
     from crdiff.search.optuna_sampler import distributions
     from crdiff.search.study import StudySearch

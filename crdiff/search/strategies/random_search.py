@@ -42,7 +42,7 @@ class RandomSearch:
         limit, last = self._best[-1] if len(self._best) == KEPT else (None, None)
         if self._number < len(self.starts):
             return Proposal(self._number, self.starts[self._number], "seed", limit, last)
-        kind, point = self.next_of(self._number, ())
+        kind, point = self.next_of(self._number, [(point, score) for score, point in self._best])
         return Proposal(self._number, point, kind, limit, last)
 
     def next_of(

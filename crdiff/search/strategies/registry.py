@@ -8,6 +8,7 @@ from crdiff import checks
 from crdiff.search.strategies.annealing import SimulatedAnnealing
 from crdiff.search.strategies.cmaes import CmaEs
 from crdiff.search.strategies.evolution import Evolution
+from crdiff.search.strategies.nearby import NearbySearch
 from crdiff.search.strategies.optuna_samplers import GaussianProcess, Tpe
 from crdiff.search.strategies.point import Point
 from crdiff.search.strategies.points_to_evaluate import PointsToEvaluate
@@ -20,7 +21,7 @@ def _by_name(*strategies: type[Strategy]) -> Mapping[str, type[Strategy]]:
     return {strategy.name: strategy for strategy in strategies}
 
 
-STRATEGIES = _by_name(SimulatedAnnealing, Evolution, RandomSearch, CmaEs, Tpe, GaussianProcess)
+STRATEGIES = _by_name(SimulatedAnnealing, Evolution, NearbySearch, RandomSearch, CmaEs, Tpe, GaussianProcess)
 """Those a user can choose."""
 
 _FOR_PROGRAMS = _by_name(PointsToEvaluate)
