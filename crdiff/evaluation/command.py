@@ -119,7 +119,7 @@ def _report(
     arguments: argparse.Namespace, plan: Plan, record: Record, metrics: Sequence[str], distances: Sequence[Fid]
 ) -> Path:
     results, labels = results_of(plan, record, metrics, distances), labels_of(metrics)
-    print(*lines(results), *notes(plan, labels), sep="\n", flush=True)
+    print(*lines(results, labels), *notes(plan, labels), sep="\n", flush=True)
     return write_report(arguments.out, results, record, labels, arguments.shown)
 
 

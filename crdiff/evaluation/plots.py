@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
 from crdiff.evaluation.results import WayResult
-from crdiff.evaluation.statistics import Interval
 from crdiff.evaluation.svg import Axis, colour, line, text, whole
 from crdiff.evaluation.ways import DENSE, Drawing, changed
+from crdiff.intervals import Interval
 from crdiff.method.groups import GROUPS
 from crdiff.method.schedule import Schedule
 from crdiff.settings import Settings

@@ -19,8 +19,8 @@ from crdiff.evaluation.plots import plots
 from crdiff.evaluation.radar import radar
 from crdiff.evaluation.record import Record
 from crdiff.evaluation.results import Results, Score, WayResult
-from crdiff.evaluation.statistics import Interval
 from crdiff.files import write_atomically
+from crdiff.intervals import Interval
 
 _HERE = Path(__file__).with_name("page")
 _QUALITY = 90
@@ -192,9 +192,16 @@ def _share_text(share: float | None) -> str:
 
 
 def interval_text(interval: Interval, *, signs: bool = False) -> str:
-    """Such as ``0.735 (0.701 to 0.769)``, or the value alone where the interval is not known."""
+    """Such as ``0.735 (0.701 to 0.769)``, or the value alone where the interval is not known.
+
+    Args:
+        interval: of a mean over prompts, or of a gain.
+        signs: whether it is a gain.
+    """
     sign = "+" if signs else ""
     text = f"{interval.value:{sign}.3f}"
     if interval.low is None or interval.high is None:
         return text
+    if interval.uniform:
+        return f"{text} (no prompt differs)" if signs and not interval.value else f"{text} (the same for every prompt)"
     return f"{text} ({interval.low:{sign}.3f} to {interval.high:{sign}.3f})"

@@ -11,8 +11,8 @@ import numpy as np
 from crdiff.evaluation.images import Item, Plan
 from crdiff.evaluation.metrics.metric import Distance
 from crdiff.evaluation.record import Record
-from crdiff.evaluation.statistics import Interval, gain_interval, mean_interval, wins
 from crdiff.evaluation.ways import DENSE, Drawing
+from crdiff.intervals import Interval, gain_interval, mean_interval, wins
 from crdiff.presets.size import Size
 
 

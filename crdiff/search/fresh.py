@@ -6,17 +6,16 @@ drops out. What the winner gains is then measured on further seeds, for which no
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TypeVar
 
+from crdiff.intervals import mean_interval
 from crdiff.search.objective import Image
 from crdiff.search.report import Evaluation
 from crdiff.search.strategies.point import Point, rounded
 
-_Z = 1.959964
 FINALISTS = 4
 """Candidates besides the start; of 2 to 5, as good as any on the demo's landscapes."""
 _LEAST_PAIRS = 4
@@ -42,30 +41,20 @@ class Gain:
     @classmethod
     def of(cls, differences: Sequence[float]) -> Gain:
         """The mean of at least two differences, with Student's interval."""
-        count = len(differences)
-        mean = math.fsum(differences) / count
-        variance = math.fsum((one - mean) ** 2 for one in differences) / (count - 1)
-        half = student(count - 1) * math.sqrt(variance / count)
-        return cls(mean, mean - half, mean + half, count)
+        found = mean_interval(differences)
+        assert found.low is not None and found.high is not None, "two at least"
+        return cls(found.value, found.low, found.high, len(differences))
 
     @property
     def sentence(self) -> str:
         """For the user."""
-        text = (
-            f"On {self.images} images with fresh seeds it gains {self.value:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
-        )
+        if self.low == self.high == 0.0:
+            return f"On {self.images} images with fresh seeds it scores exactly what the start of the search does."
+        spread = "each the same" if self.low == self.high else f"{self.low:+.3f} to {self.high:+.3f}"
+        text = f"On {self.images} images with fresh seeds it gains {self.value:+.3f} ({spread})"
         if self.low > 0.0:
             return f"{text} over where the search started."
         return f"{text}: no better than where the search started, as far as these images tell."
-
-
-def student(freedom: int) -> float:
-    """The half width of a 95 % interval in standard errors, for these degrees of freedom."""
-    if freedom <= len(_FEW):
-        return _FEW[freedom - 1]
-    # Cornish and Fisher's expansion, good to three digits from here on.
-    first, second = (_Z**3 + _Z) / 4, (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / 96
-    return _Z + first / freedom + second / freedom**2
 
 
 def finalists(history: Sequence[Evaluation], start: Point) -> dict[Point, list[float]]:
@@ -107,9 +96,6 @@ def race(
 def _is_worse(scores: Sequence[float], leader: Sequence[float]) -> bool:
     differences = [best - one for best, one in zip(leader, scores)]
     return len(differences) >= _LEAST_PAIRS and Gain.of(differences).low > 0.0
-
-
-_FEW = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 
 
 def fresh_seeds(seeds: Sequence[int], count: int) -> tuple[int, ...]:

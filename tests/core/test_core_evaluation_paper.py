@@ -81,7 +81,7 @@ def test_what_the_paper_compares_is_drawn_and_its_figures_stand_beside(evaluate,
     assert found["published"]["clip"] == figure
     ours = found["scores"]["clip"]["mean"]["value"]
     line = next(line for line in capsys.readouterr().out.splitlines()[::-1] if line.startswith(f"  {way}: "))
-    assert f"clip {ours:.3f}" in line and f"paper {figure:.3f}" in line
+    assert f"CLIP score (ViT-B/16) {ours:.3f}" in line and f"paper {figure:.3f}" in line
     assert f"<td>{figure:.3f}</td>" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 

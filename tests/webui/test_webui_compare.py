@@ -142,6 +142,11 @@ def test_wins_and_gains_are_counted_seed_by_seed():
         "on average +0.100 (95 % interval -0.244 to +0.444)."
     )
     assert comparison.sentences[0].startswith("pruned (k = 1) scores higher than dense at 0 of 3 seeds, lower at 3;")
+    uniform = Comparison([column("dense", [0.0, 0.0]), column("crdiff", [1.0, 1.0])])
+    uniform.judge()
+    assert uniform.sentences == [
+        "CR-Diff scores higher than dense at 2 of 2 seeds, lower at 0; on average +1.000 (the same at each)."
+    ]
     seeds = [one["wins"] for one in json.loads(json.dumps(comparison.summary()))["columns"]]
     assert seeds == [1, 0, 2]
 
@@ -399,7 +404,4 @@ def test_every_image_is_scored_and_the_scorer_is_freed(monkeypatch, tmp_path):
     assert [one.scores for one in comparison.columns] == [[0.0, 1.0]] * 2
     assert [one.right for one in comparison.columns] == [None] * 2
     assert not scorer.loaded
-    assert comparison.sentences == [
-        "CR-Diff scores higher than dense at 0 of 2 seeds, lower at 0; "
-        "on average +0.000 (95 % interval +0.000 to +0.000)."
-    ]
+    assert comparison.sentences == ["CR-Diff scores the same as dense at every seed."]

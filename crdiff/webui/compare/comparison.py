@@ -120,10 +120,14 @@ class Comparison:
                 continue
             differences = [own - base for own, base in zip(column.scores, dense)]
             better, worse = sum(one > 0 for one in differences), sum(one < 0 for one in differences)
+            if not better and not worse:
+                self.say(f"{column.label} scores the same as dense at every seed.")
+                continue
             text = f"{column.label} scores higher than dense at {better} of {len(differences)} seeds, lower at {worse}"
             if len(differences) > 1:
                 gain = Gain.of(differences)
-                text += f"; on average {gain.value:+.3f} (95 % interval {gain.low:+.3f} to {gain.high:+.3f})"
+                spread = f"95 % interval {gain.low:+.3f} to {gain.high:+.3f}"
+                text += f"; on average {gain.value:+.3f} ({'the same at each' if gain.low == gain.high else spread})"
             self.say(f"{text}.")
 
     def summary(self) -> dict[str, Any]:
