@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from crdiff import console
+from crdiff.errors import SettingsError
 from crdiff.files import write_atomically
 from crdiff.presets.size import Size
 from crdiff.search.objective import Image
@@ -43,37 +44,44 @@ class Finds:
     """What was found at one size.
 
     Attributes:
+        made: checkpoint and how images are drawn and judged; finds of others are not comparable.
         references: the mean scores of the dense model and of where searches start, on the images that judge.
-        scores: of strategy and search seed: those of its finds, after each budget.
-        points: of the same, the finds themselves.
+        found: of strategy, search seed and budget: the find, and its mean score on these images.
     """
 
+    made: str
     references: dict[str, float] = field(default_factory=dict)
-    scores: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    points: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
+    found: dict[str, dict[str, dict[str, dict[str, Any]]]] = field(default_factory=dict)
 
     def add(self, other: Finds) -> None:
-        """Take what another process has found besides."""
-        self.references |= other.references
-        for name in other.scores:
-            self.scores[name] = self.scores.get(name, {}) | other.scores[name]
-            self.points[name] = self.points.get(name, {}) | other.points[name]
+        """Take what another process has found besides.
 
-    def lines(self, budgets: Sequence[int]) -> list[str]:
-        """How each strategy's finds score, beyond the first strategy's and beyond the start, with 95 % intervals."""
-        common = sorted(set.intersection(*map(set, self.scores.values())), key=int)
-        if len(common) < 2:
-            return [f"{len(common)} searches are too few for a table."]
+        Raises:
+            SettingsError: it was made otherwise.
+        """
+        if other.made != self.made:
+            raise SettingsError(f"Searches of '{self.made}' and of '{other.made}' cannot be compared.")
+        self.references |= other.references
+        for name, searches in other.found.items():
+            self.found[name] = self.found.get(name, {}) | searches
+
+    def lines(self) -> list[str]:
+        """How each strategy's finds score, beyond the start's and beyond the first strategy's, with 95 % intervals."""
+        seeds = sorted(set.intersection(*map(set, self.found.values())), key=int)
+        if len(seeds) < 2:
+            return [f"{len(seeds)} searches are too few for a table."]
         means = "; ".join(f"{name} {100 * score:.1f}" for name, score in self.references.items())
-        lines = [f"{len(common)} searches; {means}"]
-        found = {name: np.array([of[seed] for seed in common]) for name, of in self.scores.items()}
-        base, start = next(iter(found)), np.full(len(common), self.references["start"])
-        for name, values in found.items():
-            for place, budget in enumerate(budgets):
-                scores = values[:, place]
-                cells = [f"{100 * scores.mean():.1f}", f"{gain_interval(scores, start).as_gain()} beyond the start"]
-                if name != base:
-                    cells.append(f"{gain_interval(scores, found[base][:, place]).as_gain()} beyond {base}")
+        lines = [f"{len(seeds)} searches; {means}"]
+        (base, first), *_ = self.found.items()
+        for budget in first[seeds[0]]:
+            scores = {
+                name: np.array([searches[seed][budget]["score"] for seed in seeds])
+                for name, searches in self.found.items()
+            }
+            for name, values in scores.items():
+                cells = [f"{100 * values.mean():.1f}"]
+                for other, than in (("the start", np.full(len(seeds), self.references["start"])), (base, scores[base])):
+                    cells += [f"{gain_interval(values, than).as_gain()} beyond {other}"] if other != name else []
                 lines.append(f"  {name}, {budget} evaluations: {'; '.join(cells)}")
         return lines
 
@@ -97,19 +105,25 @@ def run(model: DemoModel, judge: Judge, name: str, options: argparse.Namespace, 
     def score(point: Point) -> float:
         return float(np.mean(judging.evaluate(point, images)))
 
-    finds = results.setdefault(name, Finds())
+    drawn = f"{drawing.steps} steps of {drawing.sampler}, guidance {drawing.guidance:g}"
+    finds = Finds(f"{model.sha256[:8]}, {drawn}, judged on {len(captions)} captions and {options.judged} noises")
+    finds.add(results.get(name, finds))
+    results[name] = finds
     if not finds.references:
         finds.references = {"dense": score(DENSE), "start": score(space.clip(START))}
     for seed in range(options.first, options.first + options.searches):
         known = Known(draw)
         for strategy in options.strategies:
-            if str(seed) in finds.scores.setdefault(strategy, {}):
+            searches = finds.found.setdefault(strategy, {})
+            if {str(budget) for budget in options.budgets} == searches.get(str(seed), {}).keys():
                 continue
             trial = Trial(space, strategy, seed, tuple(options.budgets))
             points = trial.finds(rounds_of(trial, captions), known.evaluate)
-            finds.points.setdefault(strategy, {})[str(seed)] = [point.to_dict() for point in points]
-            finds.scores[strategy][str(seed)] = [score(point) for point in points]
-            print(f"{name}, search {seed}, {strategy}: {finds.scores[strategy][str(seed)]}", flush=True)
+            ends = {str(budget): (point, score(point)) for budget, point in zip(trial.budgets, points)}
+            searches[str(seed)] = {
+                budget: {"point": end.to_dict(), "score": mean} for budget, (end, mean) in ends.items()
+            }
+            print(f"{name}, search {seed}, {strategy}: {[mean for _, mean in ends.values()]}", flush=True)
             if options.json:
                 write_atomically(options.json, _text(results))
 
@@ -150,9 +164,9 @@ def main() -> None:
             run(model, judge, name, options, results)
     for path in options.merge:
         for name, finds in _read(path).items():
-            results.setdefault(name, Finds()).add(finds)
+            results.setdefault(name, Finds(finds.made)).add(finds)
     for name, finds in results.items():
-        print(f"{name}: " + "\n".join(finds.lines(options.budgets)), flush=True)
+        print(f"{name}: " + "\n".join(finds.lines()), flush=True)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from demo.evaluate.landscape import FOLDER, SPACE, Landscape
 
 START = Point(0.3, 0.3, 0.3, 1.5)
 BUDGETS = (12, 24, 48)
-DEFAULTS = ("random+", "evolution+")
+DEFAULTS = ("nearby+", "random+", "evolution+")
 IMAGES = 12
 """Of a configuration, each of another caption as far as there are enough."""
 FINALS = "+"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from crdiff.errors import SettingsError
 from crdiff.method.groups import Ratios
-from crdiff.search.strategies.point import AXES, Point
+from crdiff.search.strategies.point import AXES, DENSE, Point
 from demo.evaluate import drawn, landscape, one_prompt, simulate
 from demo.evaluate.judge import Judge
 from demo.evaluate.landscape import Landscape
@@ -82,7 +84,7 @@ def test_drawn_searches_are_shared_by_processes_and_none_is_drawn_twice(tmp_path
 
         return evaluate_many
 
-    monkeypatch.setattr(drawn, "DemoModel", lambda *args: None)
+    monkeypatch.setattr(drawn, "DemoModel", lambda *args: SimpleNamespace(sha256="1234567890"))
     monkeypatch.setattr(drawn, "Judge", lambda **_: None)
     monkeypatch.setattr(drawn, "scores_at", scores_at)
     command = ["drawn", "80x128", "--budgets", "12", "--strategies", "random", "random+"]
@@ -96,13 +98,16 @@ def test_drawn_searches_are_shared_by_processes_and_none_is_drawn_twice(tmp_path
     drawn.main()
     # The score falls with the ratio of up alone, so that each search ends with the lowest it has tried, or at dense.
     assert "3 searches; dense 100.0; start 85.0" in capsys.readouterr().out
-    found = json.loads(first.read_text("utf-8"))["80x128"]["points"]
-    assert found["random"] == {"0": [Point(0, 0, 0, 0).to_dict()], "1": [Point(0, 0, 0, 0).to_dict()]}
-    for (one,) in found["random+"].values():
+    found = json.loads(first.read_text("utf-8"))["80x128"]["found"]
+    assert [one["12"] for one in found["random"].values()] == [{"point": DENSE.to_dict(), "score": 1.0}] * 2
+    for one in found["random+"].values():  # a race has no dense model in it
         seen = {point.up for point, (_, noise) in asked if noise >= 1000 and not point.is_dense}
-        assert min(seen) <= one["up"] < 0.3
+        assert min(seen) <= one["12"]["point"]["up"] < 0.3
     searched = {noise for _, (_, noise) in asked if noise >= 1000}
     assert searched == {1000, 1001, 1100, 1101, 1200, 1201}
+    monkeypatch.setattr(sys, "argv", [*command, "--judged", "4", "--searches", "1", "--json", str(first)])
+    with pytest.raises(SettingsError, match="8 noises' cannot be compared"):
+        drawn.main()
 
 
 def test_recorded_scores_are_those_of_the_nearest_point(hill):

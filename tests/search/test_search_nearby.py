@@ -1,4 +1,4 @@
-"""Samples near the best: how they spread, around what, and where they lead."""
+"""Samples near the start and the best: how they spread, around what, and where they lead."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from problems import hill
 
 from crdiff.search.strategies.nearby import NearbySearch
-from crdiff.search.strategies.point import AXES, DENSE, START, Point
+from crdiff.search.strategies.point import AXES, DENSE, START
 from crdiff.search.strategies.random_search import RandomSearch
 from crdiff.search.strategies.space import Space
 
@@ -23,8 +23,10 @@ def place(point):
     return [(point[axis] - low) / (high - low) for axis, (low, high) in SPACE.bounds.items()]
 
 
-def samples(told, count=1000):
-    return [place(NearbySearch(SPACE, [START], seed=1).next_of(number, told)[1]) for number in range(2, count)]
+def samples(told, first=1, starts=(DENSE, START)):
+    """Every second one: those from an odd number on are around the best, the others around the start."""
+    strategy = NearbySearch(SPACE, starts, seed=1)
+    return [place(strategy.next_of(number, told)[1]) for number in range(first, 1600, 2)]
 
 
 def test_samples_are_spread_as_a_triangle_around_the_best_and_end_at_the_bounds():
@@ -41,10 +43,17 @@ def test_samples_are_spread_as_a_triangle_around_the_best_and_end_at_the_bounds(
         assert fmean(away) == pytest.approx(0.2, abs=0.02) and max(away) <= 0.6  # a third of the reach
 
 
+def test_every_second_sample_is_around_the_first_start_that_prunes_anything():
+    told = [(DENSE, 0.6), (START, 0.4), (CORNER, 0.9)]
+    for axis, values in enumerate(zip(*samples(told, 2, [DENSE, CORNER, START]))):
+        assert fmean(abs(value - axis % 2) for value in values) == pytest.approx(0.2, abs=0.02)
+    assert samples(told, 2, [DENSE, CORNER]) != samples(told, 2, [DENSE, MIDDLE])
+
+
 def test_a_best_outside_the_bounds_counts_from_its_nearest_place_inside():
-    first = [NearbySearch(SPACE, [DENSE]).next_of(number, [(point, 0.5)])[1] for number, point in
-             ((9, DENSE), (9, SPACE.clip(DENSE)))]  # fmt: skip
-    assert first[0] == first[1] != NearbySearch(SPACE, [DENSE]).next_of(9, [])[1]
+    assert samples([(DENSE, 0.5)]) == samples([(SPACE.clip(DENSE), 0.5)]) != samples([(START, 0.5)])
+    # Where no start prunes anything all are around the best.
+    assert samples([(START, 0.5)], 2, [DENSE]) == samples([(START, 0.5)], 2, [START]) != samples([], 2)
 
 
 def run(strategy, count):
@@ -57,7 +66,7 @@ def run(strategy, count):
 
 def test_it_climbs_where_random_only_looks_and_goes_on_from_its_state():
     def best(kind, seed):
-        proposals = run(kind(SPACE, [Point(0.15, 0.6, 0.2, 1.0)], seed), 24)
+        proposals = run(kind(SPACE, [START], seed), 24)
         return max(hill(one.point, "a cat", 1) for one in proposals)
 
     assert fmean(best(NearbySearch, seed) - best(RandomSearch, seed) for seed in range(12)) > 0.02

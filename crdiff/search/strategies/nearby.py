@@ -1,7 +1,7 @@
-"""Random configurations around the best so far.
+"""Random configurations around the start and the best so far.
 
-Far from where a search starts most configurations are worse, and the scores of a dozen images are mostly noise. So the
-samples stay near, but not so near that a single lucky score would hold them.
+Where a search starts is mostly a good place already, and the scores of a dozen images are mostly noise. So half of the
+samples stay near the start, and no lucky score leads them away; by the others a search leaves a start that is not good.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from crdiff.search.strategies.random_search import RandomSearch
 from crdiff.search.strategies.strategy import rng
 
 REACH = 0.6
-"""How far a sample may lie from the best on each axis, as a share of its range; the nearer, the likelier."""
+"""How far a sample may lie from its centre on each axis, as a share of its range; the nearer, the likelier."""
 
 
 class NearbySearch(RandomSearch):
-    """The starting points, then samples around the best of all so far, triangularly distributed on each axis."""
+    """The starting points, then samples around one of them and around the best of all so far in turn.
+
+    On each axis they are triangularly distributed, within the bounds.
+    """
 
     name: ClassVar[str] = "nearby"
 
@@ -29,7 +32,9 @@ class NearbySearch(RandomSearch):
         scored = [(point, score) for point, score in told if score is not None]
         if not scored:
             return super().next_of(number, told, running)
-        numbers, centre = rng(self.seed, number), self.space.clip(max(scored, key=lambda one: one[1])[0])
+        best, _ = max(scored, key=lambda one: one[1])
+        start = next((point for point in self.starts if not point.is_dense), best)
+        centre, numbers = self.space.clip(best if number % 2 else start), rng(self.seed, number)
         bounds = self.space.bounds.items()
         return "sample", self.space.at(
             [_near((centre[axis] - low) / (high - low), numbers) for axis, (low, high) in bounds]

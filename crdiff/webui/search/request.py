@@ -16,8 +16,8 @@ from crdiff.search.objective import RACING, Objective
 from crdiff.search.search import EVALUATIONS, Budget
 from crdiff.search.strategies import registry as strategies
 from crdiff.search.strategies.annealing import iterations_for
+from crdiff.search.strategies.nearby import NearbySearch
 from crdiff.search.strategies.point import START, Point, check_k
-from crdiff.search.strategies.random_search import RandomSearch
 from crdiff.search.strategies.space import K_BOUNDS, RATIO_BOUNDS, Space
 from crdiff.search.strategies.strategy import Options, Strategy
 from crdiff.webui.jobs.request import from_dict, from_text
@@ -84,7 +84,7 @@ class SearchRequest:
     k: tuple[float, float] = K_BOUNDS
     stages: int = 1
     k_by_stage: bool = False
-    strategy: str = RandomSearch.name
+    strategy: str = NearbySearch.name
     seed: int = 0
     racing: str = RACING[0]
     trial_k: float | None = None
