@@ -186,20 +186,37 @@ def made_preset(measured: Measured, winner: Cell) -> Preset | None:
 
 
 def table(measured: Measured) -> list[str]:
-    """Markdown: every setting of every size, and how far the winner is ahead of it."""
-    heads = ["size (h x w)", "setting", "ratios", "k", "passes", "captions", "right, %", "the winner's lead"]
-    lines = [row(heads), row(["---"] * len(heads))]
-    for size in measured.sizes():
-        cells = [cell for cell in measured.cells.values() if cell.size == size]
-        winner = next((cell for cell in cells if cell.varied == SEARCHED), None)
-        for cell in cells:
-            lead = None if winner is None else measured.gain(winner, cell)
-            name = cell.label + (f", {cell.varied}" if cell.varied in (SEARCHED, PRESET) else "")
-            ratios = "/".join(f"{ratio:.3g}" for ratio in dict.fromkeys(cell.ratios))
-            captions = str(len(cell.right) // measured.protocol.seeds)
-            shown = [size, name, ratios, f"{cell.k:.3g}", f"{cell.passes:g}", captions, str(measured.right(cell))]
-            lines.append(row([*shown, lead.as_gain() if lead else ""]))
+    """Markdown with a row for each setting: at each size the share of captions right, and how far beyond the winner."""
+    sizes = measured.sizes()
+    rows: dict[str, dict[str, Cell]] = {}
+    for cell in measured.cells.values():
+        rows.setdefault(_named(cell), {})[cell.size] = cell
+    lines = [row(["setting", "passes", *sizes]), row(["---"] * (len(sizes) + 2))]
+    for name, cells in rows.items():
+        passes = "-".join(f"{count:g}" for count in sorted({cell.passes for cell in cells.values()}))
+        lines.append(row([name, passes, *(_shown(measured, cells.get(size)) for size in sizes)]))
     return lines
+
+
+def _named(cell: Cell) -> str:
+    named = {SEARCHED: "found by the search", PRESET: "the page's preset", "": DENSE_NAME}
+    return named.get(cell.varied, f"{cell.label}, {cell.varied}")
+
+
+def _shown(measured: Measured, cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    winner = next((one for one in measured.cells.values() if (one.size, one.varied) == (cell.size, SEARCHED)), None)
+    text, beyond = f"{100 * measured.right(cell).value:.1f}", measured.gain(cell, winner)
+    if beyond is not None:
+        told = f"{100 * beyond.value:+.1f} ± {50 * (beyond.high - beyond.low):.1f}"
+        text += f" (**{told}**)" if beyond.low > 0.0 or beyond.high < 0.0 else f" ({told})"
+    captions = len(cell.right) // measured.protocol.seeds
+    text += "" if captions == measured.protocol.prompts else f", of {captions}"
+    if cell.varied in (SEARCHED, PRESET):
+        ratios = "/".join(f"{ratio:.3g}" for ratio in dict.fromkeys(cell.ratios))
+        text = f"{cell.label} {ratios}, k {cell.k:.3g}: {text}"
+    return text
 
 
 def _compatible(known: Measured, protocol: Protocol) -> Measured:

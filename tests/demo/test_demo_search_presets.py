@@ -49,10 +49,12 @@ def test_presets_are_searched_over_criteria_and_judged_against_single_ratios(che
     assert made.criterion == "soft" and made.k == pytest.approx(winner.k, abs=1e-3)
     assert made.note.endswith("2 UNet passes a step")
 
-    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| 80x128 |")]
+    table = capsys.readouterr().out.splitlines()[-(len(cells) + 2) :]
+    assert table[0] == "| setting | passes | 80x128 |"
+    assert sum(line.startswith("| found by the search | 2 | soft ") for line in table) == 1
     monkeypatch.setattr(DemoModel, "draw", lambda *_: pytest.fail("drawn again"))
     search_presets.main()
-    assert capsys.readouterr().out.splitlines()[-len(cells) :] == printed[-len(cells) :]
+    assert capsys.readouterr().out.splitlines()[-len(table) :] == table
 
 
 def test_a_setting_is_judged_until_it_is_worse_than_the_winner():
