@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,17 @@ import torch
 from browser.conftest import host_page, opened, page  # noqa: F401
 from standins import HostKind, Server, start
 
-from demo.train.recipe import model_config
+from demo.train.recipe import UNET, model_config
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trained one's layout with one transformer block for each stack of them, and a narrower VAE."""
     from common.checkpoints import write_random  # importable once `demo` is
 
-    return write_random(tmp_path_factory.mktemp("checkpoint"), "random", model_config(1.0), 3, torch.float16)
+    shallow = replace(UNET, transformer_depth=(0, 1, 1), transformer_depth_middle=1)
+    config = replace(model_config(1.0), unet=shallow, vae={"kind": "conv", "widths": [8, 12, 16], "scale": 1.0})
+    return write_random(tmp_path_factory.mktemp("checkpoint"), "random", config, 3, torch.float16)
 
 
 @pytest.fixture(scope="session")
