@@ -12,7 +12,7 @@ have the page loaded again.
   printed), ``.get(path)`` and ``.post(path, body)`` for its API.
 - ``page``: a playwright page that shows the loaded host. Whatever leaves this machine is refused. At the end of the
   test every JavaScript error and every console error fails it; ``page.errors`` is that list, to be cleared by a test
-  that provokes one.
+  that provokes one. ``page.used`` is whether an earlier test has had it.
 - ``host_page``: the same page in a ``HostPage``, with what tests do most: ``fill_prompt``, ``set_number``,
   ``set_slider``, ``choose``, ``open_accordion``, ``wait_checked``, ``generate`` (waits, returns the infotext shown),
   ``paste`` (puts an infotext into the prompt and presses the paste button), ``tab``, ``gallery_images``, ``reload``.
@@ -93,7 +93,7 @@ def opened(server: Server, browser: Any) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     context.set_default_timeout(PAGE_MS)
     opened = context.new_page()
-    opened.errors = []
+    opened.errors, opened.used = [], False
     opened.on("pageerror", lambda error: opened.errors.append(f"uncaught: {error}"))
     opened.on("console", lambda m: opened.errors.append(f"console: {m.text}") if m.type == "error" else None)
     opened.route("**/*", _only_this_machine)
@@ -107,6 +107,7 @@ def opened(server: Server, browser: Any) -> Iterator[Any]:
 def page(opened: Any) -> Iterator[Any]:
     opened.errors.clear()
     yield opened
+    opened.used = True
     assert not opened.errors, opened.errors
 
 

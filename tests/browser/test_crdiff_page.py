@@ -144,6 +144,7 @@ def test_moving_a_ratio_means_custom_and_shades_the_picture(controls, host_page)
     assert min(shades[-3:]) > max(shades[:4])
 
 
+@pytest.mark.one_page
 def test_the_stages_are_shown_and_the_chosen_one_is_changed_by_the_sliders(controls, host_page):
     stages = host_page.one(controls.id("stages")).locator("textarea, input").first
     stages.fill("0.4/0.3/0.2; 0.21/0.22/0.23/1.2 from 0.5")

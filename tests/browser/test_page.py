@@ -7,7 +7,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-pytestmark = pytest.mark.standin
+# What of it every extension's page needs is used on both gradios by the tests of CR-Diff's own.
+pytestmark = [pytest.mark.standin, pytest.mark.one_page]
 INFOTEXT = "a red cube\nNegative prompt: blue\nSteps: 3, Sampler: Euler, CFG scale: 4.5, Seed: 42, Size: 64x128"
 
 

@@ -18,22 +18,28 @@ def score(images, prompt):
 
 
 @pytest.fixture
-def host_page(host_page):
-    """With an empty search."""
-    host_page.reload()
-    return host_page
+def fresh(host_page):
+    """An empty search and the values of a page just loaded; loading takes seconds, so only where they matter."""
+    if host_page.page.used:
+        host_page.reload()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_score(server):
+    """A score for the search, there before the page is loaded."""
+    (server.data / "crdiff").mkdir(exist_ok=True)
+    (server.data / "crdiff" / "score.py").write_text(SCORE, encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
-def own_score(server):
-    """A score for the search; the server is shared with tests that count the user's own presets."""
+def no_presets_left(server):
+    """The server is shared with tests that count the user's own presets."""
     server.post("/sdapi/v1/options", {"sd_model_checkpoint": "tiny-sd15-a"})
-    (server.data / "crdiff").mkdir(exist_ok=True)
-    (server.data / "crdiff" / "score.py").write_text(SCORE, encoding="utf-8")
     yield
     (server.data / "crdiff" / "presets.json").unlink(missing_ok=True)
 
 
+@pytest.mark.usefixtures("fresh")
 def test_a_search_is_started_watched_applied_and_saved(host_page, server):
     prompt = "a small red house"
     search = Search(host_page).open(prompt)
@@ -101,6 +107,8 @@ def test_a_search_is_started_watched_applied_and_saved(host_page, server):
     search.ratios_become([round(found[group], 4) for group in GROUPS])
 
 
+@pytest.mark.one_page
+@pytest.mark.usefixtures("fresh")
 def test_a_search_survives_skip_and_reload_and_is_stopped(host_page, server):
     page = host_page.page
     host_page.fill_prompt("a barn")
@@ -128,6 +136,7 @@ def test_a_search_survives_skip_and_reload_and_is_stopped(host_page, server):
     assert host_page.generate() == before
 
 
+@pytest.mark.one_page
 def test_your_own_eye_picks_by_button_and_key(host_page):
     page = host_page.page
     search = Search(host_page).open("a mill")
