@@ -49,8 +49,9 @@ class Patch:
         return found
 
     def _step_over_dormant(self) -> None:
-        while isinstance(self._previous, Patch) and self._previous._call is None:
-            self._previous = self._previous._previous
+        # One that somebody has moved to another name still looks its original up by its own.
+        while isinstance(before := self._previous, Patch) and before._call is None and before._name == self._name:
+            self._previous = before._previous
 
     @property
     def alone(self) -> bool:

@@ -67,7 +67,7 @@ _RARE = ("candidates", "chosen_by", "calibration")
 
 @dataclass(frozen=True)
 class Drawing:
-    """A way at a size, with everything settled.
+    """A way at a size, with everything settled. Those that draw the same are equal, whatever is told of them.
 
     Attributes:
         way: as it was written.
@@ -85,8 +85,8 @@ class Drawing:
     settings: Settings
     size: Size
     passes: float
-    origin: str
-    published: Mapping[str, float] = field(default_factory=dict)
+    origin: str = field(compare=False)
+    published: Mapping[str, float] = field(default_factory=dict, compare=False)
     candidates: int = 1
     chosen_by: str = ""
     calibration: str = ""

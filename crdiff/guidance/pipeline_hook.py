@@ -64,7 +64,9 @@ class PipelineHook:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Within it the UNet's calls go to runs; after it the UNet is as it was."""
-        patch = Patch(self._unet, "forward", self._call)
+        # accelerate, which offloads models, keeps a forward there and puts its own around it anew after each image.
+        inside = "_old_forward" in vars(self._unet)
+        patch = Patch(self._unet, "_old_forward" if inside else "forward", self._call)
         try:
             yield
         finally:

@@ -216,6 +216,9 @@ def test_the_status_line_says_what_a_criterion_lacks(tmp_path):
     assert [told(criterion).level for criterion in ("wanda", "obs-saliency")] == ["estimated", "problem"]
     calibrations.put(STATE, known)
     assert told("obs-saliency").level == "estimated"
+    later = calibrations.put(STATE, replace(without, made={"size": "another"}))
+    os.utime(later, ns=(later.stat().st_atime_ns, later.stat().st_mtime_ns + 10**9))
+    assert told("obs-saliency").level == "problem"  # runs go by the latest of the weights alone
 
 
 def test_the_latest_counts_and_the_same_way_replaces(tmp_path):

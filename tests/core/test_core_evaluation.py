@@ -218,7 +218,12 @@ def test_scores_of_earlier_metrics_are_not_shown(evaluate, tmp_path):
 def test_shares_are_drawn_apart_and_reported_together(evaluate, tmp_path, capsys):
     whole, _, report = evaluate()
     folders = [str(tmp_path / name) for name in ("first", "second", "second")]
+    killed, status, _ = evaluate("--shard", "1/3", "--out", folders[0], most=5)
+    assert status == 130 and len(killed.drawn) == 5
     parts = [evaluate("--shard", f"{n}/3", "--out", folder)[0].drawn for n, folder in enumerate(folders, 1)]
+    parts[0] = killed.drawn + parts[0]
+    plan = tmp_path / "second" / "plan.json"
+    plan.write_text(plan.read_text().replace('"origin": "', '"origin": "from another preset: '))  # and drawn alike
     assert sorted(str(drawn) for part in parts for drawn in part) == sorted(map(str, whole.drawn))
     assert not {drawn[:3] for drawn in parts[0]} & {drawn[:3] for drawn in parts[1]}
     assert main(["evaluate", "--merge", *folders[:2], "--out", str(tmp_path / "all")]) == 0
