@@ -34,9 +34,9 @@ TOOLTIPS: Mapping[str, str] = {
     "k_by_stage": "Whether k may differ from stage to stage as the ratios do; it counts with two stages or more.",
     "stages": "Parts of the steps, all of the same length, each with ratios of its own. Every stage is more to search "
     "for, and takes more evaluations.",
-    "strategy": "How the next ratios are chosen: random, the default, samples evenly, annealing is the paper's, "
-    "evolution changes the best a little as Diff-ES does. cmaes is offered where that Python package is installed, tpe "
-    "and gp where optuna is.",
+    "strategy": "How the next ratios are chosen: nearby, the default, samples around the start and the best so far, "
+    "random evenly, annealing is the paper's, evolution changes the best a little as Diff-ES does. cmaes is offered "
+    "where that Python package is installed, tpe and gp where optuna is.",
     "racing": "Whether ratios that cannot win are given up early: exact never misses the best, likely saves more, off "
     "draws every image.",
     "seed": "Of the search's own random numbers; another one tries other ratios.",
