@@ -86,6 +86,8 @@ def one_thread() -> Iterator[None]:
 LONG = ("host", "browser", "demo", "webui", "standin")
 STANDIN = ("demo/webui", "crdiff/bench/unet.py", "tests/standin", "tests/browser/test_page.py", "requirements")
 """What the tests of the stand-in itself depend on."""
+OTHER_TARGETS = {f"{prefix}{kind.flavour}" for kind in HOSTS[1:] for prefix in ("", "standin-")}
+"""The stand-ins of tests/webui and tests/host in which what is marked ``one_host`` runs with ``--full`` alone."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -132,6 +134,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _left_to_full(item: pytest.Item) -> bool:
     if item.get_closest_marker("full") is not None:
         return True
+    if item.get_closest_marker("one_host") is not None and _parameters(item).get("target") in OTHER_TARGETS:
+        return True
     return item.get_closest_marker("standin") is not None and not _standin_changed()
 
 
@@ -155,7 +159,7 @@ def _host(item: pytest.Item) -> str | None:
     """Which running host a test uses, if any."""
     folder = item.path.parent.name
     fixtures = getattr(item, "fixturenames", ())
-    parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
+    parameters = _parameters(item)
     if "demo" in fixtures:
         return "demo"
     if "host_kind" in parameters:
@@ -166,6 +170,10 @@ def _host(item: pytest.Item) -> str | None:
     named = [parameters[name] for name in ("target", "either") if name in parameters]
     named += [name for name in ("a1111", "forge") if name in fixtures]
     return f"{folder}-{named[0]}" if named else None
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    return item.callspec.params if hasattr(item, "callspec") else {}
 
 
 def _standin(kind: HostKind) -> str:

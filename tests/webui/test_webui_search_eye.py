@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import numpy
+import pytest
 from PIL import Image
 
 
@@ -54,6 +55,7 @@ def looked_at(host: Any, evaluations: int, *, stop_at: int = 0) -> dict[str, Any
             "question": monitor.status.question, "history": [entry.score for entry in report.history]}  # fmt: skip
 
 
+@pytest.mark.one_host
 def test_the_picks_lead_the_search_and_are_kept(host: Any) -> None:
     stopped = host.run(looked_at, 6, stop_at=3)
     assert stopped["summary"]["state"] == "stopped"

@@ -149,6 +149,7 @@ def test_the_same_search_goes_on_where_it_was_and_draws_nothing_twice(host: Any)
     assert (host.data / "crdiff" / "searches" / first["journal"]).is_file()
 
 
+@pytest.mark.one_host
 def test_k_can_be_searched_for_too(host: Any) -> None:
     """With a seed at random, which is the same for every image."""
     seen = host.run(searched, vary=["k", "up"], k=[1.2, 2.0], seeds=[-1])
@@ -161,6 +162,7 @@ def test_k_can_be_searched_for_too(host: Any) -> None:
     assert len(set(varied)) > 1 or len({point["up"] for point in seen["tried"]}) > 2
 
 
+@pytest.mark.one_host
 @pytest.mark.parametrize(
     ("own", "down", "mid"),
     [
@@ -183,6 +185,7 @@ def test_ratios_that_are_not_varied_stay_as_the_accordion_has_them(
     assert (again["journal"], again["tried"]) == (seen["journal"], seen["tried"])
 
 
+@pytest.mark.one_host
 def test_ratios_that_are_not_varied_are_those_of_a_given_start(host: Any) -> None:
     starts = [{"down": 0.0, "mid": 0.0, "up": 0.0, "k": 0.0}, {"down": 0.482, "mid": 0.396, "up": 0.469, "k": 1.0}]
     seen = host.run(searched, vary=["up"], starts=starts, evaluations=5)
@@ -195,6 +198,7 @@ def test_ratios_that_are_not_varied_are_those_of_a_given_start(host: Any) -> Non
     assert "stages" not in "".join(paper["texts"])  # they give way to the ratios that are searched
 
 
+@pytest.mark.one_host
 @pytest.mark.parametrize(("name", "held"), [("all-ratios", None), ("one-ratio", (0.3, 0.3))])
 def test_a_search_of_version_1_0_0_is_resumed(
     host: Any, target: str, name: str, held: tuple[float, float] | None

@@ -196,6 +196,7 @@ def test_what_a_client_needs_to_know_first(host: Any) -> None:
     assert len(checkpoint["sha256"]) == 64
 
 
+@pytest.mark.one_host
 def test_given_configurations_are_measured_and_no_others(host: Any) -> None:
     starts = [{"down": 0.2, "mid": 0.3, "up": 0.4, "k": 1.0}, {"down": 0.0, "mid": 0.0, "up": 0.0, "k": 0.0}]
     wanted = {"strategy": "listed", "starts": starts, "prompts": ["one", "two"], "seeds": [1, 2]}
@@ -214,6 +215,7 @@ def test_given_configurations_are_measured_and_no_others(host: Any) -> None:
     assert "the scorer is broken" in failed["message"]
 
 
+@pytest.mark.one_host
 def test_the_best_is_compared_with_the_start_on_fresh_seeds(host: Any) -> None:
     start = {"down": 0.2, "mid": 0.3, "up": 0.4, "k": 1.0}
     seen = host.run(done, {"starts": [start], "evaluations": 5, "seeds": [60], "fresh_seeds": 3}, steps=1)
@@ -231,6 +233,7 @@ def test_the_best_is_compared_with_the_start_on_fresh_seeds(host: Any) -> None:
     assert "On 2 images with fresh seeds it gains" in seen["message"]
 
 
+@pytest.mark.one_host
 def test_the_jobs_of_one_search_elsewhere_load_its_score_once(host: Any) -> None:
     """And whatever searches next frees it first."""
     starts = [{"down": 0.2, "mid": 0.3, "up": 0.4, "k": 1.0}]
@@ -255,6 +258,7 @@ def score(images, prompt):
 """
 
 
+@pytest.mark.one_host
 def test_the_bound_of_an_own_score_saves_pictures_and_changes_nothing(host: Any) -> None:
     """The dense pictures, drawn first, cannot be surpassed, and one worse picture decides against a configuration."""
     own = host.data / "crdiff" / "score.py"
@@ -293,6 +297,7 @@ def with_a_full_disk(host: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return failed, done(host, {"evaluations": 4, "seed": 3}, steps=1)
 
 
+@pytest.mark.one_host
 def test_a_full_disk_ends_with_the_best_and_a_sentence(host: Any) -> None:
     failed, after = host.run(with_a_full_disk)
     assert failed["state"] == "failed"
@@ -314,6 +319,7 @@ def cut_and_resumed(host: Any, data: str) -> list[dict[str, Any]]:
     return answers
 
 
+@pytest.mark.one_host
 def test_a_search_killed_in_an_evaluation_goes_on_to_the_same_end(host: Any) -> None:
     whole, *resumed = host.run(cut_and_resumed, str(host.data / "crdiff" / "searches"))
     assert whole["state"] == "done"
@@ -355,9 +361,9 @@ def objects() -> dict[str, int]:
 
 
 def counted(host: Any) -> list[dict[str, int]]:
-    """What is alive after 4 evaluations, and after 16 more."""
+    """What is alive after 4 evaluations, and after 6 more."""
     counts = []
-    for evaluations in (4, 20):
+    for evaluations in (4, 10):
         done(host, {"evaluations": evaluations, "seed": 9, "iterations": 120}, steps=1, height=64)
         counts.append(objects())
     return counts
