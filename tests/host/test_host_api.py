@@ -76,6 +76,7 @@ FULL_LIST = [
 ]  # fmt: skip
 
 
+@pytest.mark.one_host
 @pytest.mark.parametrize(
     ("args", "settings"),
     [
@@ -95,6 +96,7 @@ def test_arguments(studio: Studio, args: list[Any], settings: dict[str, Any]) ->
     studio.assert_same(studio.draw(scripts={"cr-diff": args}), studio.crdiff(settings))
 
 
+@pytest.mark.one_host
 def test_defaults(studio: Studio) -> None:
     """An object and a list with nothing but the switch mean the same, and k is 1.5."""
     with studio.on(studio.checkpoint(family="sd15", inpainting=False)):
@@ -147,6 +149,7 @@ def test_infotext_draws_the_image_again(studio: Studio) -> None:
 # Presets
 
 
+@pytest.mark.one_host
 def test_exact_size_takes_the_presets_ratios(studio: Studio) -> None:
     """A small image of the table, for hosts without a GPU, of sides that every host draws: one rounds to 64 pixels."""
     checkpoint = studio.checkpoint(family="sd15", inpainting=False)
@@ -161,6 +164,7 @@ def test_exact_size_takes_the_presets_ratios(studio: Studio) -> None:
     assert smallest["size"] in found["CR-Diff source"]
 
 
+@pytest.mark.one_host
 def test_other_sizes_are_interpolated_and_drawn_so(studio: Studio) -> None:
     presets = [entry for entry in studio.client.get("/crdiff/v1/presets")["presets"] if entry["family"] == "sd15"]
     with studio.on(studio.checkpoint(family="sd15", inpainting=False)):
@@ -174,6 +178,7 @@ def test_other_sizes_are_interpolated_and_drawn_so(studio: Studio) -> None:
         studio.assert_reference(auto, ratios)
 
 
+@pytest.mark.one_host
 def test_named_preset(studio: Studio) -> None:
     preset = next(entry for entry in studio.client.get("/crdiff/v1/presets")["presets"] if entry["family"] == "sd15")
     ratios = {group: preset[group] for group in GROUPS}

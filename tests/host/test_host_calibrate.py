@@ -86,6 +86,7 @@ def test_sums_are_those_of_the_hosts_own_images(studio: Studio, kept: set[str]) 
     studio.assert_state(state)
 
 
+@pytest.mark.one_host
 def test_criteria_that_need_whole_hessians_and_gradients(studio: Studio, kept: set[str]) -> None:
     """Weights of their own in the pruned pass, and the host's in every other image."""
     plain, state = studio.draw(), studio.state()

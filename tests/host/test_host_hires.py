@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hostkit.client import Drawing, Payload
+from hostkit.full import full
 from hostkit.infotext import group_ratios, parse
 from hostkit.studio import RATIOS, Studio
 
@@ -22,8 +23,11 @@ OFF = {"k": 0}
 
 @pytest.mark.parametrize(
     ("choice", "reference"),
-    [("both", {}), ("first", {"hires": OFF}), ("second", {**OFF, "hires": {"k": 1.5}})],
-    ids=["both", "first", "second"],
+    [
+        full("both", {}, id="both"),  # that of two batches
+        pytest.param("first", {"hires": OFF}, id="first"),
+        pytest.param("second", {**OFF, "hires": {"k": 1.5}}, id="second"),
+    ],
 )
 def test_choice_of_the_pass(studio: Studio, choice: str, reference: dict[str, Any]) -> None:
     mine = studio.crdiff({**RATIOS, "k": 1.5, "hires": choice}, **HIRES)

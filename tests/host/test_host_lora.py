@@ -50,7 +50,7 @@ def test_functional_loras_prune_the_weights_they_would_be_merged_into(studio: St
     if studio.target.forge:
         pytest.skip(f"{studio.target.name} merges LoRAs whatever lora_functional says")
     both = loras[0] + loras[1].removeprefix("a photo of a cat")
-    for prompt in (*loras, both):
+    for prompt in (loras[0], both):
         merged = studio.reference(SETTINGS, prompt=prompt)
         with studio.client.option("lora_functional", True):
             mine = studio.crdiff(SETTINGS, prompt=prompt)
