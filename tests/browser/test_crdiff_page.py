@@ -256,6 +256,7 @@ def test_every_control_has_a_tooltip(controls, host_page):
     assert "AutoGuidance" in host_page.one(controls.id("k")).get_attribute("title")
 
 
+@pytest.mark.one_page
 def test_a_picture_drawn_with_auto_can_be_pasted_back(controls, host_page):
     host_page.fill_prompt("a red cube")
     text = host_page.generate(width=64, height=64, steps=2, seed=5)
