@@ -36,14 +36,15 @@ class PipelineCalibrations:
     Args:
         pipe: with a UNet.
         kept: where they are.
+        sha256: of the weights, by which these are told from others; None takes the pipeline's name.
 
     Raises:
         UnsupportedModelError: it has no UNet whose layers could be pruned.
     """
 
-    def __init__(self, pipe: Any, kept: Calibrations) -> None:
+    def __init__(self, pipe: Any, kept: Calibrations, sha256: str | None = None) -> None:
         self._pipe, self._kept = pipe, kept
-        self._hook = PipelineHook(pipe, self._begin)
+        self._hook = PipelineHook(pipe, self._begin, sha256)
         self._calibration = Calibration()
         self._run: CalibrationRun | None = None
 

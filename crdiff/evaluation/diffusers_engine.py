@@ -73,7 +73,9 @@ class DiffusersEngine:
         self.checkpoint = Checkpoint(name, family, sha256)
         kept = None if calibrations is None else Calibrations(calibrations)
         self._pipe, self._sampling, self._weights, self._store = pipe, sampling, weights, Store(calibrations=kept)
-        self._calibrations = None if kept is None else PipelineCalibrations(pipe, kept)
+        # A folder may be given by another path the next time.
+        self._sha256 = sha256 or weights
+        self._calibrations = None if kept is None else PipelineCalibrations(pipe, kept, self._sha256)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -121,7 +123,7 @@ class DiffusersEngine:
         return self._calibrations.make(kept, images, draw, made, should_stop)
 
     def draw(self, request: Request) -> Drawn:
-        with applied(self._pipe, store=self._store, **request.settings.to_dict()) as guided:
+        with applied(self._pipe, sha256=self._sha256, store=self._store, **request.settings.to_dict()) as guided:
             image = self._images(request.prompt, request.seed, request.size)[0]
         if guided.refusals:
             raise EvaluationError(guided.refusals[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 
 import numpy as np
@@ -31,7 +32,11 @@ def pipe(tmp_path_factory):
 def engine(pipe, tmp_path, monkeypatch, one_thread):
     monkeypatch.setattr(diffusers_engine, "_CALIBRATED_WITH", IMAGES)
     monkeypatch.setattr(PresetLibrary, "native_size", lambda library, family: SIZE)
-    return DiffusersEngine(pipe, Sampling(steps=STEPS), "small", calibrations=tmp_path)
+    return engine_of(pipe, tmp_path)
+
+
+def engine_of(pipe, folder):
+    return DiffusersEngine(pipe, Sampling(steps=STEPS), "small", weights="0123456789abcdef", calibrations=folder)
 
 
 def layers_of(pipe):
@@ -92,7 +97,9 @@ def test_criteria_go_by_it_also_in_the_next_process(pipe, engine, tmp_path):
     first = engine.calibration(settings[0])
     assert first and [engine.calibration(one) for one in settings] == [first, None, None]
     assert engine.calibrate(Kept("whole", gradients=True), lambda: False)
-    again = DiffusersEngine(pipe, Sampling(steps=STEPS), "small", calibrations=tmp_path)
+    elsewhere = copy.copy(pipe)
+    elsewhere.register_to_config(_name_or_path="moved/small")
+    again = engine_of(elsewhere, tmp_path)
     assert len({again.calibration(one) for one in settings} | {first}) == 2
     drawn = [again.draw(Request("a cat", 5, SIZE, one)).image.tobytes() for one in (Settings(), *settings)]
     assert len(set(drawn)) == 4
