@@ -77,6 +77,7 @@ class PipelineCalibrations:
 
         Raises:
             CRDiffError: the model cannot be watched.
+            OSError: it cannot be kept.
         """
         denoising = self._denoising() if kept.gradients else None
         told = {"images": str(len(images)), **made, "hessians": kept.hessians, "version": __version__}
@@ -85,6 +86,7 @@ class PipelineCalibrations:
         try:
             done = self._made(kept, files, lambda last: self._drawn(images, draw, last, should_stop), denoising, told)
         finally:
+            self._calibration = Calibration()  # the sums leave the memory
             if files is not None and not done:
                 files.delete()
         return done
@@ -115,6 +117,7 @@ class PipelineCalibrations:
             found = new if found is None else found.with_hessians_of(new)
             if last is not None:
                 found = found.with_gradients(gathering.gradients.halves())
+            del gathering  # its Hessians leave the memory before the next ones come
         self._kept.put(state, replace(found, hessians=files))
         return True
 
@@ -145,6 +148,7 @@ class PipelineCalibrations:
             finally:
                 if self._run is not None:
                     self._run.close()
+                    self._run = None
         return True
 
     def _denoising(self) -> Denoising:

@@ -71,6 +71,7 @@ class PipelineHook:
             yield
         finally:
             patch.remove()
+            self._run = None
 
     def _call(
         self, original: Callable[..., Any], sample: torch.Tensor, timestep: Any, *args: Any, **kwargs: Any

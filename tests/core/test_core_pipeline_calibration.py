@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import gc
 import re
+import weakref
 
 import numpy as np
 import pytest
 import torch
 from small_pipeline import small_pipeline
 
+from crdiff.calibration import run
+from crdiff.calibration.gathering import Gathering
 from crdiff.calibration.kept import Kept
 from crdiff.evaluation import diffusers_engine
 from crdiff.evaluation.diffusers_engine import DiffusersEngine
@@ -103,3 +107,26 @@ def test_criteria_go_by_it_also_in_the_next_process(pipe, engine, tmp_path):
     assert len({again.calibration(one) for one in settings} | {first}) == 2
     drawn = [again.draw(Request("a cat", 5, SIZE, one)).image.tobytes() for one in (Settings(), *settings)]
     assert len(set(drawn)) == 4
+
+
+def test_groups_whose_hessians_do_not_fit_are_drawn_for_again_and_no_sum_stays(pipe, engine, monkeypatch):
+    alive, fitting = [], []
+
+    def one_at_a_time(needed, working, device):
+        fitting.append(tuple(needed))
+        alive[:] = [one for one in alive if one() is not None]
+        assert not alive, "the sums of the round before are still in memory"
+        return tuple(needed)[:1]
+
+    class Watched(Gathering):
+        def __init__(self, *args):
+            super().__init__(*args)
+            alive.append(weakref.ref(self))
+
+    monkeypatch.setattr(run, "fitting", one_at_a_time)
+    monkeypatch.setattr(run, "Gathering", Watched)
+    assert engine.calibrate(Kept("whole"), lambda: False)
+    assert fitting == [("down", "mid", "up"), ("mid", "up"), ("up",)]
+    gc.collect()
+    assert all(one() is None for one in alive)
+    assert set(engine._calibrations.in_force().hessians.keys) == set(layers_of(pipe))
