@@ -107,7 +107,13 @@ def start(kind: HostKind, folder: Path, arguments: list[str], **environment: str
     port = free_port()
     data, log_file = folder / "data", folder / "server.log"
     command = [str(kind.python), "-W", "ignore", *arguments, "--host-flavour", kind.flavour, "--port", str(port)]
-    variables = {"PYTHONUNBUFFERED": "1", "GRADIO_TEMP_DIR": str(folder / "gradio"), "PYTHONPATH": ""}
+    # gradio 4 asks matplotlib for its backend at every event, which loads all of pyplot unless one is named.
+    variables = {
+        "PYTHONUNBUFFERED": "1",
+        "MPLBACKEND": "agg",
+        "GRADIO_TEMP_DIR": str(folder / "gradio"),
+        "PYTHONPATH": "",
+    }
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             [*command, "--data", str(data)], stdout=log, stderr=subprocess.STDOUT, cwd=ROOT,

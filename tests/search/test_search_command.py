@@ -145,18 +145,18 @@ def test_searches_over_k_that_start_from_different_ones_have_journals_of_their_o
 
 def test_racing_leaves_images_out_and_the_best_is_measured_in_full(webui, tmp_path):
     prompts = tmp_path / "prompts.txt"
-    prompts.write_text("\n".join(f"prompt {number}" for number in range(20)), encoding="utf-8")
-    assert main(command(webui, prompts, evaluations=30)) == 0
+    prompts.write_text("\n".join(f"prompt {number}" for number in range(10)), encoding="utf-8")
+    assert main(command(webui, prompts, evaluations=20)) == 0
     whole = len(webui.asked)
-    assert main(command(webui, prompts, "--racing", "likely", evaluations=30, out="raced.json")) == 0
+    assert main(command(webui, prompts, "--racing", "likely", evaluations=20, out="raced.json")) == 0
     assert len(webui.asked) - whole < whole
     (preset,) = presets(tmp_path, "raced.json")
-    mine = [hill(Point.of(preset.ratios, 1.5), f"prompt {number}", seed) for number in range(20) for seed in (1, 2)]
+    mine = [hill(Point.of(preset.ratios, 1.5), f"prompt {number}", seed) for number in range(10) for seed in (1, 2)]
     told = float(preset.note.partition("own ")[2].partition(",")[0])
-    assert told == pytest.approx(sum(mine) / 40, abs=2e-4)  # a preset's ratios are rounded
+    assert told == pytest.approx(sum(mine) / 20, abs=2e-4)  # a preset's ratios are rounded
     # It too goes on where it was.
     before = len(webui.asked)
-    assert main(command(webui, prompts, "--racing", "likely", evaluations=30, out="raced.json")) == 0
+    assert main(command(webui, prompts, "--racing", "likely", evaluations=20, out="raced.json")) == 0
     assert len(webui.asked) == before
 
 
