@@ -140,7 +140,8 @@ def read_lines(path: Path, kind: str = SEARCH) -> tuple[list[dict[str, Any]], in
 def check_header(path: Path, was: Mapping[str, Any], now: Mapping[str, Any], kind: str = SEARCH) -> None:
     """Raises JournalError if a journal's first line ``was`` differs from the one it would get ``now``."""
     if difference := differing(was, now, kind):
-        raise _fault(path, f"this journal was written with {difference}; give it a journal of its own")
+        own = "journal" if kind == SEARCH else "folder"
+        raise _fault(path, f"this journal was written with {difference}; give it a {own} of its own")
 
 
 def _magic(kind: str) -> bytes:

@@ -298,7 +298,7 @@ def test_another_model_or_number_of_steps_needs_another_folder(evaluate, capsys)
     evaluate()
     engine, status, _ = evaluate(identity={"engine": "fake", "steps": 4})
     assert status == 2 and engine.drawn == []
-    assert "written with steps 3, and this evaluation has 4" in capsys.readouterr().err
+    assert "with steps 3, and this evaluation has 4; give it a folder of its own" in capsys.readouterr().err
 
 
 def test_the_page_needs_no_other_file(evaluate, tmp_path):
