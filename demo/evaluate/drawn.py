@@ -32,6 +32,7 @@ from demo.prepare import CHECKPOINT
 from demo.scenes.scene import search_scenes
 
 STRATEGIES = ("random", "random+", "nearby+")
+SPACE = Space.vary(AXES, fixed=START)
 CAPTIONS = 16
 JUDGED = 8
 """Noises of each caption by which finds are judged."""
@@ -96,7 +97,6 @@ def rounds_of(trial: Trial, captions: Sequence[str]) -> list[list[Image]]:
 def run(model: DemoModel, judge: Judge, name: str, options: argparse.Namespace, results: dict[str, Finds]) -> None:
     """The searches at one size, seed after seed, with what each draws shared by its strategies."""
     captions = [scene.caption() for scene in search_scenes(options.captions)]
-    space = Space.vary(AXES, fixed=START)
     drawing = Drawing(steps=options.steps, batch=options.batch)
     draw = scores_at(model, judge, Size.parse(name), drawing)
     judging = Known(draw)
@@ -110,14 +110,14 @@ def run(model: DemoModel, judge: Judge, name: str, options: argparse.Namespace, 
     finds.add(results.get(name, finds))
     results[name] = finds
     if not finds.references:
-        finds.references = {"dense": score(DENSE), "start": score(space.clip(START))}
+        finds.references = {"dense": score(DENSE), "start": score(SPACE.clip(START))}
     for seed in range(options.first, options.first + options.searches):
         known = Known(draw)
         for strategy in options.strategies:
             searches = finds.found.setdefault(strategy, {})
             if {str(budget) for budget in options.budgets} == searches.get(str(seed), {}).keys():
                 continue
-            trial = Trial(space, strategy, seed, tuple(options.budgets))
+            trial = Trial(SPACE, strategy, seed, tuple(options.budgets))
             points = trial.finds(rounds_of(trial, captions), known.evaluate)
             ends = {str(budget): (point, score(point)) for budget, point in zip(trial.budgets, points)}
             searches[str(seed)] = {
@@ -159,6 +159,8 @@ def main() -> None:
     torch.set_float32_matmul_precision("high")  # a GPU's tensor cores; scores are means over many images
     results = _read(options.json) if options.json and options.json.is_file() else {}
     if options.searches:
+        for name in options.strategies:  # before anything is drawn
+            Trial(SPACE, name, options.first, tuple(options.budgets)).strategy()
         model, judge = DemoModel(options.checkpoint, options.device), Judge(device=options.device)
         for name in options.sizes:
             run(model, judge, name, options, results)

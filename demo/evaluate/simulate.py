@@ -32,7 +32,7 @@ from crdiff.search.strategies import registry
 from crdiff.search.strategies.annealing import iterations_for
 from crdiff.search.strategies.point import AXES, DENSE, Point
 from crdiff.search.strategies.space import Space
-from crdiff.search.strategies.strategy import Options
+from crdiff.search.strategies.strategy import Options, Strategy
 from demo.evaluate.judge import gain_interval
 from demo.evaluate.landscape import FOLDER, SPACE, Landscape
 
@@ -137,6 +137,16 @@ class Trial:
         """Of images that it may need: those of every configuration, then of the race."""
         return 1 + _fresh_rounds(max(self.budgets))
 
+    def strategy(self) -> Strategy:
+        """In its initial state.
+
+        Raises:
+            SettingsError: there is none of this name.
+        """
+        kind, _, temperature = self.name.removesuffix(FINALS).partition(":")
+        options = Options(self.seed, iterations_for(max(self.budgets)), float(temperature or 0))
+        return registry.make(kind, self.space, [self.space.clip(START)], options)
+
     def finds(self, rounds: Sequence[Sequence[Image]], evaluate_many: EvaluateMany) -> list[Point]:
         """The configuration that it ends with, after each budget.
 
@@ -144,13 +154,9 @@ class Trial:
             rounds: images of one noise for every caption each.
             evaluate_many: scores images.
         """
-        kind, _, temperature = self.name.removesuffix(FINALS).partition(":")
-        options = Options(self.seed, iterations_for(max(self.budgets)), float(temperature or 0))
-        start = self.space.clip(START)
-        strategy = registry.make(kind, self.space, [start], options)
         objective = _objective(rounds[0], evaluate_many, self.racing)
         most = Budget(evaluations=1 + max(map(self._configurations, self.budgets)))
-        report = Search(self.space, strategy, objective, None, DENSE).run(most)
+        report = Search(self.space, self.strategy(), objective, None, DENSE).run(most)
         if report.state != "done":
             raise AbortSearchError(report.message)
         tried = [entry for entry in report.history if not entry.repeat]
@@ -159,7 +165,7 @@ class Trial:
             seen = tried[: 1 + self._configurations(budget)]
             point = max(seen, key=lambda entry: -math.inf if entry.score is None else entry.score).point
             if self.name.endswith(FINALS) and (fresh := _fresh_rounds(budget)):
-                point = race(finalists(seen, start), rounds[1 : 1 + fresh], evaluate_many)
+                point = race(finalists(seen, self.space.clip(START)), rounds[1 : 1 + fresh], evaluate_many)
             found.append(point)
         return found
 

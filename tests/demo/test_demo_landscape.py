@@ -105,6 +105,10 @@ def test_drawn_searches_are_shared_by_processes_and_none_is_drawn_twice(tmp_path
         assert min(seen) <= one["12"]["point"]["up"] < 0.3
     searched = {noise for _, (_, noise) in asked if noise >= 1000}
     assert searched == {1000, 1001, 1100, 1101, 1200, 1201}
+    monkeypatch.setattr(sys, "argv", [*command, "nosuch+", "--searches", "9"])
+    with pytest.raises(SettingsError, match="not 'nosuch'"):
+        drawn.main()
+    assert {noise for _, (_, noise) in asked if noise >= 1000} == searched  # told before anything is drawn
     monkeypatch.setattr(sys, "argv", [*command, "--judged", "4", "--searches", "1", "--json", str(first)])
     with pytest.raises(SettingsError, match="8 noises' cannot be compared"):
         drawn.main()
