@@ -99,18 +99,19 @@ class _Bench:
         stores: list[Store] = []
         progress(f"calibrating for {criterion}")
         calibration = timed(lambda: stores.append(self._calibrated(criterion)), self._device).seconds
-        turns, known, first = {_DENSE: Turn(self._dense)}, {}, 0.0
+        # By itself: what is watched for its memory is slower.
+        beginning = self._running(WAYS[0], criterion, Store(calibrations=stores[0].calibrations))
+        with beginning.run:
+            first = timed(partial(beginning.step, 0), self._device).seconds
+        if beginning.run.refusals:
+            return CriterionCosts({}, calibration, first, " ".join(beginning.run.refusals))
+        turns, known = {_DENSE: Turn(self._dense)}, {}
         for way in WAYS:
             if way.graphs and self._device.type != "cuda":
                 continue
             progress(f"checking {criterion}, {way.name}")
             running = self._running(way, criterion, Store(calibrations=stores[0].calibrations))
-            made = measure(lambda one=running: timed(partial(one.step, 0), self._device), self._device)  # type: ignore[misc]
-            first = first or made.result.seconds
-            if running.run.refusals:
-                return CriterionCosts({}, calibration, first, " ".join(running.run.refusals))
-            for index in range(1, UNTIL_CAPTURED if way.graphs else 1):
-                running.step(index)
+            made = measure(partial(_begin, running.step, UNTIL_CAPTURED if way.graphs else 1), self._device)
             during = measure(partial(running.step, SCHEDULE), self._device)
             operations = 0.0 if way.graphs else _counted(running.step) / self._operations
             known[way.name] = operations, made.kept + during.peak - self._usual
@@ -133,6 +134,12 @@ class _Bench:
     def _dense(self, index: int) -> torch.Tensor:
         found: torch.Tensor = self._model(*self._steps[index % SCHEDULE])
         return found
+
+
+def _begin(step: StepFunction, steps: int) -> None:
+    """The first steps, after which a run holds all that it keeps between them."""
+    for index in range(steps):
+        step(index)
 
 
 def _counted(step: StepFunction) -> int:
