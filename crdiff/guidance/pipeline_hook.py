@@ -121,6 +121,7 @@ class PipelineHook:
         return self._run
 
     def _begin(self, sample: torch.Tensor, schedule: torch.Tensor, now: float) -> None:
+        self._run = None  # should the next one not begin
         _check(self._unet)
         self._access = self.access()
         # Set at the beginning of each call of a pipeline, as a new tensor.

@@ -27,6 +27,7 @@ from diffusers import (
 
 import crdiff
 from crdiff.errors import SettingsError, UnsupportedModelError
+from crdiff.guidance.pipeline_hook import PipelineHook
 from crdiff.pruning.store import Store
 
 RATIOS, K, STEPS = {"down": 0.3, "mid": 0.4, "up": 0.5}, 1.5, 4
@@ -402,6 +403,32 @@ def test_an_error_inside_leaves_the_pipeline_as_it_was():
     with pytest.raises(KeyboardInterrupt), crdiff.applied(pipe, k=K, **RATIOS):
         draw(pipe, callback_on_step_end=fail)
     assert torch.equal(draw(pipe), dense)
+
+
+def test_an_image_that_cannot_begin_does_not_go_to_the_run_of_the_one_before():
+    class Drawing:
+        def predict(self, unet, forward, *args, **kwargs):
+            return forward()
+
+    runs = [Drawing()]
+
+    def begin(size, access):
+        if not runs:
+            raise SettingsError("no preset")
+        return runs.pop()
+
+    pipe = pipeline(StableDiffusionPipeline, sd15_unet())
+
+    def call():
+        pipe.unet(torch.zeros(1, 4, 8, 8), pipe.scheduler.timesteps[0], encoder_hidden_states=torch.zeros(1, 7, 768))
+
+    with PipelineHook(pipe, begin).installed():
+        pipe.scheduler.set_timesteps(STEPS)
+        call()
+        pipe.scheduler.set_timesteps(STEPS)
+        for _ in range(2):  # a caller may go on after the first
+            with pytest.raises(SettingsError, match="no preset"):
+                call()
 
 
 def test_what_cannot_be_used_is_said_at_once():
