@@ -32,17 +32,6 @@ TINY = ("--scale", "0.03", "--size", "64x64", "--rounds", "1")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def shallow(monkeypatch):
-    """UNets with the fewest blocks that have all groups: what is asserted of them does not depend on the depth."""
-    for family in (SD15, SDXL):
-        published = PUBLISHED[family]
-        few = replace(
-            published.shape, channel_mult=(1, 2), transformer_depth=(0, 1), transformer_depth_middle=1, num_res_blocks=1
-        )
-        monkeypatch.setitem(PUBLISHED, family, replace(published, shape=few))
-
-
 @pytest.fixture(scope="module")
 def printed() -> dict:
     """What the command prints as JSON."""

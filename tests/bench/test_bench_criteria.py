@@ -7,6 +7,8 @@ import json
 import pytest
 
 from crdiff.__main__ import main
+from crdiff.bench import criteria
+from crdiff.bench.allocations import Measured
 
 TINY = ["--scale", "0.05", "--size", "64x64", "--rounds", "1"]
 MIB = 2**20
@@ -23,6 +25,14 @@ def test_attenuation_is_one_pass_without_memory_and_layerdrop_less_than_one(caps
     assert all(1.5 < costs["ways"]["both passes"]["operations"] < 2.0 for costs in found.values())
     needs = {name: costs["calibration_seconds"] > 0 for name, costs in found.items()}
     assert needs == {"attenuation": False, "layerdrop": True, "taylor": True}
+
+
+@pytest.mark.usefixtures("one_thread", "shallow")
+def test_a_table_says_that_attenuation_computes_one_pass(capsys, monkeypatch):
+    monkeypatch.setattr(criteria, "measure", lambda work, device: Measured(work(), 0, 0))  # a profiler takes seconds
+    assert main(["bench", "--criteria", "attenuation", *TINY]) == 0
+    heads, _, cells = (line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[-3:])
+    assert (cells[0], cells[heads.index("operations")]) == ("attenuation", "1.00")
 
 
 @pytest.mark.parametrize("names", ["attenuation,nothing", ","])
