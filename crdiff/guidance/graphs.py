@@ -100,10 +100,13 @@ class _Captured:
         """Whether a replay gives the step; its stage is entered where that is known to be enough."""
         if self.stage == step.stage:
             return True
-        if self.stage is None or not _changed(self.stage, step.stage) <= self.read:
+        if self.stage is None:
+            return False
+        changed = _changed(self.stage, step.stage)
+        if not changed <= self.read:
             return False
         try:
-            if not step.refresh():
+            if _WEIGHTS in changed and not step.refresh():
                 return False
         except torch.cuda.OutOfMemoryError:  # computing the step gives back what it can
             return False
@@ -128,6 +131,10 @@ class _Captured:
         if last is not None:
             self.read |= _changed(last, step.stage)
         return True
+
+
+_WEIGHTS = 0
+"""Their place in a stage."""
 
 
 def _changed(stage: tuple[Any, float], other: tuple[Any, float]) -> frozenset[int]:

@@ -60,7 +60,11 @@ def _named(way: Mapping[str, Any], metric: str) -> Mapping[str, Any]:
 
 def _texts(score: Mapping[str, Any]) -> list[str]:
     gain = score["gain"]
-    return [str(Interval(**score["mean"])), "" if gain is None else gain_text(Interval(**gain))]
+    if gain is not None and gain["low"] == gain["high"] == 0.0:
+        told = "+0.0 (no caption differs)"
+    else:
+        told = "" if gain is None else gain_text(Interval(**gain))
+    return [str(Interval(**score["mean"])), told]
 
 
 def _row(cells: Sequence[str]) -> str:
