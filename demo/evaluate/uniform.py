@@ -46,6 +46,7 @@ class Uniform:
 UNIFORM = (
     Uniform("attenuation", 0.2),
     Uniform("attenuation", 0.1, 1.5),
+    Uniform("attenuation", 0.15),
     Uniform("attenuation", 0.1),
     Uniform("attenuation", 0.05),
     Uniform("magnitude", 0.5, 2.0),
