@@ -70,12 +70,12 @@ def finalists(history: Sequence[Evaluation], start: Point) -> dict[Point, list[f
     return {point: [score for score in scores if first and score is not None] for point, scores in drawn.items()}
 
 
-def race(
+def survivors(
     candidates: Mapping[_Candidate, Sequence[float]],
     rounds: Sequence[Sequence[Image]],
     score: Callable[[_Candidate, Sequence[Image]], Sequence[float]],
-) -> _Candidate:
-    """The candidate with the highest mean, once all rounds are drawn or only one is left.
+) -> dict[_Candidate, list[float]]:
+    """Who is left once all rounds are drawn or nobody else is, with all scores: the best, and who may be as good.
 
     Args:
         candidates: with the scores of the same images each, or of none.
@@ -90,6 +90,16 @@ def race(
             known += score(point, images)
         leader = max(scores.values(), key=fmean)
         scores = {point: known for point, known in scores.items() if not _is_worse(known, leader)}
+    return scores
+
+
+def race(
+    candidates: Mapping[_Candidate, Sequence[float]],
+    rounds: Sequence[Sequence[Image]],
+    score: Callable[[_Candidate, Sequence[Image]], Sequence[float]],
+) -> _Candidate:
+    """The survivor with the highest mean."""
+    scores = survivors(candidates, rounds, score)
     return max(scores, key=lambda point: fmean(scores[point] or [0.0]))
 
 

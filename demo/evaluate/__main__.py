@@ -19,7 +19,7 @@ from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
 from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.settings import DEFAULT_K
-from demo.evaluate.compare import Sample, best_of, compare
+from demo.evaluate.compare import Sample, best_of, compare, compare_others
 from demo.evaluate.grid import save_grid
 from demo.evaluate.judge import Judge
 from demo.evaluate.model import DENSE, DemoModel, Drawing
@@ -50,7 +50,7 @@ def main() -> None:
             "size": str(preset.size), "ratios": list(preset.ratios), "k": k, "checkpoint": model.sha256,
             "steps": drawing.steps, "guidance": drawing.guidance, "prompts": options.prompts, "seeds": options.seeds,
         }  # fmt: skip
-        about["others"] = {one.criterion: {"ratios": list(one.ratios), "k": one.k} for one in others}
+        told = {one.criterion: {"ratios": list(one.ratios), "k": one.k} for one in others}
         figures = next((one for one in kept if about.items() <= one.items()), None)
         if figures is None:
             native = native or sample.draw(model, Size(NATIVE, NATIVE), DENSE, 0.0, drawing)
@@ -59,7 +59,15 @@ def main() -> None:
                 scenes = sample.scenes[: options.best_of_prompts]
                 comparison.best_of = best_of(model, judge, scenes, preset.size, options.best_of, drawing)
             print(comparison.to_text(), flush=True)
-            figures = {**about, **comparison.to_dict()}
+            figures = {**about, "others": told, **comparison.to_dict()}
+        if told != figures["others"]:
+            new = [one for one in others if told[one.criterion] != figures["others"].get(one.criterion)]
+            comparison = compare_others(model, judge, preset, k, sample, drawing, new)
+            print(comparison.to_text(), flush=True)
+            ways = {**figures["ways"], **comparison.to_dict()["ways"], "dense": figures["ways"]["dense"]}
+            gone = figures["others"].keys() - told.keys()
+            ways = {way: one for way, one in ways.items() if way not in gone}
+            figures = {**figures, "others": told, "ways": ways}
         found.append(figures)
         if options.json:
             options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -84,7 +92,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="that draws and judges, such as cuda")
     parser.add_argument("--batch", type=int, default=Drawing.batch, help="images at a time")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", type=Path, help="file for all figures; sizes that it holds are not drawn again")
+    parser.add_argument("--json", type=Path, help="file for all figures; what it holds is not drawn again")
     parser.add_argument("--merge", type=Path, nargs="*", default=[], help="files of other runs, for other sizes")
     parser.add_argument("--grid", type=Path, help="PNG of the first prompts at every size")
     return parser.parse_args()

@@ -157,12 +157,30 @@ def compare(
         found.verdicts["CR-Diff"] = found.verdicts["block-wise pruning"]
     else:
         add("CR-Diff", sample.draw(model, size, preset.ratios, k, drawing))
-    for other in others:
-        own = replace(drawing, criterion=other.criterion)
-        add(other.criterion, sample.draw(model, size, other.ratios, k if other.k is None else other.k, own))
+    _add_others(found, model, judge, drawing, others)
     if not at_home:
         add(RESAMPLED, [_resampled(image, size) for image in native])
     return found
+
+
+def compare_others(
+    model: DemoModel, judge: Judge, preset: Preset, k: float, sample: Sample, drawing: Drawing, others: Sequence[Preset]
+) -> Comparison:  # fmt: skip
+    """The dense model and the presets for other criteria alone, where magnitude's have been drawn before."""
+    found = Comparison(preset, k, sample)
+    images = sample.draw(model, preset.size, DENSE, 0.0, drawing)
+    found.verdicts["dense"] = judge.verdict(images, sample.asked)
+    _add_others(found, model, judge, drawing, others)
+    return found
+
+
+def _add_others(
+    found: Comparison, model: DemoModel, judge: Judge, drawing: Drawing, others: Sequence[Preset]
+) -> None:  # fmt: skip
+    for other in others:
+        own, k = replace(drawing, criterion=other.criterion), found.k if other.k is None else other.k
+        images = found.sample.draw(model, other.size, other.ratios, k, own)
+        found.verdicts[other.criterion] = judge.verdict(images, found.sample.asked)
 
 
 def best_of(

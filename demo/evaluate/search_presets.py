@@ -1,9 +1,9 @@
-"""``python -m demo.evaluate.search_presets``: presets by random ratios and a race, with criterion and k varied.
+"""``python -m demo.evaluate.search_presets``: presets by the page's own strategy, with criterion and k varied.
 
-Of every criterion what is known already and settings with one ratio for all groups, then random ratios and k; of
-magnitude the best points of the size's landscape, where it has the same images. The best few of all and today's preset
-race on images that were not searched with. The winner is judged on captions that no search has seen, against the dense
-model, today's preset and the settings with one ratio.
+Of every criterion, once at k = 1 and once with k varied, what is known already and settings with one ratio for all
+groups, then ratios and k near the best. The best few of all and today's preset race on images that were not searched
+with; of those that the race leaves the cheapest win. The winner is judged on captions that no search has seen, against
+the dense model, today's preset and the settings with one ratio.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
+from statistics import fmean
 
 import torch
 
@@ -21,18 +23,17 @@ from crdiff.presets.size import Size
 from crdiff.presets.table import Preset, same_use
 from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.search.errors import AbortSearchError
-from crdiff.search.fresh import race
+from crdiff.search.fresh import survivors
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Image, Objective
 from crdiff.search.search import Budget, Search
-from crdiff.search.strategies.point import AXES, DENSE, START, Point
-from crdiff.search.strategies.random_search import RandomSearch
+from crdiff.search.strategies.nearby import NearbySearch
+from crdiff.search.strategies.point import AXES, DENSE, PAPER_K, START, Point
 from crdiff.search.strategies.space import K_BOUNDS, RATIO_BOUNDS, Space
 from demo.evaluate.cells import DENSE_NAME, MAIN, Cell, Key, Measured, Protocol, row
-from demo.evaluate.criteria import Bench, kept_results
-from demo.evaluate.criteria_presets import preset_of
+from demo.evaluate.criteria import VARIED, Bench, kept_results
+from demo.evaluate.criteria_presets import FREE, preset_of
 from demo.evaluate.judge import Judge
-from demo.evaluate.landscape import FOLDER, Landscape
 from demo.evaluate.model import DemoModel, Drawing
 from demo.evaluate.objective import scores_at
 from demo.evaluate.uniform import UNIFORM, UNIFORM_CRITERIA, challenge
@@ -44,7 +45,7 @@ KNOWN = Path(__file__).resolve().parents[2] / "docs" / "demo-criteria.json"
 CRITERIA = (CRITERION, "soft", DEFAULT_CRITERION)
 WEAKENING = (0.01, 0.4)
 """Bounds of the ratios of a criterion that weakens layers: beyond them hardly an image is right."""
-FINALISTS = 6
+FINALISTS = 8
 """Of all criteria, besides today's preset."""
 _DIGITS = 6e-4
 SEARCHED, PRESET = "searched", "preset"
@@ -95,14 +96,14 @@ class Finder:
         places = [divmod(part * count + number, len(pool)) for number in range(count)]
         return [(pool[place].caption(), 1 + noise) for noise, place in places]
 
-    def search(self, criterion: str, starts: Sequence[Point]) -> Tried:
-        """The starts, then random ratios and k.
+    def search(self, criterion: str, varied: str, starts: Sequence[Point]) -> Tried:
+        """The starts, then what is near the first and the best of them.
 
         Raises:
             AbortSearchError: it did not come to its end.
         """
         ratios = RATIO_BOUNDS if criterion == DEFAULT_CRITERION else WEAKENING
-        space = Space.vary(AXES, fixed=START, ratios=ratios, k=K_BOUNDS)
+        space = Space.vary(VARIED[varied].axes, fixed=replace(START, k=PAPER_K), ratios=ratios, k=K_BOUNDS)
         objective = Objective(
             tuple(caption for caption, _ in self._images(0)),
             (1,),
@@ -110,49 +111,40 @@ class Finder:
             batch=self._protocol.search_prompts,
             racing="off",
         )
-        identity = {**asdict(self._protocol), "size": str(self._size), "criterion": criterion}
-        journal = Journal(self._work / f"presets-{self._size}-{criterion}.jsonl", identity)
-        search = Search(space, RandomSearch(space, starts), objective, journal)
+        identity = {**asdict(self._protocol), "size": str(self._size), "criterion": criterion, "varied": varied}
+        name = f"presets-{self._size}-{criterion}-{varied}.jsonl".replace(" ", "")
+        search = Search(space, NearbySearch(space, starts), objective, Journal(self._work / name, identity))
         report = search.run(Budget(evaluations=self._protocol.evaluations))
         if report.state != "done" or report.best is None:
             raise AbortSearchError(f"{self._size}, {criterion}: {report.message}")
-        print(f"{self._size}, {criterion}: {report.best.score:.3f} at {report.best.point}", flush=True)
+        print(f"{self._size}, {criterion}, {varied}: {report.best.score:.3f} at {report.best.point}", flush=True)
         return {Candidate(criterion, one.point): [score or 0.0 for score in one.scores] for one in report.history}
 
-    def recorded(self) -> Tried:
-        """The best few points of the size's landscape, if it has the images that a search draws; with their scores."""
-        path, images = FOLDER / f"{self._size}.npz", self._images(0)
-        landscape = Landscape.read(path) if path.is_file() else None
-        if landscape is None or not set(images) <= set(landscape.images):
-            return {}
-        best = (landscape.scores[1:].mean(axis=1).argsort()[::-1] + 1)[:FINALISTS]
-        columns = [landscape.images.index(image) for image in images]
-        points = {int(row): Point(*map(float, landscape.points[row])) for row in best}
-        return {
-            Candidate(DEFAULT_CRITERION, point): (landscape.scores[row, columns] / 255.0).tolist()
-            for row, point in points.items()
-        }
-
     def winner(self, scored: Tried, preset: Candidate) -> Candidate:
-        """Who wins the race of the best few and the preset."""
-        best = sorted(scored, key=lambda one: -sum(scored[one]))[:FINALISTS]
-        rounds = [self._images(part) for part in range(1, self._rounds + 1)]
-        return race({one: scored[one] for one in dict.fromkeys([*best, preset])}, rounds, self._scores)
+        """Of the best few and the preset, who of those that a race leaves has the fewest passes, then the best mean."""
+        best = sorted(scored, key=lambda one: -fmean(scored[one]))[:FINALISTS]
+        racing = {one: scored.get(one) or self._scores(one, self._images(0)) for one in dict.fromkeys([*best, preset])}
+        left = survivors(racing, [self._images(part) for part in range(1, self._rounds + 1)], self._scores)
+        for one, scores in left.items():
+            print(f"{self._size}, left by the race: {one}, {fmean(scores):.3f} on {len(scores)} images", flush=True)
+        return min(left, key=lambda one: (one.point.k != PAPER_K, -fmean(left[one])))
 
 
-def starts_of(criterion: str, preset: Candidate, known: Iterable[Cell]) -> list[Point]:
+def starts_of(criterion: str, varied: str, preset: Candidate, known: Iterable[Cell]) -> list[Point]:
     """Today's preset, if it is of this criterion, what was found of it before, and one ratio for all groups."""
-    found = [cell for cell in known if cell.criterion == criterion and cell.varied in MAIN]
-    starts = [preset.point] if preset.criterion == criterion else []
-    uniform = [one.point for one in UNIFORM if one.criterion == criterion and one.k >= K_BOUNDS[0]]
-    for point in [*(Point(*cell.ratios, cell.k) for cell in found), *uniform]:
-        starts += [] if any(_same(point, one) for one in starts) else [point]
+    points = [preset.point] if preset.criterion == criterion else []
+    points += [Point(*cell.ratios, cell.k) for cell in known if cell.criterion == criterion and cell.varied in MAIN]
+    points += [one.point for one in UNIFORM if one.criterion == criterion and one.k >= K_BOUNDS[0]]
+    starts: list[Point] = []
+    for point in points:
+        if (point.k == PAPER_K) == (varied == FREE) and not any(_same(point, one) for one in starts):
+            starts.append(point)
     return starts
 
 
-def known_cell(known: Measured, key: Key, point: Point) -> Cell | None:
+def known_cell(known: Iterable[Cell], key: Key, point: Point) -> Cell | None:
     """A configuration that was judged before."""
-    for cell in known.cells.values():
+    for cell in known:
         same = cell.key[:3] == key[:3] and "scaled" not in cell.varied
         if same and _same(Point(*cell.ratios, cell.k), point):
             return replace(cell, varied=key[3])
@@ -172,16 +164,9 @@ def preset_at(size: Size) -> Candidate:
     raise SystemExit(f"There is no preset for {size}.")
 
 
-def made_preset(measured: Measured, winner: Cell) -> Preset | None:
-    """The winner as a preset; None if today's of its criterion is no worse outside the interval."""
-    today = measured.of(winner.size, CRITERION, PRESET)
-    lead = measured.gain(winner, today)
-    if winner.criterion == CRITERION and (lead is None or lead.low <= 0.0):
-        return None
-    protocol = measured.protocol
-    note = (
-        f"{protocol.evaluations} evaluations of {protocol.search_prompts} prompts by random ratios and k, then a race"
-    )
+def made_preset(winner: Cell, protocol: Protocol) -> Preset:
+    """The winner of the race as a preset."""
+    note = f"{protocol.evaluations} evaluations of {protocol.search_prompts} prompts at a time, then a race"
     return preset_of(winner, protocol.checkpoint, f"{note}; {winner.passes:g} UNet passes a step")
 
 
@@ -219,10 +204,12 @@ def _shown(measured: Measured, cell: Cell | None) -> str:
     return text
 
 
-def _compatible(known: Measured, protocol: Protocol) -> Measured:
-    """What is known, if it was judged in the same way."""
-    searched = {name: getattr(protocol, name) for name in ("evaluations", "search_prompts", "search_seeds")}
-    return known if replace(known.protocol, **searched) == protocol else Measured(protocol, {})
+def known_cells(paths: Iterable[Path], protocol: Protocol) -> list[Cell]:
+    """What files hold that was judged in the same way on all captions, however it was found."""
+    judged = {name: getattr(protocol, name) for name in ("checkpoint", "prompts", "seeds", "steps")}
+    files = [one for one in map(Measured.read, paths) if judged.items() <= asdict(one.protocol).items()]
+    cells = [cell for one in files for cell in one.cells.values()]
+    return [cell for cell in cells if len(cell.right) == protocol.prompts * protocol.seeds]
 
 
 def main() -> None:
@@ -230,7 +217,8 @@ def main() -> None:
     console.allow_any_text()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", default=list(SIZES), help="HEIGHTxWIDTH")
-    parser.add_argument("--evaluations", type=int, default=10, help="of each criterion")
+    parser.add_argument("--criteria", nargs="*", default=list(CRITERIA), choices=CRITERIA, metavar="NAME")
+    parser.add_argument("--evaluations", type=int, default=10, help="of each criterion at k = 1, and with k varied")
     parser.add_argument("--search-prompts", type=int, default=16, help="captions of a search, and of a round")
     parser.add_argument("--rounds", type=int, default=2, help="of the race, each of as many captions")
     parser.add_argument("--prompts", type=int, default=200, help="for judging")
@@ -243,7 +231,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     parser.add_argument("--work", type=Path, default=Path(".cache/demo/search"))
-    parser.add_argument("--known", type=Path, default=KNOWN, help="what is in it is not drawn again")
+    parser.add_argument("--known", type=Path, nargs="*", default=[KNOWN], help="what is in them is not judged again")
     parser.add_argument("--json", type=Path, help="results; what it holds is not measured again")
     parser.add_argument("--out", type=Path, help="presets, to which a winner is added that is no other's equal")
     options = parser.parse_args()
@@ -252,7 +240,7 @@ def main() -> None:
     model, judge = DemoModel(options.checkpoint, options.device), Judge(device=options.device)
     counts = (options.evaluations, options.search_prompts, 1, options.prompts, options.seeds)
     protocol = Protocol(model.sha256, *counts, options.steps)
-    known, measured = _compatible(Measured.read(options.known), protocol), kept_results(options.json, protocol)
+    known, measured = known_cells(options.known, protocol), kept_results(options.json, protocol)
     bench = Bench(model, judge, protocol, options.batch, options.work)
 
     def add(cell: Cell) -> Cell:
@@ -272,11 +260,10 @@ def main() -> None:
         winner = next((cell for cell in measured.cells.values() if (cell.size, cell.varied) == (name, SEARCHED)), None)
         if winner is None:
             finder = Finder(model, judge, size, protocol, options.rounds, options.batch, options.work)
-            here = [cell for cell in known.cells.values() if cell.size == name]
+            here = [cell for cell in known if cell.size == name]
             tried: Tried = {}
-            for criterion in CRITERIA:
-                recorded = finder.recorded() if criterion == DEFAULT_CRITERION else {}
-                tried |= recorded or finder.search(criterion, starts_of(criterion, preset, here))
+            for criterion, varied in product(options.criteria, MAIN):
+                tried |= finder.search(criterion, varied, starts_of(criterion, varied, preset, here))
             found = finder.winner(tried, preset)
             print(f"{name}: {found}", flush=True)
             winner = judged((name, found.criterion, "", SEARCHED), found.point)
@@ -284,8 +271,8 @@ def main() -> None:
             key = setting.key(size)
             if setting.criterion in options.uniform and key not in measured.cells:
                 add(known_cell(known, key, setting.point) or challenge(bench, measured, setting, winner))
-        made = made_preset(measured, winner)
-        if options.out and made is not None:
+        if options.out:
+            made = made_preset(winner, protocol)
             presets = from_text(options.out.read_text("utf-8")) if options.out.is_file() else ()
             kept = [one for one in presets if not same_use(one, made)]
             options.out.write_text(to_text([*kept, made]), encoding="utf-8")

@@ -89,6 +89,31 @@ def test_figures_of_another_run_are_merged_and_not_drawn_again(checkpoint, tmp_p
     assert json.loads(other.read_text("utf-8"))[0]["prompts"] == 3
 
 
+@pytest.mark.full
+def test_a_new_preset_for_another_criterion_is_drawn_beside_what_is_kept(checkpoint, tmp_path, monkeypatch):
+    presets, figures, whole = tmp_path / "presets.json", tmp_path / "figures.json", tmp_path / "whole.json"
+    model = DemoModel(checkpoint)
+    preset = Preset.own("Demo 64x64", OTHER, Size(64, 64), Ratios(0.5, 0.4, 0.3), 1.0, model.sha256)
+    weak = replace(preset, name="weak", criterion="attenuation")
+    weaker = replace(weak, schedule=Schedule.constant(Ratios(0.7, 0.8, 0.9)))
+
+    def evaluated(file, *known):
+        presets.write_text(to_text(known), encoding="utf-8")
+        command = ["evaluate", "--prompts", "2", "--seeds", "1", "--steps", "1", "--checkpoint", str(checkpoint)]
+        monkeypatch.setattr(sys, "argv", [*command, "--presets", str(presets), "--json", str(file)])
+        evaluate.main()
+        (row,) = json.loads(file.read_text("utf-8"))
+        return row
+
+    assert "attenuation" in evaluated(figures, preset, weak)["ways"]
+    anew = evaluated(whole, preset, weaker)
+    drawn, draw = [], DemoModel.draw
+    monkeypatch.setattr(DemoModel, "draw", lambda *asked: drawn.append(asked[4]) or draw(*asked))
+    assert evaluated(figures, preset, weaker) == anew
+    assert drawn == [DENSE, weaker.ratios]
+    assert "attenuation" not in evaluated(figures, preset)["ways"]
+
+
 def test_the_strip_shows_the_evaluations_first_images_and_how_many_are_right(checkpoint, tmp_path, monkeypatch, capsys):
     presets, out = tmp_path / "presets.json", tmp_path / "strip.png"
     model = DemoModel(checkpoint)

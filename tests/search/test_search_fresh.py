@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from problems import Counted, hill, objective
 
-from crdiff.search.fresh import Gain, finalists, fresh_seeds, race
+from crdiff.search.fresh import Gain, finalists, fresh_seeds, race, survivors
 from crdiff.search.journal import Journal
 from crdiff.search.report import Evaluation
 from crdiff.search.search import Budget, Search
@@ -59,6 +59,8 @@ def test_a_race_adds_seeds_while_candidates_are_apart_by_chance_only():
     images = {point: [image for one, image in drawn if one == point] for point in (GOOD, GRAY, BAD)}
     assert len(images[GOOD]) == 16 and images[GOOD] == [image for images in rounds for image in images]
     assert 3 <= len(images[BAD]) < 16 and images[BAD] == images[GOOD][: len(images[BAD])]
+    left = survivors({GOOD: [0.5], GRAY: [0.7], BAD: [0.9]}, rounds, score)
+    assert BAD not in left and left[GOOD] == [0.5, *score(GOOD, images[GOOD])]
     assert race({BAD: [0.2]}, rounds, score) == BAD and race({GOOD: [], BAD: []}, [], score) == GOOD
 
 
