@@ -17,7 +17,8 @@ from crdiff.modes.registry import DEFAULT_MODE
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
 from crdiff.pruning.registry import DEFAULT_CRITERION
-from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, NATIVE, Settings
+from crdiff.settings import Settings
+from crdiff.specs import AUTO, CUSTOM, DEFAULT_K, NATIVE
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from crdiff.models.family import Family
 from crdiff.models.scope import Scope
 from crdiff.presets.size import Size
 from crdiff.pruning.registry import DEFAULT_CRITERION
-from crdiff.settings import SPECS
+from crdiff.specs import SPECS
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

@@ -36,7 +36,8 @@ from crdiff.scoring.download import download
 from crdiff.scoring.model_files import ModelFiles
 from crdiff.search.options import sampling_request, stopping
 from crdiff.search.remote import WebUI
-from crdiff.settings import CUSTOM, Settings
+from crdiff.settings import Settings
+from crdiff.specs import CUSTOM
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "HELP", "add_arguments", "run"]
 

@@ -21,7 +21,8 @@ from crdiff.models.family import OTHER
 from crdiff.plan import idle, plan_for
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
-from crdiff.settings import CUSTOM, NATIVE, SPECS, Settings
+from crdiff.settings import Settings
+from crdiff.specs import CUSTOM, NATIVE, SPECS
 
 DENSE = "dense"
 

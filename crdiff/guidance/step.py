@@ -108,7 +108,7 @@ class DenoiserStep:
         shared = self.model.shared
         with shared.replaying(last=last):
             prediction = run()
-        if not self.capturing and shared.mistaken():
+        if not self.capturing and shared.arguments.mistaken():
             self._alike = False
             return run()
         return prediction
@@ -211,5 +211,5 @@ class _Prediction:
 
     def captured(self, tensors: tuple[torch.Tensor, ...], k: torch.Tensor) -> torch.Tensor:
         inputs = Inputs(partial(self.arguments.run, tensors))
-        with self.step.model.shared.trusting():
+        with self.step.model.shared.arguments.trusting():
             return self.compute(replace(self.step, inputs=inputs, captured_k=k))

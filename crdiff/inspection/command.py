@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
     from crdiff.method.schedule import Schedule
     from crdiff.models.scope import LAYER_SETS, THRESHOLDS, Scope
     from crdiff.presets.size import Size
-    from crdiff.settings import SPECS
+    from crdiff.specs import SPECS
 
     criterion = choice("The criterion", arguments.criterion, SPECS["criterion"].choices)
     scope = Scope(

@@ -15,7 +15,8 @@ from crdiff.presets.size import Size
 from crdiff.presets.store import PresetStore
 from crdiff.presets.table import BUILT_IN_FOLDER, LoadedPresets, Preset, load_folder
 from crdiff.pruning.registry import DEFAULT_CRITERION
-from crdiff.settings import AUTO, CUSTOM, SPECS, Settings
+from crdiff.settings import Settings
+from crdiff.specs import AUTO, CUSTOM, SPECS
 
 OWN_FILE = "presets.json"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from crdiff.checks import shown
 from crdiff.errors import PresetError
-from crdiff.settings import AUTO, CUSTOM
+from crdiff.specs import AUTO, CUSTOM
 
 NAME_LIMIT = 80
 RESERVED = (AUTO, CUSTOM, "CR-Diff preset")

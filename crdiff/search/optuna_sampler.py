@@ -20,7 +20,7 @@ from crdiff.search.strategies.annealing import SimulatedAnnealing, Walk, advance
 from crdiff.search.strategies.point import AXES, Point, axes_of
 from crdiff.search.strategies.space import Space
 from crdiff.search.strategies.strategy import Shareable, Strategy
-from crdiff.settings import SPECS
+from crdiff.specs import SPECS
 
 try:
     import optuna

@@ -15,7 +15,8 @@ from crdiff.method import attention_scale
 from crdiff.method.groups import GROUPS
 from crdiff.method.schedule import Schedule
 from crdiff.models.family import OTHER, Family
-from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, SCHEDULES, SPECS, Settings
+from crdiff.settings import Settings
+from crdiff.specs import AUTO, CUSTOM, DEFAULT_K, SCHEDULES, SPECS
 from crdiff.webui.events import QUIET
 from crdiff.webui.extension import Extension
 from crdiff.webui.infotext import preset_label

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from crdiff import __version__
+from crdiff.json_schema import json_schema
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.table import Preset
-from crdiff.settings import json_schema
 
 _HOSTS_OWN = "/sdapi/v1/txt2img"
 

@@ -18,7 +18,8 @@ from crdiff.plan import Planner, idle, plan_for
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
 from crdiff.pruning.store import Store
-from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, Settings
+from crdiff.settings import Settings
+from crdiff.specs import AUTO, CUSTOM, DEFAULT_K
 from crdiff.webui import infotext, options
 from crdiff.webui.hosts.base import DenoiserHook, select_host
 from crdiff.webui.infotext import Outcome

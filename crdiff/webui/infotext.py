@@ -22,7 +22,8 @@ from crdiff.method.schedule import Schedule
 from crdiff.plan import Plan
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.names import same
-from crdiff.settings import AUTO, BY_HAND, CUSTOM, DEFAULT_K, SCHEDULES, SPECS, Settings
+from crdiff.settings import Settings
+from crdiff.specs import AUTO, BY_HAND, CUSTOM, DEFAULT_K, SCHEDULES, SPECS
 
 _PREFIX = "CR-Diff "
 VERSION_KEY = _PREFIX + "version"

@@ -13,7 +13,8 @@ from crdiff.errors import PresetError
 from crdiff.models.family import OTHER
 from crdiff.presets.store import Clash, Imported
 from crdiff.presets.table import Preset
-from crdiff.settings import AUTO, SPECS, Settings
+from crdiff.settings import Settings
+from crdiff.specs import AUTO, SPECS
 from crdiff.webui.events import QUIET, guarded
 from crdiff.webui.extension import Extension
 from crdiff.webui.infotext import preset_label

@@ -16,7 +16,8 @@ from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
 from crdiff.pruning.calibrations import Calibrations
 from crdiff.pruning.lacking import lacking
-from crdiff.settings import AUTO, Settings
+from crdiff.settings import Settings
+from crdiff.specs import AUTO
 from crdiff.webui.markup import few
 
 _WITHOUT = "Images are drawn without CR-Diff."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crdiff.method.groups import GROUPS, Ratios
-from crdiff.settings import MAX_RATIO
+from crdiff.specs import MAX_RATIO
 
 _BARS = {
     "down": ((4, 6, 14, 48), (22, 13, 14, 41), (40, 20, 14, 34)),

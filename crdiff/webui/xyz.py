@@ -10,7 +10,8 @@ from crdiff.checks import shown
 from crdiff.errors import SettingsError
 from crdiff.method.groups import GROUPS
 from crdiff.presets.library import PresetLibrary
-from crdiff.settings import AUTO, BY_HAND, CUSTOM, SPECS, Settings
+from crdiff.settings import Settings
+from crdiff.specs import AUTO, BY_HAND, CUSTOM, SPECS
 
 ATTRIBUTE = "crdiff_xyz"
 """Attribute of a processing object under which an axis leaves its value."""

@@ -18,7 +18,7 @@ from crdiff.presets.own_document import from_text
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
 from crdiff.pruning.registry import DEFAULT_CRITERION
-from crdiff.settings import DEFAULT_K
+from crdiff.specs import DEFAULT_K
 from demo.evaluate.compare import Sample, best_of, compare, compare_others
 from demo.evaluate.grid import save_grid
 from demo.evaluate.judge import Judge

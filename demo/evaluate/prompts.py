@@ -22,7 +22,7 @@ from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
 from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.search.strategies.point import DENSE, Point
-from crdiff.settings import DEFAULT_K
+from crdiff.specs import DEFAULT_K
 from demo.evaluate.by_api import Studio, webui_at
 from demo.evaluate.judge import gain_interval, mean_interval
 from demo.evaluate.model import Drawing

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from crdiff.presets.own_document import from_text
 from crdiff.presets.size import Size
 from crdiff.pruning.registry import DEFAULT_CRITERION
-from crdiff.settings import DEFAULT_K
+from crdiff.specs import DEFAULT_K
 from demo.evaluate.compare import Sample
 from demo.evaluate.judge import Judge, Verdict
 from demo.evaluate.model import DENSE, DemoModel, Drawing

@@ -27,6 +27,7 @@ from torch import nn
 from crdiff.__main__ import main
 from crdiff.calibration.run import Calibration, CalibrationRun, Gathered
 from crdiff.guidance.run import Run
+from crdiff.json_schema import json_schema
 from crdiff.method.groups import GROUPS
 from crdiff.method.schedule import Position, Schedule
 from crdiff.models.architecture import Layer
@@ -40,7 +41,7 @@ from crdiff.pruning.criterion import LinearCall
 from crdiff.pruning.registry import CRITERIA, CriterionKind
 from crdiff.pruning.store import Store
 from crdiff.pruning.surgery import Surgeon
-from crdiff.settings import Settings, json_schema
+from crdiff.settings import Settings
 from crdiff.webui import infotext
 
 RATIOS, K = (0.4, 0.5, 0.3), 1.5

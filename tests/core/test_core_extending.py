@@ -16,6 +16,7 @@ from torch import nn
 from crdiff.cost import unet_passes
 from crdiff.guidance.access import PlainAccess
 from crdiff.guidance.run import Run
+from crdiff.json_schema import json_schema
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Position, Schedule, StepWindow
 from crdiff.models.architecture import ARCHITECTURES, find_layers
@@ -27,7 +28,7 @@ from crdiff.plan import Plan, Planner
 from crdiff.presets.own_document import from_text, to_text
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
-from crdiff.settings import Settings, json_schema
+from crdiff.settings import Settings
 
 CPU, WIDTH, K = torch.device("cpu"), 12, 1.5
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from crdiff.checks import exact
 from crdiff.errors import CRDiffError, SettingsError
+from crdiff.json_schema import json_schema
 from crdiff.method.groups import Ratios
 from crdiff.method.schedule import TEXT_PATTERN, Position, Schedule, Stage, StepWindow
 from crdiff.presets.library import PresetLibrary
-from crdiff.settings import Settings, json_schema, overruled
+from crdiff.settings import Settings, overruled
 
 NOT_NUMBERS = ["0.3", "", True, False, [0.3], {}, b"1"]
 NOT_FINITE = [math.nan, math.inf, -math.inf, 10**400, -(10**400)]

@@ -23,7 +23,8 @@ from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
 from crdiff.presets.table import Preset
 from crdiff.pruning.criterion import GroupSparsity
-from crdiff.settings import SPECS, Settings
+from crdiff.settings import Settings
+from crdiff.specs import SPECS
 from crdiff.webui import infotext
 from crdiff.webui.generation import read_settings
 from crdiff.webui.infotext import Outcome

@@ -15,7 +15,7 @@ from crdiff import checks
 from crdiff.errors import SettingsError
 from crdiff.method.groups import GROUPS, Ratios, check_ratio
 from crdiff.method.schedule import Schedule
-from crdiff.settings import DEFAULT_K, SPECS
+from crdiff.specs import DEFAULT_K, SPECS
 
 AXES = (*GROUPS, "k")
 MAX_STAGES = 4

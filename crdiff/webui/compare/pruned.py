@@ -10,7 +10,8 @@ from crdiff.models.checkpoint import Checkpoint
 from crdiff.plan import plan_for
 from crdiff.presets.library import PresetLibrary
 from crdiff.presets.size import Size
-from crdiff.settings import CUSTOM, Settings
+from crdiff.settings import Settings
+from crdiff.specs import CUSTOM
 
 
 def without_own_k(settings: Settings, p: Any, checkpoint: Checkpoint | None, library: PresetLibrary) -> Settings:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from crdiff.method import attention_scale
 from crdiff.method.schedule import Schedule
-from crdiff.settings import CUSTOM, NATIVE, Settings
+from crdiff.settings import Settings
+from crdiff.specs import CUSTOM, NATIVE
 
 DENSE, PRUNED, CRDIFF = "dense", "pruned", "crdiff"
 ATTENUATION = 0.1

@@ -18,7 +18,8 @@ from crdiff.search.search import ScoreJournal
 from crdiff.search.strategies.point import DENSE, START, Point
 from crdiff.search.strategies.points_to_evaluate import PointsToEvaluate
 from crdiff.search.strategies.space import Space
-from crdiff.settings import AUTO, CUSTOM, DEFAULT_K, Settings
+from crdiff.settings import Settings
+from crdiff.specs import AUTO, CUSTOM, DEFAULT_K
 from crdiff.webui.jobs.copies import accordion_settings
 from crdiff.webui.search import journals
 from crdiff.webui.search.context import SearchContext

@@ -9,7 +9,8 @@ from typing import Any
 from crdiff.errors import CRDiffError
 from crdiff.search.errors import STOPPED, AbortSearchError
 from crdiff.search.strategies.point import Point
-from crdiff.settings import CUSTOM, Settings
+from crdiff.settings import Settings
+from crdiff.specs import CUSTOM
 from crdiff.webui.infotext import NOTE_KEY, SOURCE_KEY
 from crdiff.webui.jobs.copies import copied
 
