@@ -17,8 +17,9 @@ from crdiff.bench.operations import OperationCounter
 from crdiff.bench.options import Options
 from crdiff.bench.random_model import PUBLISHED, StepInputs, build_model, make_steps, with_the_same_weights
 from crdiff.bench.reference import units_of
+from crdiff.bench.results import Results, StepCosts
 from crdiff.bench.steps import SCHEDULE, StepFunction, mode_step, reference_step, take_turn
-from crdiff.bench.thresholds import ThresholdCosts, compare
+from crdiff.bench.thresholds import compare
 from crdiff.bench.timing import Progress, Spread, Times, Turn, interleave, no_progress, ratio
 from crdiff.guidance.capture import CudaBackend
 from crdiff.method.groups import GROUPS, Ratios
@@ -45,61 +46,6 @@ class Pruned:
 
 ALL = Pruned("all", GROUPS)
 GROUP_SETS = (ALL, Pruned("down=0", ("mid", "up")), Pruned("down=mid=0", ("up",)))
-
-
-@dataclass(frozen=True)
-class StepCosts:
-    """One way of computing a step.
-
-    Attributes:
-        step_ratio: time of a step over that of one dense pass in the same round.
-        operations: multiplications and additions of a step over those of one dense pass, counted while it ran; 0 if
-            it was replayed.
-        extra_bytes: memory during a step beyond that of a dense pass, at the peak, with what is held between steps.
-        setup_extra_bytes: the same until the first step is done.
-        bitwise_equal: whether every step equals the authors' design bit for bit.
-        deviation: |result - reference| / |reference - dense| over the steps compared.
-        floor: least ``step_ratio`` by arithmetic; None for what does not claim to compute both passes.
-    """
-
-    step_ratio: Spread
-    operations: float
-    extra_bytes: int
-    setup_extra_bytes: int
-    bitwise_equal: bool
-    deviation: float
-    floor: float | None
-
-
-@dataclass(frozen=True)
-class Results:
-    """Everything measured.
-
-    Attributes:
-        options: what was asked for.
-        rounds: how often every step was timed.
-        dense_seconds: one dense pass.
-        reference: the authors' design, all groups pruned.
-        modes: by the case's name and that of the pruned groups.
-        floors: by the name of the pruned groups, at the model measured.
-        full_width_floors: the same of the family's own model at this size.
-        disabled: a pass with a run that has been closed over one that never had any.
-        outside_window: the same of a step outside the window of a run that has acted.
-        thresholds: the profile against kthvalue on this model's weights.
-        graph: a step in a CUDA graph; None where none was measured.
-    """
-
-    options: Options
-    rounds: int
-    dense_seconds: Spread
-    reference: StepCosts
-    modes: dict[str, dict[str, StepCosts]]
-    floors: dict[str, float]
-    full_width_floors: dict[str, float]
-    disabled: Spread
-    outside_window: Spread
-    thresholds: ThresholdCosts
-    graph: GraphCosts | None = None
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from crdiff.bench.benchmark import ALL, Results, StepCosts
+from crdiff.bench.benchmark import ALL
 from crdiff.bench.graph import GraphCosts
 from crdiff.bench.options import Options
+from crdiff.bench.results import Results, StepCosts
 from crdiff.bench.thresholds import ThresholdCosts
 from crdiff.bench.timing import Spread
 from crdiff.pruning.registry import DEFAULT_CRITERION

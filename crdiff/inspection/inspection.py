@@ -18,9 +18,9 @@ from crdiff.models.architecture import Layer
 from crdiff.models.checkpoint_file import FileLayers, read_layers
 from crdiff.models.family import Family
 from crdiff.models.scope import Scope
+from crdiff.presets.built_in import BUILT_IN_FOLDER, load_folder
 from crdiff.presets.lookup import Match, look_up
 from crdiff.presets.size import Size
-from crdiff.presets.table import BUILT_IN_FOLDER, load_folder
 from crdiff.pruning.calibrations import MissingCalibrationError
 from crdiff.pruning.criterion import GroupSparsity, LinearCall, Observer
 from crdiff.pruning.registry import CRITERIA, DEFAULT_CRITERION

@@ -11,7 +11,8 @@ from crdiff.method.groups import GROUPS
 from crdiff.models.checkpoint_file import FileLayers, read_layers
 from crdiff.models.family import Family
 from crdiff.models.scope import Scope
-from crdiff.presets.table import BUILT_IN_FOLDER, Preset, load_folder
+from crdiff.presets.built_in import BUILT_IN_FOLDER, load_folder
+from crdiff.presets.table import Preset
 
 
 @dataclass(frozen=True)

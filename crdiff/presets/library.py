@@ -9,11 +9,12 @@ from crdiff.errors import PresetError, SettingsError
 from crdiff.files import Remembered
 from crdiff.models.family import Family
 from crdiff.models.scope import Scope
+from crdiff.presets.built_in import BUILT_IN_FOLDER, load_folder
 from crdiff.presets.lookup import Match, look_up, uniform
 from crdiff.presets.names import same
 from crdiff.presets.size import Size
 from crdiff.presets.store import PresetStore
-from crdiff.presets.table import BUILT_IN_FOLDER, LoadedPresets, Preset, load_folder
+from crdiff.presets.table import LoadedPresets, Preset
 from crdiff.pruning.registry import DEFAULT_CRITERION
 from crdiff.settings import Settings
 from crdiff.specs import AUTO, CUSTOM, SPECS

@@ -11,17 +11,9 @@ from crdiff import checks
 from crdiff.errors import PresetError
 from crdiff.models.scope import Scope
 from crdiff.presets.document import Value, parse_document
+from crdiff.presets.fields import FOUND_FOR, read_criterion, read_family, read_k, read_schedule, read_scope, read_size
 from crdiff.presets.names import may_stand_for, same, told_apart
-from crdiff.presets.table import (
-    FOUND_FOR,
-    Preset,
-    read_criterion,
-    read_family,
-    read_k,
-    read_schedule,
-    read_scope,
-    read_size,
-)
+from crdiff.presets.table import Preset
 from crdiff.pruning.registry import DEFAULT_CRITERION
 
 _FORMAT = "cr-diff presets"

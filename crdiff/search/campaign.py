@@ -14,11 +14,12 @@ from typing import Any, Protocol
 from crdiff.errors import SettingsError
 from crdiff.models.checkpoint import Checkpoint
 from crdiff.models.family import OTHER
+from crdiff.presets.built_in import BUILT_IN_FOLDER, load_folder
 from crdiff.presets.lookup import look_up, uniform
 from crdiff.presets.names import fitted
 from crdiff.presets.size import Size
 from crdiff.presets.store import Clash, PresetStore
-from crdiff.presets.table import BUILT_IN_FOLDER, Preset, load_folder
+from crdiff.presets.table import Preset
 from crdiff.search.comparison import Compared, is_due
 from crdiff.search.journal import Journal
 from crdiff.search.objective import Objective

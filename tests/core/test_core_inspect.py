@@ -150,7 +150,7 @@ def test_a_size_without_preset_is_said_to_be_estimated(capsys, checkpoint):
 
 
 def test_the_hash_tells_the_base_checkpoint(capsys, checkpoint, tmp_path, monkeypatch):
-    from crdiff.presets import table
+    from crdiff.presets import built_in
 
     for arguments in ((), ("--hash",)):
         origin = inspect(capsys, checkpoint, "--preset", "512x512", *arguments)["preset"]["origin"]
@@ -160,7 +160,7 @@ def test_the_hash_tells_the_base_checkpoint(capsys, checkpoint, tmp_path, monkey
     document["checkpoints"] = [{"sha256": sha256, "name": "model", "source": "here"}]
     (tmp_path / "sd15.json").write_text(json.dumps(document), encoding="utf-8")
     monkeypatch.setattr("crdiff.inspection.inspection.BUILT_IN_FOLDER", tmp_path)
-    assert table.load_folder(tmp_path).problems == ()
+    assert built_in.load_folder(tmp_path).problems == ()
     origin = inspect(capsys, checkpoint, "--preset", "512x512", "--hash")["preset"]["origin"]
     assert origin == "preset for this checkpoint, 512x512"
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from crdiff.method.groups import Ratios
 from crdiff.models.unet import SDXL
+from crdiff.presets.built_in import load_folder
 from crdiff.presets.size import Size
 from crdiff.presets.store import PresetStore
-from crdiff.presets.table import Preset, load_folder
+from crdiff.presets.table import Preset
 
 SHIPPED = load_folder(Path(__file__).resolve().parents[2] / "presets").presets
 BUILT_IN = [preset.name for preset in SHIPPED]

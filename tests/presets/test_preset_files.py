@@ -14,9 +14,10 @@ from crdiff.errors import PresetError
 from crdiff.method.groups import Ratios
 from crdiff.models.family import OTHER
 from crdiff.models.unet import SDXL
+from crdiff.presets.built_in import load_file, load_folder
 from crdiff.presets.document import parse_document
 from crdiff.presets.size import Size
-from crdiff.presets.table import Preset, load_file, load_folder
+from crdiff.presets.table import Preset
 
 
 def family_file(family: str = "sdxl", **preset: Any) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from crdiff.method.groups import Ratios
 from crdiff.method.schedule import Schedule
 from crdiff.models.family import OTHER, Family
 from crdiff.models.unet import SD15, SD21, SDXL
+from crdiff.presets.built_in import load_folder
 from crdiff.presets.lookup import How, Match, look_up
 from crdiff.presets.size import Size
-from crdiff.presets.table import Preset, load_folder
+from crdiff.presets.table import Preset
 
 SHIPPED = load_folder(Path(__file__).resolve().parents[2] / "presets").presets
 BASE = "31e35c80fc4829d14f90153f4c74cd59c90b779f6afe05a74cd6120b893f7e5b"

@@ -14,9 +14,9 @@ import pytest
 
 from crdiff.errors import PresetError
 from crdiff.models.architecture import family_named
+from crdiff.presets.built_in import load_file, load_folder
 from crdiff.presets.lookup import How, look_up
 from crdiff.presets.size import Size
-from crdiff.presets.table import load_file, load_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "presets"
@@ -236,7 +236,7 @@ def test_schema_and_loader_both_refuse(
 def test_the_package_needs_no_torch() -> None:
     program = (
         "import sys; sys.modules['torch'] = None\n"
-        "import crdiff.presets.lookup, crdiff.presets.store, crdiff.presets.table\n"
+        "import crdiff.presets.lookup, crdiff.presets.store, crdiff.presets.built_in\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -10,8 +10,8 @@ from typing import Any
 from crdiff import checks
 from crdiff.calibration.hessians import DIAGONALS, HESSIANS, NO_HESSIANS
 from crdiff.errors import SettingsError
+from crdiff.presets.fields import MIN_SIDE
 from crdiff.presets.size import Size
-from crdiff.presets.table import MIN_SIDE
 from crdiff.webui.jobs.request import from_dict, from_text
 
 KIND = "calibration"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from crdiff.models.checkpoint import Checkpoint
+from crdiff.presets.fields import FOUND_FOR
 from crdiff.presets.size import Size
-from crdiff.presets.table import FOUND_FOR
 from crdiff.search.fresh import Gain
 from crdiff.search.report import Evaluation, Report
 from crdiff.search.score_text import score_text
