@@ -21,7 +21,7 @@ export CRDIFF_REQUIRE_BROWSER := 1
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
 
-$(VENV)/.ready: requirements/install.py requirements/gradio3.txt requirements/gradio4.txt requirements/nodeps.txt requirements/torch.txt
+$(VENV)/.ready: requirements/install.py requirements/gradio3.txt requirements/gradio4.txt requirements/nodeps.txt requirements/packages.txt requirements/torch.txt
 	$(PYTHON) requirements/install.py
 	@touch $@
 
@@ -62,5 +62,5 @@ format: setup ## let ruff rewrite what it can
 	$(PY) -m ruff format .
 
 clean: ## remove environments, browser and caches
-	rm -rf .venv .venv-gradio3 .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-gradio3 .venv-packages .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

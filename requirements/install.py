@@ -2,7 +2,8 @@
 """Make the two virtual environments the checks run in: .venv (gradio 4) and .venv-gradio3 (gradio 3).
 
 Both hold the pins of the hosts they stand for. The second one carries only what differs and sees the rest of the first
-one through a .pth file, whose folder comes after its own: torch, scipy and the tools are installed once.
+one through a .pth file, whose folder comes after its own: torch, scipy and the tools are installed once. Beside them
+.venv-packages is a folder of packages that neither sees, for tests in a process of their own.
 Standard library only: this runs before anything is installed.
 """
 
@@ -19,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 FIRST = ROOT / ".venv"
 SECOND = ROOT / ".venv-gradio3"
+PACKAGES = ROOT / ".venv-packages"
 UV = "uv==0.13.8"
 ATTEMPTS = 4
 # Read in both environments after installing: a wrong search order would show here and not as an odd test failure.
@@ -88,17 +90,17 @@ def make_first() -> None:
     except SystemExit:
         say("no uv, going on with pip")
     install = installer(FIRST)
-    say("1 of 4: hosts' pins and tools")
+    say("1 of 5: hosts' pins and tools")
     run([*install, "--no-deps", "-r", str(HERE / "gradio4.txt")], ATTEMPTS)
-    say("2 of 4: torch, the largest download")
+    say("2 of 5: torch, the largest download")
     run([*install, "-r", str(HERE / "torch.txt"), "-c", str(HERE / "gradio4.txt")], ATTEMPTS)
-    say("3 of 4: k-diffusion and torchvision, without their dependencies")
+    say("3 of 5: k-diffusion and torchvision, without their dependencies")
     run([*install, "--no-deps", "-r", str(HERE / "nodeps.txt")], ATTEMPTS)
 
 
 def make_second() -> None:
     """Make .venv-gradio3: what differs from .venv, and a way to the rest of it."""
-    say(f"4 of 4: {SECOND.name}, gradio 3")
+    say(f"4 of 5: {SECOND.name}, gradio 3")
     run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(SECOND)])
     shared = set(requirement_lines(HERE / "gradio4.txt"))
     own = [line for line in requirement_lines(HERE / "gradio3.txt") if line not in shared]
@@ -106,6 +108,13 @@ def make_second() -> None:
     listed.write_text("\n".join(own) + "\n", encoding="utf-8")
     run([*installer(SECOND), "--no-deps", "-r", str(listed)], ATTEMPTS)
     (site_packages(SECOND) / "first-environment.pth").write_text(f"{site_packages(FIRST)}\n", encoding="utf-8")
+
+
+def make_packages() -> None:
+    """Make .venv-packages: what changes the ways of others wherever it can be imported."""
+    say(f"5 of 5: {PACKAGES.name}, PEFT and accelerate")
+    listed = ["--no-deps", "--target", str(PACKAGES), "-r", str(HERE / "packages.txt")]
+    run([*installer(FIRST), *listed], ATTEMPTS)
 
 
 def check() -> None:
@@ -124,9 +133,11 @@ def check() -> None:
 def main() -> None:
     """Make both environments anew."""
     start = time.monotonic()
-    shutil.rmtree(SECOND, ignore_errors=True)
+    for folder in (SECOND, PACKAGES):
+        shutil.rmtree(folder, ignore_errors=True)
     make_first()
     make_second()
+    make_packages()
     check()
     say(f"ready after {time.monotonic() - start:.0f} s")
 
