@@ -135,8 +135,11 @@ def run(arguments: argparse.Namespace) -> None:
             return
         if criteria is not None:
             costly = measure_criteria(options, criteria, _progress)
-            lines = "\n".join(criteria_lines(options, costly))
-            print(json.dumps(criteria_to_json(costly), indent=1) if arguments.json else lines)
+            if arguments.json:
+                print(json.dumps(criteria_to_json(dict(costly)), indent=1))
+                return
+            for line in criteria_lines(options, costly):
+                print(line, flush=True)
             return
         found = run_benchmark(options, tuple(cases.values()), progress=_progress)
     except (RuntimeError, MemoryError) as error:  # torch has no narrower class for a missing kernel or for no memory

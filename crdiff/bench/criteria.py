@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -44,6 +44,11 @@ class Way:
 
 
 WAYS = (Way("pruned alone", 1.0), Way("both passes"), Way("both passes in a graph", graphs=True))
+
+
+def ways_on(device: torch.device) -> tuple[Way, ...]:
+    """Those that can be measured there."""
+    return tuple(way for way in WAYS if device.type == "cuda" or not way.graphs)
 
 
 @dataclass(frozen=True)
@@ -106,9 +111,7 @@ class _Bench:
         if beginning.run.refusals:
             return CriterionCosts({}, calibration, first, " ".join(beginning.run.refusals))
         turns, known = {_DENSE: Turn(self._dense)}, {}
-        for way in WAYS:
-            if way.graphs and self._device.type != "cuda":
-                continue
+        for way in ways_on(self._device):
             progress(f"checking {criterion}, {way.name}")
             running = self._running(way, criterion, Store(calibrations=stores[0].calibrations))
             made = measure(partial(_begin, running.step, UNTIL_CAPTURED if way.graphs else 1), self._device)
@@ -150,8 +153,8 @@ def _counted(step: StepFunction) -> int:
 
 def measure_criteria(
     options: Options, criteria: Sequence[str], progress: Progress = no_progress
-) -> dict[str, CriterionCosts]:
-    """By criterion.
+) -> Iterator[tuple[str, CriterionCosts]]:
+    """One criterion after the other, each as soon as it is measured.
 
     Args:
         options: what is measured; ``rounds`` of None are as many as fit into about four seconds a criterion.
@@ -163,7 +166,8 @@ def measure_criteria(
     """
     with torch.no_grad():
         bench = _Bench(options)
-        return {name: bench.costs(name, progress) for name in criteria}
+        for name in criteria:
+            yield name, bench.costs(name, progress)
 
 
 def criteria_to_json(found: dict[str, CriterionCosts]) -> dict[str, Any]:
@@ -187,9 +191,9 @@ def criteria_to_json(found: dict[str, CriterionCosts]) -> dict[str, Any]:
     }
 
 
-def criteria_lines(options: Options, found: dict[str, CriterionCosts]) -> Iterator[str]:
-    """The same as a table in Markdown."""
-    ways = list(dict.fromkeys(way for costs in found.values() for way in costs.ways))
+def criteria_lines(options: Options, found: Iterable[tuple[str, CriterionCosts]]) -> Iterator[str]:
+    """The same as a table in Markdown, row after row."""
+    ways = [way.name for way in ways_on(options.device)]
     yield (
         f"{options.described}. Times of a step (median, middle half) and operations in those of one dense pass; memory "
         "beside it in MiB; seconds of what comes once a model:"
@@ -198,7 +202,7 @@ def criteria_lines(options: Options, found: dict[str, CriterionCosts]) -> Iterat
     heads = [head for way in ways for head in (way, "operations", "memory")]
     yield "| " + " | ".join(["criterion", *heads, "calibrating by one pass, s", "first step, s"]) + " |"
     yield "| --- " * (len(heads) + 3) + "|"
-    for name, costs in found.items():
+    for name, costs in found:
         cells = [cell for way in ways for cell in _cells(costs.ways.get(way))]
         calibration = f"{costs.calibration:.2f}" if costs.calibration else ""
         yield "| " + " | ".join([name, *cells, calibration, costs.refusal or f"{costs.first_step:.2f}"]) + " |"

@@ -9,6 +9,7 @@ import pytest
 from crdiff.__main__ import main
 from crdiff.bench import criteria
 from crdiff.bench.allocations import Measured
+from crdiff.bench.criteria import CriterionCosts
 
 TINY = ["--scale", "0.05", "--size", "64x64", "--rounds", "1"]
 MIB = 2**20
@@ -33,6 +34,19 @@ def test_a_table_says_that_attenuation_computes_one_pass(capsys, monkeypatch):
     assert main(["bench", "--criteria", "attenuation", *TINY]) == 0
     heads, _, cells = (line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[-3:])
     assert (cells[0], cells[heads.index("operations")]) == ("attenuation", "1.00")
+
+
+@pytest.mark.usefixtures("one_thread", "shallow")
+def test_what_is_measured_is_told_though_the_rest_is_cut_off(capsys, monkeypatch):
+    def costs(bench, criterion, progress):
+        if criterion == "soft":
+            raise KeyboardInterrupt
+        return CriterionCosts({}, 0.0, 0.25)
+
+    monkeypatch.setattr(criteria._Bench, "costs", costs)
+    assert main(["bench", "--criteria", "attenuation,soft", *TINY]) != 0
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("| attenuation |") and last.endswith("| 0.25 |")
 
 
 @pytest.mark.parametrize("names", ["attenuation,nothing", ","])
