@@ -141,7 +141,7 @@ class Measured:
 
     def right(self, cell: Cell) -> Interval:
         """The share of captions that are right."""
-        return mean_interval(self._values(cell))
+        return mean_interval(self.by_caption(cell))
 
     def gain(self, cell: Cell, other: Cell | None) -> Interval | None:
         """Of captions that are right, beyond another cell, caption by caption; None without another one.
@@ -150,7 +150,7 @@ class Measured:
         """
         if other is None or other is cell:
             return None
-        ours, others = self._values(cell), self._values(other)
+        ours, others = self.by_caption(cell), self.by_caption(other)
         common = min(len(ours), len(others))
         return gain_interval(ours[:common], others[:common])
 
@@ -162,7 +162,7 @@ class Measured:
         """The gain over the paper's criterion, with the same varied."""
         return self.gain(cell, self.of(cell.size, DEFAULT_CRITERION, cell.varied))
 
-    def _values(self, cell: Cell) -> NDArray[np.float64]:
+    def by_caption(self, cell: Cell) -> NDArray[np.float64]:
         """The share of a cell's images that are right, for every scene."""
         return np.array([float(one) for one in cell.right]).reshape(-1, self.protocol.seeds).mean(axis=1)
 

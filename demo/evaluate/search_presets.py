@@ -164,8 +164,12 @@ def preset_at(size: Size) -> Candidate:
     raise SystemExit(f"There is no preset for {size}.")
 
 
-def made_preset(winner: Cell, protocol: Protocol) -> Preset:
-    """The winner of the race as a preset."""
+def made_preset(measured: Measured, winner: Cell) -> Preset | None:
+    """The winner of the race as a preset; None if it costs more than today's and is no better outside the interval."""
+    today, protocol = measured.of(winner.size, CRITERION, PRESET), measured.protocol
+    lead = measured.gain(winner, today)
+    if today is not None and winner.passes > today.passes and (lead is None or lead.low <= 0.0):
+        return None
     note = f"{protocol.evaluations} evaluations of {protocol.search_prompts} prompts at a time, then a race"
     return preset_of(winner, protocol.checkpoint, f"{note}; {winner.passes:g} UNet passes a step")
 
@@ -271,8 +275,8 @@ def main() -> None:
             key = setting.key(size)
             if setting.criterion in options.uniform and key not in measured.cells:
                 add(known_cell(known, key, setting.point) or challenge(bench, measured, setting, winner))
-        if options.out:
-            made = made_preset(winner, protocol)
+        made = made_preset(measured, winner)
+        if options.out and made is not None:
             presets = from_text(options.out.read_text("utf-8")) if options.out.is_file() else ()
             kept = [one for one in presets if not same_use(one, made)]
             options.out.write_text(to_text([*kept, made]), encoding="utf-8")
