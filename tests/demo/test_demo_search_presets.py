@@ -131,8 +131,8 @@ def test_what_was_found_is_judged_on_captions_that_it_was_not_judged_by(checkpoi
     # Of three captions the third is right whoever draws it: 1/2 less of the two others is 1/3 less of all.
     winner, before, dense = (rows[name] for name in ("found by the search", "the preset before", "dense"))
     assert winner == ["100.0", "100.0", ""]
-    assert before[0].startswith("66.7 (-33.3") and before[2].startswith("-33.3")
-    assert dense[1].startswith("33.3 (-66.7")
+    assert before[0].startswith("66.7 (**-33.3 ± ") and before[2].startswith("**-33.3 ± ")
+    assert dense[1].startswith("33.3 (**-66.7 ± ")
     confirm.main()
     assert len(drawn) == 10
 
