@@ -165,13 +165,17 @@ def preset_at(size: Size) -> Candidate:
 
 
 def made_preset(measured: Measured, winner: Cell) -> Preset | None:
-    """The winner of the race as a preset; None if it costs more than today's and is no better outside the interval."""
+    """The winner of the race as a preset; None if today's won, or costs less and is no worse outside the interval."""
     today, protocol = measured.of(winner.size, CRITERION, PRESET), measured.protocol
-    lead = measured.gain(winner, today)
-    if today is not None and winner.passes > today.passes and (lead is None or lead.low <= 0.0):
-        return None
+    if today is not None:
+        won = winner.criterion == today.criterion and (winner.ratios, winner.k) == (today.ratios, today.k)
+        lead = measured.gain(winner, today)
+        if won or (winner.passes > today.passes and (lead is None or lead.low <= 0.0)):
+            return None
     note = f"{protocol.evaluations} evaluations of {protocol.search_prompts} prompts at a time, then a race"
-    return preset_of(winner, protocol.checkpoint, f"{note}; {winner.passes:g} UNet passes a step")
+    return preset_of(
+        winner, protocol.checkpoint, f"{note}; {winner.passes:g} UNet pass{'es' * (winner.passes != 1.0)} a step"
+    )
 
 
 def table(measured: Measured) -> list[str]:

@@ -91,15 +91,15 @@ def test_a_second_pass_has_to_pay():
     protocol = Protocol("ab" * 32, 20, 50, 1, 200, 2, 12)
     today = Cell("80x128", "attenuation", "", "preset", (0.2, 0.2, 0.2), 1.0, 1.0, "10" * 200, (0,) * 400)
 
-    def made(passes, right):
-        winner = Cell("80x128", "attenuation", "", "searched", (0.1, 0.1, 0.1), 1.2, passes, right, (0,) * 400)
+    def made(passes, right, ratio=0.1, k=1.2):
+        winner = Cell("80x128", "attenuation", "", "searched", (ratio,) * 3, k, passes, right, (0,) * 400)
         measured = Measured(protocol, {cell.key: cell for cell in (today, winner)})
         return search_presets.made_preset(measured, winner)
 
-    assert made(2.0, "11" + "10" * 199) is None
-    for passes, right in ((1.0, "00" + "10" * 199), (2.0, "11" * 200)):
+    assert made(2.0, "11" + "10" * 199) is None and made(1.0, "10" * 200, 0.2, 1.0) is None
+    for passes, right, told in ((1.0, "00" + "10" * 199, "1 UNet pass"), (2.0, "11" * 200, "2 UNet passes")):
         preset = made(passes, right)
-        assert preset.k == 1.2 and preset.note.endswith(f"{passes:g} UNet passes a step")
+        assert preset.k == 1.2 and preset.note.endswith(f"; {told} a step")
 
 
 def test_what_was_found_is_judged_on_captions_that_it_was_not_judged_by(checkpoint, tmp_path, monkeypatch, capsys):
