@@ -3,9 +3,8 @@ PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3),python
 VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST_ARGS ?=
-# Test files run side by side, each on one thread: threads that share a core only wait for one another. One more than cores,
-# since tests of hosts and pages wait for their servers.
-WORKERS ?= 3
+# Test files run side by side, each on one thread: threads that share a core only wait for one another.
+WORKERS ?= 2
 
 # A folder of a host to hold tests/host against; empty: the stand-in host of demo/webui.
 WEBUI_ROOT ?=
