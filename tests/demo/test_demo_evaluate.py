@@ -89,7 +89,6 @@ def test_figures_of_another_run_are_merged_and_not_drawn_again(checkpoint, tmp_p
     assert json.loads(other.read_text("utf-8"))[0]["prompts"] == 3
 
 
-@pytest.mark.full
 def test_a_new_preset_for_another_criterion_is_drawn_beside_what_is_kept(checkpoint, tmp_path, monkeypatch):
     presets, figures, whole = tmp_path / "presets.json", tmp_path / "figures.json", tmp_path / "whole.json"
     model = DemoModel(checkpoint)
