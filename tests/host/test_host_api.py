@@ -138,7 +138,8 @@ def test_infotext_draws_the_image_again(studio: Studio) -> None:
     try:
         again = studio.draw(infotext=plain.infotext)
     except HostError as error:
-        if studio.target.standin:
+        # Forge and Neo check an API request's types in a way that Python refuses, with or without extensions.
+        if studio.target.standin or "parameterized generic" not in str(error):
             raise
         pytest.skip(f"{studio.target.name} fails on its own infotext: {error}")
     studio.assert_same(again, plain)
