@@ -118,7 +118,8 @@ SPECS: Mapping[str, Spec] = {
         "Stages",
         f"Ratios that change over the steps, for Custom, such as {EXAMPLE}: down/mid/up and, where it differs, k; from "
         f"the second stage on with the fraction of the steps where it begins. At most {MAX_STAGES}. They cost hardly "
-        "anything. The sliders then show and change the stage that is chosen in the diagram. Empty: the sliders' ratios.",
+        "anything. The sliders then show and change the stage that is chosen in the diagram. Empty: the sliders' "
+        "ratios.",
     ),
     "attention_scale": Spec(
         "Attention scale",
